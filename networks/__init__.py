@@ -1,0 +1,1 @@
+"""What is learned, and the geometry it lives in; nothing about training or files of videos."""

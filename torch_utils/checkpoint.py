@@ -1,0 +1,131 @@
+"""Checkpoints: tensors and plain data only, written whole or not at all, read without running anything in them."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torch_utils.misc import UserError, atomic_path, one_line, reason
+
+FORMAT = "aniportraitgan"
+VERSION = 1
+
+
+def save_checkpoint(path: str | Path, data: dict[str, Any]) -> None:
+    """Writes `data` (tensors and plain data) to `path` with the format's name and version; atomic.
+
+    Raises:
+        UserError: the place cannot be written to.
+        TypeError: `data` holds something that `weights_only` loading would refuse.
+    """
+    _check_plain(data, "data")
+    with atomic_path(path) as temporary:
+        torch.save({**data, "format": FORMAT, "version": VERSION}, temporary)
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a checkpoint in our own format, tensors on the CPU.
+
+    Raises:
+        UserError: as `load_raw`, and for a file of another format or of a newer version.
+    """
+    data = load_raw(path)
+    if data.get("format") != FORMAT:
+        found = f"format {data['format']!r}" if "format" in data else f"keys {_some(data)}"
+        raise UserError(
+            f"{path}: expected a checkpoint of this project (format '{FORMAT}'), found {found}; "
+            "for a file in the released layout give --config"
+        )
+    if data.get("version") != VERSION:
+        raise UserError(f"{path}: expected checkpoint version {VERSION}, found {data.get('version')!r}")
+    return data
+
+
+def load_raw(path: str | Path) -> dict[str, Any]:
+    """Reads a mapping of tensors and plain data in any layout, tensors on the CPU; never runs code from the file.
+
+    Raises:
+        UserError: the file is missing, truncated, no checkpoint, wants to run code, or holds no mapping.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such checkpoint file")
+    if not path.is_file():
+        raise UserError(f"{path}: expected a checkpoint file, found a folder")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: expected a checkpoint, found an empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol: what matters becomes an error below
+            data = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+    except (
+        Exception
+    ) as error:  # torch wraps damage of every kind in RuntimeError, UnpicklingError, EOFError, KeyError ...
+        raise UserError(f"{path}: {_diagnose(path, error)}") from error
+    if not isinstance(data, Mapping):
+        raise UserError(f"{path}: expected a checkpoint (a mapping of names), found {type(data).__name__}")
+    return dict(data)
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    """Copies `state` into `module`; every name and every shape must agree.
+
+    Raises:
+        UserError: names the missing, unexpected and misshapen entries (the first few of each).
+    """
+    own = module.state_dict()
+    missing = [name for name in own if name not in state]
+    unexpected = [str(name) for name in state if name not in own]
+    misshapen = []
+    for name, tensor in own.items():
+        if name in state and (not torch.is_tensor(state[name]) or state[name].shape != tensor.shape):
+            found = list(state[name].shape) if torch.is_tensor(state[name]) else type(state[name]).__name__
+            misshapen.append(f"{name} (expected {list(tensor.shape)}, found {found})")
+    problems = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems if names)
+    if found:
+        raise UserError(f"{where}: weights do not fit {type(module).__name__}: {found}")
+    module.load_state_dict(state)
+
+
+def _diagnose(path: Path, error: Exception) -> str:
+    """Why `torch.load` failed, in a user's words."""
+    message = one_line(str(error))
+    wanted = re.search(
+        r"(?:Unsupported|Trying to load unsupported|unsupported)\s+(?:global: )?GLOBAL ([\w.<>]+)", message
+    )
+    if isinstance(error, pickle.UnpicklingError) and wanted:
+        return f"expected tensors and plain data, found a pickle that wants to run code ({wanted[1]}); not loaded"
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"PK" and not zipfile.is_zipfile(path):
+        return "truncated or damaged checkpoint (the archive has no end)"
+    if isinstance(error, pickle.UnpicklingError) and "Unsupported" in message:
+        return "expected tensors and plain data, found a pickle that wants to run code; not loaded"
+    return "not a checkpoint, or a truncated or damaged one"
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check_plain(item, f"{where}[{i}]")
+    elif not (value is None or torch.is_tensor(value) or type(value) in (bool, int, float, str, bytes)):
+        raise TypeError(f"{where}: a checkpoint holds tensors and plain data, not {type(value).__name__}")
+
+
+def _some(names: Any, limit: int = 5) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:limit]) + (f", ... ({len(names) - limit} more)" if len(names) > limit else "")

@@ -1,0 +1,175 @@
+"""YAML <-> frozen dataclasses, strictly: an unknown key or a value of another type is an error that names the key."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from torch_utils.misc import UserError, one_line, reason
+
+T = TypeVar("T")
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or holds something else than a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        found = reason(error) if isinstance(error, OSError) else "not a text file"
+        raise UserError(f"{path}: cannot be read: {found}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {one_line(str(error))}") from error
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(data)}")
+    return data
+
+
+def config_from_dict(cls: type[T], data: dict[str, Any], where: str) -> T:
+    """Builds the dataclass `cls` from plain data, nested dataclasses included.
+
+    Lists become tuples, integers are accepted for floats (and `1e-3`, which YAML reads as a string); nothing else is
+    converted.
+
+    Args:
+        cls: a dataclass type; missing keys take its defaults.
+        data: keys and values, e.g. of `load_yaml` or of a checkpoint.
+        where: the file (or other origin) that errors shall name.
+
+    Raises:
+        UserError: an unknown key (with the nearest valid one), a missing key, a value of a wrong type, or a value that
+            the dataclass's own check refuses.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected a mapping for {cls.__name__}, found {_kind(data)}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    for key in data:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1, cutoff=0.0)
+            hint = f"the nearest valid key is '{near[0]}'" if near else "no keys are valid here"
+            raise UserError(f"{where}: unknown key '{key}'; {hint}")
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in data:
+            raise UserError(f"{where}: missing key '{name}'")
+    values = {name: _convert(hints[name], value, where, name) for name, value in data.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise UserError(f"{where}: {one_line(str(error))}") from error
+
+
+def config_to_dict(cfg: Any) -> dict[str, Any]:
+    """Plain data (dicts, lists, numbers, strings, None) of a dataclass; the inverse of `config_from_dict`."""
+    return {f.name: _plain(getattr(cfg, f.name)) for f in dataclasses.fields(cfg) if f.init}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return config_to_dict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
+    """`value` as the annotated type `hint`, or a UserError naming `key`."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where, key)
+    if origin is typing.Literal:
+        if value in args and type(value) in {type(arg) for arg in args}:
+            return value
+        raise _wrong(where, key, "one of " + ", ".join(map(repr, args)), value)
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        return config_from_dict(hint, value, f"{where}: {key}")
+    if origin is tuple:
+        return _convert_tuple(args, value, where, key)
+    if origin is list and isinstance(value, list | tuple):
+        return [_convert(args[0], item, where, f"{key}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {name: _convert(args[1], item, where, f"{key}.{name}") for name, item in value.items()}
+    if hint is float:
+        return _convert_float(value, where, key)
+    plain = origin or hint
+    if plain is type(None):
+        plain_ok = value is None
+    else:
+        plain_ok = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
+    if plain_ok:
+        return value
+    raise _wrong(where, key, _hint_name(hint), value)
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, where: str, key: str) -> Any:
+    if value is None and type(None) in args:
+        return None
+    choices = [arg for arg in args if arg is not type(None)]
+    if len(choices) == 1:  # Optional[X]: let X itself complain, it knows more
+        return _convert(choices[0], value, where, key)
+    for choice in choices:
+        try:
+            return _convert(choice, value, where, key)
+        except UserError:
+            continue
+    raise _wrong(where, key, " or ".join(_hint_name(choice) for choice in choices), value)
+
+
+def _convert_tuple(args: tuple[Any, ...], value: Any, where: str, key: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise _wrong(where, key, "a list", value)
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise UserError(f"{where}: key '{key}': expected {len(args)} values, found {len(value)}")
+    return tuple(
+        _convert(arg, item, where, f"{key}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True))
+    )
+
+
+def _convert_float(value: Any, where: str, key: str) -> float:
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            raise _wrong(where, key, "float", value) from None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _wrong(where, key, "float", value)
+    return float(value)
+
+
+def _wrong(where: str, key: str, expected: str, value: Any) -> UserError:
+    return UserError(f"{where}: key '{key}': expected {expected}, found {_kind(value)} {_short(value)}".rstrip())
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _short(value: Any) -> str:
+    text = "" if value is None else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _hint_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint))

@@ -1,0 +1,73 @@
+"""Errors a user can act on, the shell of every command line, and files that are either whole or absent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+
+class UserError(Exception):
+    """Bad input. The message is one clear line: what, where (file, flag or key), what was expected, what was found."""
+
+
+class CliParser(argparse.ArgumentParser):
+    """`argparse.ArgumentParser` whose complaints are a `UserError` (one line) instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def run_cli(main: Callable[[], None]) -> None:
+    """Runs `main`; a `UserError` becomes one `error: ...` line on stderr and exit code 2, Ctrl-C one line and 130."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; files written so far are complete", file=sys.stderr)
+        sys.exit(130)
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space, line breaks included, as a single space."""
+    return " ".join(text.split())
+
+
+def reason(error: OSError) -> str:
+    """The words of an `OSError` without its number and path, e.g. `Permission denied`."""
+    return error.strerror or type(error).__name__
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path` (same suffix): renamed on success, removed on failure.
+
+    Missing folders are made. Readers never see a partial file under `path`, and a file that was there stays until the
+    new one is whole.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+    except OSError as error:
+        raise UserError(f"{path}: cannot write there: {reason(error)}") from error
+    try:
+        yield temporary
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise UserError(f"{path}: cannot write there: {reason(error)}") from error
+    finally:
+        # After a successful rename the temporary name is gone already; anything else must not stay behind.
+        with suppress(FileNotFoundError):
+            temporary.unlink()

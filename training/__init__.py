@@ -1,0 +1,1 @@
+"""Fitting and training of the generator; never imported by `inference`."""
