@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
+
+import torch
 
 
 class UserError(Exception):
@@ -24,6 +27,7 @@ class CliParser(argparse.ArgumentParser):
 
 def run_cli(main: Callable[[], None]) -> None:
     """Runs `main`; a `UserError` becomes one `error: ...` line on stderr and exit code 2, Ctrl-C one line and 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill cleans up just as Ctrl-C does
     try:
         main()
     except UserError as error:
@@ -42,6 +46,23 @@ def one_line(text: str) -> str:
 def reason(error: OSError) -> str:
     """The words of an `OSError` without its number and path, e.g. `Permission denied`."""
     return error.strerror or type(error).__name__
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` (CUDA where there is one), `cpu`, `cuda` or `cuda:N` as a device that is there.
+
+    Raises:
+        UserError: another name, or no such CUDA device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (kind == "cpu" and index) or (":" in name and not index.isdecimal()):
+        raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, found '{name}'")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "cuda" and int(index or 0) >= count:
+        raise UserError(f"--device {name}: expected a CUDA device, found {count or 'none'} on this machine")
+    return torch.device(name)
 
 
 @contextmanager

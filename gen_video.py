@@ -1,0 +1,196 @@
+"""Keyframes of expression, pose and camera in, videos of generated people out: `python gen_video.py --help`."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from inference.keyframes import Kind, load_keyframes, make_motion
+from inference.pipeline import PortraitPipeline
+from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
+from inference.video import EXTENSIONS, check_writer, grid_shape
+from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
+
+ROOT = Path(__file__).resolve().parent
+MAX_SEEDS, MAX_FRAMES = 10_000, 1_000_000
+
+EPILOG = """\
+paths: --exp_path, --pose_path and --cam_path take a .npy file, `rand` (keyframes drawn from the checkpoint's priors,
+  the same for the same first seed) or `none` (neutral expression, neutral pose, swinging camera). Without any of the
+  three, keyframes/expression.npy and keyframes/pose.npy are played; with at least one, the others are `none`.
+lengths: every sequence is a closed loop of N keyframes * n_interval frames. Files given together have the same number
+  of keyframes (a file with one keyframe holds still), and that decides the length. --video_length makes the length
+  free, and every loop then goes on by itself; so does --seeds_interval, whose length is seeds * N. With `rand` alone
+  there are 8 keyframes, or as many as the length needs. Where only the camera's swing moves, the video lasts one
+  --cam_cycle.
+files: video_{seed}_rgb.mp4, video_{seed}_rgb_000.png and the like (also _depth, _rgb_lr); --grid writes
+  video_grid_{seeds}_rgb.mp4, --seeds_interval video_loop_{seeds}_rgb.mp4. A video appears under its name only when it
+  is complete, and replaces an earlier one of that name.
+exit code: 0 done, 2 bad input (one line says what), 130 interrupted (people finished before stay).
+"""
+
+
+def make_parser() -> CliParser:
+    parser = CliParser(
+        prog="gen_video.py",
+        description="Render videos of generated people driven by keyframes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    who = parser.add_argument_group("who")
+    who.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
+    who.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
+    who.add_argument("--seeds", nargs="+", default=["0,1"], help="people, e.g. 3 or 0-3,7 (default: 0,1)")
+    blend_help = "one video that blends from each seed to the next in N frames, and at last to the first again; slow, "
+    blend_help += "since every frame is a new person (default: 0, off)"
+    who.add_argument("--seeds_interval", type=int, default=0, metavar="N", help=blend_help)
+    who.add_argument("--psi", type=float, default=0.7, help="truncation, 0 (the mean person) to 1 (default: 0.7)")
+    drive = parser.add_argument_group("what they do")
+    drive.add_argument("--exp_path", help="expression keyframes [N,64]")
+    drive.add_argument("--pose_path", help="pose keyframes [N,6,3]: Euler angles of SMPL joints 12..17 in radians")
+    drive.add_argument("--cam_path", help="camera keyframes [N,2]: pitch and yaw in radians, pitch first")
+    drive.add_argument("--n_interval", type=int, default=8, help="frames from one keyframe to the next (default: 8)")
+    drive.add_argument("--cam_yaw_range", type=float, default=0.2, help="swing to either side, radians (default: 0.2)")
+    drive.add_argument("--cam_cycle", type=int, default=96, help="frames per swing of the camera (default: 96)")
+    drive.add_argument("--video_length", type=int, help="frames in all (default: what the keyframes say)")
+    out = parser.add_argument_group("output")
+    out.add_argument("--output_dir", default="out", help="folder, made if missing (default: out)")
+    out.add_argument("--fps", type=float, default=20.0, help="frames per second (default: 20)")
+    out.add_argument("--ext", default="mp4", help=f"{', '.join(EXTENSIONS)} (default: mp4)")
+    out.add_argument("--grid", nargs="?", const="auto", metavar="RxC", help="everybody in one video, e.g. --grid 2x3")
+    out.add_argument("--depth", action="store_true", help="also write depth (near is bright)")
+    out.add_argument("--lr", action="store_true", help="also write the image before super-resolution")
+    out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    return parser
+
+
+def parse_seeds(words: Sequence[str]) -> tuple[int, ...]:
+    """`["0-2,7"]` or `["0-2", "7"]` -> (0, 1, 2, 7); a seed that is named twice counts once."""
+    seeds: list[int] = []
+    for part in ",".join(words).split(","):
+        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part, flags=re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not first <= last < 2**32:
+            raise UserError(f"--seeds: expected whole numbers and rising ranges like 0-3,7, found '{' '.join(words)}'")
+        if len(seeds) + last - first >= MAX_SEEDS:
+            raise UserError(f"--seeds: expected at most {MAX_SEEDS} seeds, found more in '{' '.join(words)}'")
+        seeds.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def parse_grid(text: str | None, n_people: int) -> tuple[int, int] | None:
+    """Rows and columns of `auto` or `RxC` for so many people."""
+    if text is None:
+        return None
+    if text == "auto":
+        return grid_shape(n_people)
+    match = re.fullmatch(r"(\d{1,3})x(\d{1,3})", text, flags=re.ASCII)
+    rows, columns = (int(match[1]), int(match[2])) if match else (0, 0)
+    if rows * columns < max(n_people, 1):
+        raise UserError(f"--grid: expected RxC with at least {n_people} cells (one for each seed), found '{text}'")
+    return rows, columns
+
+
+def check_args(args: argparse.Namespace, n_people: int) -> None:
+    """Raises a UserError for the first number that makes no sense."""
+
+    def whole(flag: str, value: int | None, least: int) -> None:
+        if value is not None and not least <= value <= MAX_FRAMES:
+            raise UserError(f"--{flag}: expected a whole number from {least} to {MAX_FRAMES}, found {value}")
+
+    def real(flag: str, value: float, most: float) -> None:
+        if not (math.isfinite(value) and 0 <= value <= most):
+            raise UserError(f"--{flag}: expected a number from 0 to {most:g}, found {value:g}")
+
+    whole("n_interval", args.n_interval, 1)
+    whole("cam_cycle", args.cam_cycle, 1)
+    whole("video_length", args.video_length, 1)
+    whole("seeds_interval", args.seeds_interval, 0)
+    real("psi", args.psi, 2)
+    real("cam_yaw_range", args.cam_yaw_range, math.pi)
+    if args.seeds_interval and n_people < 2:
+        raise UserError(f"--seeds_interval: expected at least two --seeds to blend between, found {n_people}")
+    if args.seeds_interval and args.grid:
+        raise UserError("--seeds_interval: expected without --grid (one blended person a frame), found both")
+    check_writer(args.ext, args.fps)
+
+
+def check_output_dir(path: Path) -> None:
+    """Makes the folder; a UserError where that fails or nothing can be written there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise UserError(f"--output_dir {path}: expected a folder to write to, found: {reason(error)}") from error
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = make_parser().parse_args(argv)
+    seeds = parse_seeds(args.seeds)
+    grid = parse_grid(args.grid, len(seeds))
+    check_args(args, len(seeds))
+    paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
+    if not any(paths.values()):
+        paths |= {"expression": str(ROOT / "keyframes/expression.npy"), "pose": str(ROOT / "keyframes/pose.npy")}
+    keyframes: dict[Kind, np.ndarray] = {
+        kind: load_keyframes(path, kind) for kind, path in paths.items() if path not in (None, "none", "rand")
+    }
+    length = args.video_length or args.seeds_interval * len(seeds) or None
+
+    def motion(given: dict[Kind, np.ndarray]):
+        return make_motion(
+            given.get("expression"),
+            given.get("pose"),
+            given.get("camera"),
+            n_interval=args.n_interval,
+            video_length=length,
+            cam_yaw_range=args.cam_yaw_range,
+            cam_cycle=args.cam_cycle,
+            names=tuple(str(path) for path in paths.values()),
+        )
+
+    motion(keyframes)  # files that do not go together are refused before anything slow happens
+    device = resolve_device(args.device)
+    check_output_dir(Path(args.output_dir))
+    pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
+
+    n_rand = max((len(keys) for keys in keyframes.values()), default=1)
+    if n_rand == 1:
+        n_rand = math.ceil(length / args.n_interval) if length else RAND_KEYFRAMES
+    drawn = draw_keyframes(pipe, {kind for kind, path in paths.items() if path == "rand"}, n_rand, seeds[0])
+    job = Job(
+        seeds=seeds,
+        psi=args.psi,
+        motion=motion(keyframes | drawn),
+        output_dir=Path(args.output_dir),
+        ext=args.ext,
+        fps=args.fps,
+        grid=grid,
+        seeds_interval=args.seeds_interval,
+        depth=args.depth,
+        lr=args.lr,
+    )
+    for path in summary(render_videos(pipe, job), args.ext):
+        print(path)
+
+
+def summary(paths: list[Path], ext: str) -> list[str]:
+    """What to print: each file, but a sequence of PNGs as its first and last."""
+    if ext != "png":
+        return [str(path) for path in paths]
+    sequences: dict[str, list[Path]] = {}
+    for path in paths:
+        sequences.setdefault(path.stem.rsplit("_", 1)[0], []).append(path)
+    return [f"{files[0]} ... {files[-1].name} ({len(files)} frames)" for files in sequences.values()]
+
+
+if __name__ == "__main__":
+    run_cli(main)

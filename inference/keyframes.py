@@ -1,0 +1,195 @@
+"""Keyframes of expression, pose and camera: reading them, checking them, and the frames between them.
+
+A sequence is a closed loop: after the last keyframe it returns to the first, so N keyframes with `n_interval` frames
+from each to the next make exactly N * n_interval frames, and a video can be played in a loop without a jump.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import roma
+import torch
+
+from torch_utils.misc import UserError, reason
+
+Kind = Literal["expression", "pose", "camera"]
+
+# Shape of one keyframe, and what to call it in messages.
+SHAPES: dict[Kind, tuple[int, ...]] = {"expression": (64,), "pose": (6, 3), "camera": (2,)}
+MEANING: dict[Kind, str] = {
+    "expression": "3DMM expression coefficients",
+    "pose": "Euler angles of SMPL joints 12..17 in radians",
+    "camera": "pitch and yaw in radians, pitch first",
+}
+FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
+
+
+class Motion(NamedTuple):
+    """What drives a video: one row for each of its F frames, float64."""
+
+    expression: np.ndarray  # [F, 64]
+    joint_eulers: np.ndarray  # [F, 6, 3] radians; rotation = Rz(e0) Ry(e1) Rx(e2)
+    camera: np.ndarray  # [F, 2] pitch, yaw in radians
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.expression)
+
+
+def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
+    """Reads one keyframe file.
+
+    Args:
+        path: a `.npy` file of floating-point numbers, [N,64] (expression), [N,6,3] (pose) or [N,2] (camera).
+        kind: which of the three it should be.
+
+    Returns:
+        float64 array of the file's values, N >= 1.
+
+    Raises:
+        UserError: the file is missing, is no `.npy` file, is empty, or has a wrong shape, dtype or value.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such {kind} keyframe file")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise UserError(f"{path}: {kind} keyframes cannot be read: {reason(error)}") from error
+    except (ValueError, EOFError, MemoryError, SyntaxError, pickle.UnpicklingError) as error:
+        what = (
+            "an object array, which is not loaded"
+            if "Object arrays" in str(error)
+            else "something else, or half of one"
+        )
+        raise UserError(f"{path}: expected a .npy file of numbers for {kind} keyframes, found {what}") from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{path}: expected one .npy array of {kind} keyframes, found an .npz archive")
+    return check_keyframes(array, kind, str(path))
+
+
+def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
+    """`array` as float64 if it is a valid sequence of `kind`; otherwise a UserError that names `where`."""
+    shape = SHAPES[kind]
+    expected = "[N," + ",".join(map(str, shape)) + "]"
+    found = "[" + ",".join(map(str, array.shape)) + "]"
+    if array.shape[1:] != shape or array.ndim != len(shape) + 1:
+        raise UserError(f"{where}: {kind} keyframes: expected shape {expected} ({MEANING[kind]}), found {found}")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise UserError(f"{where}: {kind} keyframes: expected floating-point numbers, found dtype {array.dtype}")
+    if len(array) == 0:
+        raise UserError(f"{where}: {kind} keyframes: expected at least one keyframe, found none (shape {found})")
+    array = array.astype(np.float64)
+    if not np.isfinite(array).all():
+        index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise UserError(f"{where}: {kind} keyframes: expected finite numbers, found {array[tuple(index)]} at {index}")
+    if kind == "camera" and not ((array[:, 0] > 0) & (array[:, 0] < math.pi)).all():
+        row = int(np.argmax((array[:, 0] <= 0) | (array[:, 0] >= math.pi)))
+        found = f"{array[row, 0]:g} in row {row}"
+        raise UserError(f"{where}: camera keyframes: expected pitch (column 0) between 0 and pi, found {found}")
+    return array
+
+
+def interpolate(keyframes: np.ndarray, kind: Kind, n_interval: int) -> np.ndarray:
+    """The closed loop through `keyframes`, `n_interval` frames from each keyframe to the next.
+
+    Expressions and cameras are interpolated linearly. Poses are interpolated as rotations, joint by joint (slerp: the
+    shortest arc at constant angular speed), because Euler angles interpolated one by one swing through rotations that
+    lie on no path between the two and change speed on the way. At the keyframes the given values are returned as they
+    are, so n_interval = 1 returns the keyframes themselves; between them a pose comes back as the Euler angles
+    (e1 within +-pi/2) of the interpolated rotation.
+
+    Args:
+        keyframes: [N,64], [N,6,3] or [N,2], as checked by `check_keyframes`.
+        kind: which of the three.
+        n_interval: frames per keyframe, >= 1.
+
+    Returns:
+        [N * n_interval, ...] float64.
+    """
+    if n_interval < 1:
+        raise ValueError(f"n_interval must be at least 1, not {n_interval}")
+    start = np.asarray(keyframes, dtype=np.float64)
+    end = np.roll(start, -1, axis=0)
+    steps = np.arange(n_interval) / n_interval  # 0 (the keyframe itself), 1/n, ... (n-1)/n
+    if kind == "pose":
+        frames = _slerp_eulers(start, end, steps)
+    else:
+        frames = start[:, None] + steps[:, None] * (end - start)[:, None]  # [N, n, C]
+    frames[:, 0] = start
+    return frames.reshape(-1, *start.shape[1:])
+
+
+def _slerp_eulers(start: np.ndarray, end: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Euler angles [N, n, 6, 3] on the shortest arcs between `start` and `end` [N, 6, 3] at `steps` [n]."""
+    q0, q1 = (roma.euler_to_unitquat("ZYX", torch.from_numpy(e).reshape(-1, 3)) for e in (start, end))  # [N*6, 4]
+    between = roma.unitquat_slerp(q0, q1, torch.from_numpy(steps), shortest_arc=True)  # [n, N*6, 4]
+    eulers = roma.unitquat_to_euler("ZYX", between.reshape(-1, 4))
+    return eulers.reshape(len(steps), *start.shape).transpose(0, 1).numpy().copy()
+
+
+def swing_camera(n_frames: int, yaw_range: float, cycle: int) -> np.ndarray:
+    """Cameras [F,2] at frontal pitch whose yaw swings `yaw_range` radians to either side, once every `cycle` frames."""
+    yaw = FRONTAL + yaw_range * np.sin(2 * np.pi * np.arange(n_frames) / cycle)
+    return np.stack([np.full(n_frames, FRONTAL), yaw], axis=1)
+
+
+def make_motion(
+    expression: np.ndarray | None,
+    joint_eulers: np.ndarray | None,
+    camera: np.ndarray | None,
+    *,
+    n_interval: int = 1,
+    video_length: int | None = None,
+    cam_yaw_range: float = 0.2,
+    cam_cycle: int = 96,
+    names: tuple[str, str, str] = ("expression", "pose", "camera"),
+) -> Motion:
+    """One row per frame from the keyframes that are given.
+
+    The rule on lengths: keyframes that are given together have the same number of rows, and a single row holds still.
+    With `video_length` the lengths are free: every loop goes on by itself, repeated or cut, for that many frames.
+
+    Args:
+        expression: [N,64] or None for neutral.
+        joint_eulers: [N,6,3] or None for neutral.
+        camera: [N,2] or None for a camera that swings (`swing_camera`).
+        n_interval: frames from each keyframe to the next.
+        video_length: frames in all; None takes N * n_interval, or one `cam_cycle` where only the camera's swing moves.
+        cam_yaw_range: half-width of the swing in radians.
+        cam_cycle: frames per swing.
+        names: how messages name the three (e.g. their files).
+
+    Raises:
+        UserError: the numbers of keyframes differ and no `video_length` is given.
+    """
+    kinds: tuple[Kind, ...] = ("expression", "pose", "camera")
+    keys = dict(zip(kinds, (expression, joint_eulers, camera), strict=True))
+    given = {kind: array for kind, array in keys.items() if array is not None}
+    if video_length is None:
+        lengths = {len(array) for array in given.values() if len(array) > 1}
+        if len(lengths) > 1:
+            name = dict(zip(kinds, names, strict=True))
+            found = ", ".join(f"{name[kind]} has {len(array)}" for kind, array in given.items())
+            raise UserError(
+                f"keyframe files of different lengths: {found}; rule: give files with the same number of keyframes "
+                "(a single keyframe holds still), or --video_length to let every loop go on by itself"
+            )
+        still = n_interval if camera is not None else cam_cycle  # frames where at most the camera's swing moves
+        video_length = lengths.pop() * n_interval if lengths else still
+    at = np.arange(video_length)
+    frames = {}
+    for kind, array in given.items():
+        loop = interpolate(array, kind, n_interval)
+        frames[kind] = loop[at % len(loop)]
+    return Motion(
+        expression=frames.get("expression", np.zeros((video_length, 64))),
+        joint_eulers=frames.get("pose", np.zeros((video_length, 6, 3))),
+        camera=frames.get("camera", swing_camera(video_length, cam_yaw_range, cam_cycle)),
+    )

@@ -1,0 +1,152 @@
+"""From people and a motion to video files; what `gen_video.py` does once its arguments are understood."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from inference.keyframes import Kind, Motion
+from inference.video import depth_to_uint8, image_to_uint8, open_writer, tile
+from torch_utils.misc import UserError
+
+if TYPE_CHECKING:
+    from inference.pipeline import Frame, Latents, Person, PortraitPipeline
+
+RAND_KEYFRAMES = 8  # drawn for `rand` when nothing else says how many
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One call of the program: who, what they do, and where it goes."""
+
+    seeds: tuple[int, ...]
+    psi: float
+    motion: Motion
+    output_dir: Path
+    ext: str = "mp4"  # mp4, gif or png
+    fps: float = 20.0
+    grid: tuple[int, int] | None = None  # rows, columns: everybody in one video
+    seeds_interval: int = 0  # frames from one seed to the next in one blended video; 0 is off
+    depth: bool = False  # also write depth
+    lr: bool = False  # also write the image before super-resolution
+
+
+def render_videos(pipe: PortraitPipeline, job: Job) -> list[Path]:
+    """Renders and writes the job's videos, one person after the other (or all at once for a grid).
+
+    Returns:
+        The written files, in order. Those of people finished before an exception or Ctrl-C stay; of the others nothing
+        is left.
+    """
+    label = seeds_label(job.seeds)
+    if job.grid:
+        everybody = [pipe.person(seed=seed, psi=job.psi) for seed in tqdm(job.seeds, desc="people", unit="person")]
+        return _write_video(f"video_grid_{label}", itertools.repeat(everybody), job)
+    if job.seeds_interval:
+        blend = ([pipe.person(**latents._asdict(), psi=job.psi)] for latents in blended_latents(pipe, job))
+        return _write_video(f"video_loop_{label}", blend, job)
+    paths = []
+    for seed in tqdm(job.seeds, desc="people", unit="person"):
+        person = pipe.person(seed=seed, psi=job.psi)
+        paths += _write_video(f"video_{seed}", itertools.repeat([person]), job)
+    return paths
+
+
+def _write_video(name: str, people: Iterable[list[Person]], job: Job) -> list[Path]:
+    """Writes the motion of `people` (those in each frame) as `{name}_rgb` and what else the job asks for."""
+    rows, columns = job.grid or (1, 1)
+    outputs: dict[str, tuple[Callable[[Frame], np.ndarray], int]] = {"rgb": (lambda f: image_to_uint8(f.image), 255)}
+    if job.depth:
+        outputs["depth"] = (lambda f: depth_to_uint8(f.depth, f.alpha), 0)
+    if job.lr:
+        outputs["rgb_lr"] = (lambda f: image_to_uint8(f.image_lr), 255)
+    with ExitStack() as stack:
+        writers = {
+            kind: stack.enter_context(open_writer(job.output_dir / f"{name}_{kind}", job.ext, job.fps))
+            for kind in outputs
+        }
+        frames = tqdm(range(job.motion.n_frames), desc=name, unit="frame", leave=False)
+        for i, shown in zip(frames, people, strict=False):  # `people` may be endless
+            rendered = [_render(person, job.motion, i) for person in shown]
+            for kind, (convert, background) in outputs.items():
+                writers[kind].add(tile([convert(frame) for frame in rendered], rows, columns, background))
+    return [path for writer in writers.values() for path in writer.paths]
+
+
+def _render(person: Person, motion: Motion, i: int) -> Frame:
+    pitch, yaw = motion.camera[i].tolist()
+    return person.render(
+        expression=torch.from_numpy(motion.expression[i]).float(),
+        joint_eulers=torch.from_numpy(motion.joint_eulers[i]).float(),
+        camera=(pitch, yaw),
+    )
+
+
+def blended_latents(pipe: PortraitPipeline, job: Job) -> Iterator[Latents]:
+    """The latents of each frame of a closed walk through the seeds, `seeds_interval` frames from each to the next.
+
+    Identity and body shape are interpolated linearly; the noise on the sphere, because the middle of a straight line
+    between two draws of a high-dimensional normal is shorter than any draw.
+    """
+    stations = [pipe.sample_latents(seed) for seed in job.seeds]
+    for i in range(job.motion.n_frames):
+        leg, step = divmod(i, job.seeds_interval)
+        a, b = stations[leg % len(stations)], stations[(leg + 1) % len(stations)]
+        t = step / job.seeds_interval
+        yield a._replace(
+            z_id=torch.lerp(a.z_id, b.z_id, t),
+            z_noise=slerp(a.z_noise, b.z_noise, t),
+            betas=torch.lerp(a.betas, b.betas, t),
+        )
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
+    """Between vectors [C]: the direction along the great circle, the length linearly."""
+    cosine = torch.dot(a / a.norm(), b / b.norm()).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle.sin() < 1e-4:  # (anti)parallel: no great circle to speak of
+        return torch.lerp(a, b, t)
+    direction = (a / a.norm()) * ((1 - t) * angle).sin() + (b / b.norm()) * (t * angle).sin()
+    return direction / angle.sin() * torch.lerp(a.norm(), b.norm(), t)
+
+
+def draw_keyframes(pipe: PortraitPipeline, kinds: set[Kind], n: int, seed: int) -> dict[Kind, np.ndarray]:
+    """`n` keyframes of each of `kinds` from the checkpoint's priors (`rand`); the same for the same seed.
+
+    Pose and camera come from the same rows of the priors, as they do in the data.
+
+    Raises:
+        UserError: the checkpoint has no priors.
+    """
+    if not kinds:
+        return {}
+    if pipe.priors is None:
+        raise UserError("`rand` keyframes are drawn from the checkpoint's priors, and this checkpoint has none")
+
+    def generator(stream: int) -> torch.Generator:
+        return torch.Generator().manual_seed(seed + (stream << 32))  # apart from the draws of the people themselves
+
+    joint_eulers, camera = pipe.priors.sample_pose_camera(n, generator(1))
+    expression = pipe.priors.sample_expressions(n, generator(2))
+    drawn: dict[Kind, torch.Tensor] = {"expression": expression, "pose": joint_eulers, "camera": camera}
+    return {kind: drawn[kind].double().cpu().numpy() for kind in drawn if kind in kinds}
+
+
+def seeds_label(seeds: tuple[int, ...]) -> str:
+    """Seeds for a file name: runs as `first-last`, joined by underscores, e.g. (0, 1, 2, 7) -> `0-2_7`."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    text = "_".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return text if len(text) <= 100 else f"{seeds[0]}_and_{len(seeds) - 1}_more"

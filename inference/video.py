@@ -1,0 +1,293 @@
+"""Frames to files: mp4, gif and png sequences, written frame by frame and either whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import shutil
+import struct
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+
+from torch_utils.misc import UserError, atomic_path, reason
+
+EXTENSIONS = ("mp4", "gif", "png")
+# Depth range of the portrait camera in canonical units (method: near and far of its rays).
+DEPTH_NEAR, DEPTH_FAR = 1.675087979372887, 2.115087979372887
+GIF_MAX_FPS = 50  # players slow down anything faster
+
+
+class FrameWriter(Protocol):
+    """A context manager that takes uint8 frames [H,W,3] of one size; its files get their final names on success."""
+
+    paths: list[Path]  # what was written, once the context is left without an exception
+
+    def add(self, frame: np.ndarray) -> None: ...
+
+    def __enter__(self) -> FrameWriter: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_writer(stem: str | Path, ext: str, fps: float) -> FrameWriter:
+    """The writer of `{stem}.mp4`, `{stem}.gif` or `{stem}_{frame:03d}.png`.
+
+    Raises:
+        UserError: `ext` is unknown, ffmpeg is missing (mp4), or `fps` cannot be played (gif).
+    """
+    check_writer(ext, fps)
+    stem = Path(stem)
+    if ext == "mp4":
+        return _Mp4Writer(stem.with_name(f"{stem.name}.mp4"), fps)
+    if ext == "gif":
+        return _GifWriter(stem.with_name(f"{stem.name}.gif"), fps)
+    return _PngWriter(stem)
+
+
+def check_writer(ext: str, fps: float) -> None:
+    """Raises the UserErrors of `open_writer`, without opening anything."""
+    if ext not in EXTENSIONS:
+        raise UserError(f"--ext: expected one of {', '.join(EXTENSIONS)}, found '{ext}'")
+    if not (math.isfinite(fps) and fps > 0):
+        raise UserError(f"--fps: expected a number above 0, found {fps:g}")
+    if ext == "gif" and fps > GIF_MAX_FPS:
+        raise UserError(f"--fps: expected at most {GIF_MAX_FPS} for gif, found {fps:g}")
+    if ext == "mp4":
+        _ffmpeg()
+
+
+def image_to_uint8(image: torch.Tensor) -> np.ndarray:
+    """[3,H,W] in [-1,1] -> uint8 [H,W,3], rounded to nearest."""
+    scaled = (image.detach().float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def depth_to_uint8(depth: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
+    """Depth and alpha [H,W] -> uint8 grey [H,W,3]: near is bright, far is dark, the background black.
+
+    The range is fixed (the portrait camera's near and far), so brightness means the same in every frame and for every
+    person. What is partly transparent is dimmed by its alpha.
+    """
+    near = (DEPTH_FAR - depth.detach().float()) / (DEPTH_FAR - DEPTH_NEAR)  # 1 at near, 0 at far
+    near = torch.where(alpha > 0, near, torch.zeros_like(near))  # depth means nothing where there is nothing
+    grey = (near.clamp(0, 1) * alpha.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return grey[..., None].expand(-1, -1, 3).cpu().numpy()
+
+
+def grid_shape(n: int) -> tuple[int, int]:
+    """Rows and columns of the smallest grid, as square as possible and wider rather than higher, with n cells."""
+    columns = math.ceil(math.sqrt(n))
+    return math.ceil(n / columns), columns
+
+
+def tile(frames: Sequence[np.ndarray], rows: int, columns: int, background: int = 255) -> np.ndarray:
+    """Frames [H,W,3] -> one [rows*H, columns*W, 3], row by row; cells without a frame show the background."""
+    h, w = frames[0].shape[:2]
+    canvas = np.full((rows * h, columns * w, 3), background, dtype=np.uint8)
+    for i, frame in enumerate(frames):
+        r, c = divmod(i, columns)
+        canvas[r * h : (r + 1) * h, c * w : (c + 1) * w] = frame
+    return canvas
+
+
+def _ffmpeg() -> str:
+    """Path of the ffmpeg program."""
+    problem = (
+        "--ext mp4 needs ffmpeg, which was not found; install imageio-ffmpeg or ffmpeg, or choose --ext gif or png"
+    )
+    try:
+        import imageio_ffmpeg  # here, because gif and png do without it
+
+        exe = imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError, OSError) as error:
+        raise UserError(problem) from error
+    if shutil.which(exe) is None:
+        raise UserError(f"{problem} (tried {exe})")
+    return exe
+
+
+class _AtomicFileWriter:
+    """A single file under a temporary name until the context is left well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.paths: list[Path] = []
+        self._stack = ExitStack()
+        self._size: tuple[int, ...] | None = None
+
+    def __enter__(self) -> _AtomicFileWriter:
+        self._temporary = self._stack.enter_context(atomic_path(self.path))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._finish(aborted=kind is not None)
+            if kind is None and self._size is None:
+                raise ValueError(f"{self.path}: no frames were added")
+        except BaseException as late:
+            self._stack.__exit__(type(late), late, late.__traceback__)
+            raise
+        self._stack.__exit__(kind, error, trace)
+        if kind is None:
+            self.paths = [self.path]
+
+    def add(self, frame: np.ndarray) -> None:
+        first = self._size is None
+        if first:
+            self._size = frame.shape
+        elif frame.shape != self._size:
+            raise ValueError(f"{self.path}: expected a frame of {self._size}, found {frame.shape}")
+        self._write(np.ascontiguousarray(frame, dtype=np.uint8), first)
+
+    def _write(self, frame: np.ndarray, first: bool) -> None: ...
+
+    def _finish(self, aborted: bool) -> None: ...
+
+
+class _Mp4Writer(_AtomicFileWriter):
+    """H.264 in yuv420p through a pipe to ffmpeg, which every player understands; odd sizes are padded to even."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        super().__init__(path)
+        self._fps = fps
+        self._pipe = None
+
+    def _write(self, frame: np.ndarray, first: bool) -> None:
+        h, w = frame.shape[:2]
+        frame = np.pad(frame, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")  # yuv420p halves both sides
+        try:
+            if first:
+                import imageio_ffmpeg
+
+                self._pipe = imageio_ffmpeg.write_frames(
+                    str(self._temporary),
+                    (frame.shape[1], frame.shape[0]),
+                    fps=self._fps,
+                    quality=8,
+                    macro_block_size=1,
+                    ffmpeg_log_level="quiet",
+                )
+                self._pipe.send(None)
+            self._pipe.send(frame.tobytes())
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: ffmpeg stopped while writing (disk full, or ffmpeg without H.264?)"
+            ) from error
+
+    def _finish(self, aborted: bool) -> None:
+        if self._pipe is None:
+            return
+        if aborted:
+            # Not waiting for ffmpeg to finish a file that nobody will see.
+            with suppress(KeyboardInterrupt):
+                self._pipe.throw(KeyboardInterrupt)
+            return
+        self._pipe.close()
+        if self._temporary.stat().st_size == 0:
+            raise UserError(f"{self.path}: ffmpeg wrote nothing (disk full, or ffmpeg without H.264?)")
+
+
+class _GifWriter(_AtomicFileWriter):
+    """An endlessly looping GIF, one palette per frame.
+
+    Pillow encodes single frames; they are joined here because Pillow itself keeps a whole animation in memory and
+    drops frames that equal the one before.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        super().__init__(path)
+        self._fps = fps
+        self._count = 0
+
+    def __enter__(self) -> _GifWriter:
+        super().__enter__()
+        self._file = self._stack.enter_context(self._temporary.open("wb"))
+        return self
+
+    def _write(self, frame: np.ndarray, first: bool) -> None:
+        palette, image_data = _encode_gif_frame(frame)
+        h, w = frame.shape[:2]
+        # Delays are whole hundredths of a second: rounding the running time keeps the speed right on average.
+        delay = round((self._count + 1) * 100 / self._fps) - round(self._count * 100 / self._fps)
+        self._count += 1
+        if first:
+            self._file.write(b"GIF89a" + struct.pack("<HHBBB", w, h, 0x70, 0, 0))
+            self._file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")  # loop for ever
+        self._file.write(b"\x21\xf9\x04" + struct.pack("<BHBB", 0x04, delay, 0, 0))
+        size_bits = (len(palette) // 3).bit_length() - 2  # the table holds 2^(bits+1) colours
+        self._file.write(b"\x2c" + struct.pack("<HHHHB", 0, 0, w, h, 0x80 | size_bits) + palette + image_data)
+
+    def _finish(self, aborted: bool) -> None:
+        if not aborted:
+            self._file.write(b"\x3b")
+            self._file.flush()
+
+
+def _encode_gif_frame(frame: np.ndarray) -> tuple[bytes, bytes]:
+    """Colour table and LZW data of one frame, cut out of the one-frame GIF that Pillow makes of it."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).quantize(256).save(buffer, format="GIF")
+    data = buffer.getvalue()
+    n_table = 3 * 2 ** ((data[10] & 7) + 1)
+    palette, rest = data[13 : 13 + n_table], data[13 + n_table :]
+    while rest[0] == 0x21:  # extensions: label, then blocks of a length byte and data, ended by a zero
+        end = 2
+        while rest[end]:
+            end += 1 + rest[end]
+        rest = rest[end + 1 :]
+    return palette, rest[10:-1]  # without the image descriptor (10 bytes) and the trailer
+
+
+class _PngWriter:
+    """`{stem}_000.png`, `{stem}_001.png`, ...: collected in a hidden folder, moved out when the last one is there."""
+
+    def __init__(self, stem: Path) -> None:
+        self.stem = stem
+        self.paths: list[Path] = []
+        self._folder = stem.with_name(f".{stem.name}.partial")
+        self._names: list[str] = []
+
+    def __enter__(self) -> _PngWriter:
+        try:
+            shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
+            self._folder.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"{self.stem.parent}: cannot write there: {reason(error)}") from error
+        return self
+
+    def add(self, frame: np.ndarray) -> None:
+        name = f"{self.stem.name}_{len(self._names):03d}.png"
+        try:
+            Image.fromarray(np.ascontiguousarray(frame, dtype=np.uint8)).save(self._folder / name, format="PNG")
+        except OSError as error:
+            raise UserError(f"{self.stem.parent / name}: cannot write there: {reason(error)}") from error
+        self._names.append(name)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._publish()
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _publish(self) -> None:
+        # Frames of an earlier, longer video of the same name would be taken for the end of this one.
+        earlier = re.compile(re.escape(self.stem.name) + r"_\d{3,}\.png")
+        for path in self.stem.parent.iterdir():
+            if earlier.fullmatch(path.name) and path.name not in self._names:
+                path.unlink()
+        self.paths = [(self._folder / name).replace(self.stem.parent / name) for name in self._names]
