@@ -1,0 +1,187 @@
+"""The pipeline a user calls: a checkpoint, a person, a frame.
+
+pipe = PortraitPipeline.from_checkpoint("ckpts/demo.pt")
+person = pipe.person(seed=3, psi=0.7)
+frame = person.render(expression=[64], joint_eulers=[6, 3], camera=(pitch, yaw))   # frame.image [3, H, W]
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference.released_checkpoint import (
+    CONVENTION,
+    ReleasedGenerator,
+    check_index,
+    load_array,
+    load_config,
+    load_released,
+    released_state,
+)
+from networks.body_assets import body_from_dict, load_smpl
+from networks.generator import Frame, Generator
+from networks.priors import LabelPriors, Latents
+from networks.saved_model import SavedModel, unpack_model
+from torch_utils.checkpoint import FORMAT, load_checkpoint, load_raw
+from torch_utils.misc import UserError
+
+FRONTAL_CAMERA = (torch.pi / 2, torch.pi / 2)
+Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
+
+
+class Person:
+    """One identity with its flattened manifolds; made by :meth:`PortraitPipeline.person`."""
+
+    def __init__(self, generator: Generator, latents: Latents, psi: float):
+        self.latents = latents  # [1, .] each
+        self._generator = generator
+        with torch.inference_mode():
+            style = generator.style(latents.z_id, latents.z_noise, psi=psi)
+            self.manifolds = generator.build_manifolds(style)
+
+    @torch.inference_mode()
+    def render(
+        self,
+        expression: Array | None = None,
+        joint_eulers: Array | None = None,
+        camera: Array = FRONTAL_CAMERA,
+    ) -> Frame:
+        """One frame.
+
+        Args:
+            expression: [64] 3DMM expression coefficients; neutral by default.
+            joint_eulers: [6, 3] Euler angles of neck, left collar, right collar, head, left shoulder, right shoulder
+                (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
+            camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
+
+        Returns:
+            Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].
+
+        Raises:
+            ValueError: a wrong shape, NaN or infinity.
+        """
+        device = self.latents.betas.device
+        z_exp = _vector(expression, (64,), "expression", device)
+        eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device)
+        view = _vector(camera, (2,), "camera", device)
+        frame = self._generator.render(
+            self.manifolds, self.latents.z_id, z_exp[None], self.latents.betas, eulers[None], view[None]
+        )
+        return Frame(*(part[0] for part in frame))
+
+
+class PortraitPipeline:
+    """A generator with its priors, ready to draw people.
+
+    Attributes:
+        generator: the networks, in eval mode.
+        priors: rows of labels to sample from, or None.
+        metadata: what the checkpoint says about itself.
+    """
+
+    def __init__(self, model: SavedModel, device: str | torch.device = "cpu"):
+        self.device = torch.device(device)
+        self.generator = model.generator.to(self.device).eval().requires_grad_(False)
+        self.priors: LabelPriors | None = model.priors
+        self.metadata = model.metadata
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        config: str | None = None,
+        *,
+        body_model: str | Path | Mapping[str, Any] | None = None,
+        head_shoulder_index: Array | str | Path | None = None,
+        device: str | torch.device = "cpu",
+    ) -> "PortraitPipeline":
+        """Load a checkpoint of our own format, or of the released layout.
+
+        Args:
+            path: the file.
+            config: needed for the released layout only: a name in configs/ or a YAML file.
+            body_model: released layout only: SMPL as a path or a dict of arrays; by default the buffers in the file.
+            head_shoulder_index: released layout only: [V'] vertex indices or a .npy; by default chosen by rule.
+            device: where to run.
+
+        Raises:
+            UserError: one line that says what is wrong with the file or the arguments.
+        """
+        data = load_raw(path)
+        if data.get("format") != FORMAT and released_state(data) is not None:
+            model = cls._released(data, str(path), config, body_model, head_shoulder_index)
+            return cls(model, device)
+        if config is not None:
+            raise UserError(f"--config {config}: {path} is not in the released layout; its config is inside")
+        if body_model is not None or head_shoulder_index is not None:
+            raise UserError(f"{path}: a body model can be given only for a file in the released layout")
+        data = load_checkpoint(path)
+        generator_class = ReleasedGenerator if data.get("convention") == CONVENTION else Generator
+        return cls(unpack_model(data, str(path), generator_class), device)
+
+    @staticmethod
+    def _released(data, where: str, config: str | None, body_model, head_shoulder_index) -> SavedModel:
+        if config is None:
+            raise UserError(f"{where}: a file in the released layout needs --config (for instance SSHQ512_inf)")
+        body = None
+        if body_model is not None:
+            by_name = isinstance(body_model, Mapping)
+            body = body_from_dict(body_model, "body_model") if by_name else load_smpl(body_model)
+        index = None
+        if head_shoulder_index is not None:
+            given_path = isinstance(head_shoulder_index, str | Path)
+            source = str(head_shoulder_index) if given_path else "head_shoulder_index"
+            index = load_array(source) if given_path else torch.as_tensor(head_shoulder_index)
+            index = check_index(index, 1 << 31 if body is None else len(body.v_template), source)
+        return load_released(data, load_config(config), where, body=body, head_shoulder_index=index)
+
+    def sample_latents(self, seed: int) -> Latents:
+        """z_id [80], z_noise [80], betas [10] of a seed, on the CPU, the same on every device.
+
+        Without priors (a released file alone) identities are N(0, 1), as 3DMM coefficients are, and betas 0.
+        """
+        random = torch.Generator().manual_seed(seed)
+        if self.priors is not None:
+            return Latents(*(part[0] for part in self.priors.sample_latents(1, random)))
+        z_id, z_noise = torch.randn(2, 80, generator=random)
+        return Latents(z_id, z_noise, torch.zeros(10))
+
+    def person(
+        self,
+        seed: int | None = None,
+        *,
+        z_id: Array | None = None,
+        z_noise: Array | None = None,
+        betas: Array | None = None,
+        psi: float = 1.0,
+    ) -> Person:
+        """Build a person: the latents of ``seed``, each replaced by the one given; unseeded ones are zero.
+
+        Args:
+            seed: any integer.
+            z_id: [80] 3DMM identity. z_noise: [80] eps. betas: [10] SMPL shape.
+            psi: truncation; 1 draws from the whole distribution, 0 is the mean person.
+        """
+        drawn = self.sample_latents(seed) if seed is not None else Latents(None, None, None)
+        given = Latents(z_id, z_noise, betas)
+        sizes = Latents((80,), (80,), (10,))
+        parts = [
+            _vector(g if g is not None else d, size, name, self.device)[None]
+            for g, d, size, name in zip(given, drawn, sizes, Latents._fields, strict=True)
+        ]
+        return Person(self.generator, Latents(*parts), psi)
+
+
+def _vector(value: Array | None, shape: tuple[int, ...], name: str, device: torch.device) -> Tensor:
+    """``value`` (zeros for None) as a finite float tensor of ``shape`` on ``device``."""
+    if value is None:
+        return torch.zeros(shape, device=device)
+    tensor = torch.as_tensor(value, dtype=torch.float32, device=device)
+    if tensor.shape != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
+    if not tensor.isfinite().all():
+        raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
+    return tensor

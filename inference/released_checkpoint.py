@@ -1,0 +1,246 @@
+"""The released checkpoint: its names, its buffers and its oddities. Nothing else in the project knows of them.
+
+    python -m inference.released_checkpoint convert sshq512.pt out.pt [--labels DIR] [--head_shoulder_index FILE]
+
+What differs from a model trained here (the released code's behaviour, which its weights depend on):
+
+1. M is fed coordinates that were warped twice: folded into M's first layer on loading.
+2. D^e's displacement is added to warped coordinates for M but to unwarped ones for the radiance lookup.
+3. Crossings are sorted by the distance of the *canonical* crossing from the camera origin without its offset.
+4. SMPL's buffers are inside; the head-and-shoulder vertices and the label arrays are separate files.
+5. D^p's filters appear twice.
+"""
+
+import argparse
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.body_assets import BodyArrays, body_from_dict, head_shoulder_vertices
+from networks.cameras import CameraModel, camera_frame
+from networks.generator import Generator, GeneratorConfig
+from networks.manifolds import WARP_SCALE
+from networks.priors import LabelPriors
+from networks.saved_model import SavedModel, pack_model
+from torch_utils.checkpoint import load_raw, load_weights, save_checkpoint
+from torch_utils.config import config_from_dict, load_yaml
+from torch_utils.misc import UserError, run_cli
+
+CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
+# Marks a file of our own format whose weights need ReleasedGenerator.
+CONVENTION = "released"
+
+# A key that every file in the released layout has.
+_SIGNATURE = "radiance_net.network.0.layer.weight"
+_RENAMES = (
+    (r"radiance_net\.network\.(\d+)\.layer\.", r"radiance.layers.\1."),
+    (r"radiance_net\.color_layer_sine\.0\.layer\.", r"radiance.colour_layer."),
+    (r"radiance_net\.output_sigma\.", r"radiance.to_sigma."),
+    (r"radiance_net\.output_color\.", r"radiance.to_rgb."),
+    (r"radiance_net\.output_feature\.", r"radiance.to_feature."),
+    (r"radiance_net\.mapping_network\.network\.", r"radiance.mapping."),
+    (r"sample_net\.network\.(\d+)\.", lambda m: f"manifolds.hidden.{int(m[1]) // 2}."),
+    (r"sample_net\.output_layer\.", r"manifolds.output."),
+    (r"deform_net\.network\.(\d+)\.layer\.", r"expression_deformation.layers.\1."),
+    (r"deform_net\.final_layer\.", r"expression_deformation.output."),
+    (r"deform_net\.mapping_network\.network\.", r"expression_deformation.mapping."),
+    (
+        r"sr_net\.RRDB_trunk\.(\d+)\.RDB(\d)\.conv(\d)\.",
+        lambda m: f"superresolution.trunk.{m[1]}.{int(m[2]) - 1}.convs.{int(m[3]) - 1}.",
+    ),
+    (r"sr_net\.(conv_first|trunk_conv)\.", r"superresolution.\1."),
+    (r"sr_net\.upconvs\.", r"superresolution.up_convs."),
+    (r"sr_net\.HRconv\.", r"superresolution.hr_conv."),
+    (r"sr_net\.conv_last\.", r"superresolution.output."),
+    (r"sr_net\.mapping_network\.network\.", r"superresolution.mapping."),
+    (r"smoother\.conv_block(\d)\.weight$", r"pose_deformation.weight\1"),
+)
+_BODY_NAMES = {
+    "v_template": "v_template", "shapedirs": "shapedirs", "posedirs": "posedirs", "J_regressor": "J_regressor",
+    "lbs_weights": "lbs_weights", "weights": "lbs_weights", "faces": "faces", "faces_tensor": "faces", "f": "faces",
+    "parents": "parents", "kintree_table": "kintree_table",
+}  # fmt: skip
+# SMPL's kinematic tree, for files that leave it out.
+_SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+_LABEL_FILES = {
+    "camera_pose": "camera_pose_joint_sample.npy",
+    "id_shape": "id_shape_sampler_body.npy",
+    "expression": "expression_body.npy",
+}
+_MEAN_SAMPLES = 10_000
+
+
+class ReleasedGenerator(Generator):
+    """The generator with oddities 2 and 3, for released weights."""
+
+    def canonical_points(self, neutral: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """Oddity 2: s at warp(x) + d, radiance at x + d."""
+        return neutral + displacement / WARP_SCALE, neutral + displacement
+
+    def sort_distances(self, canonical: Tensor, depth: Tensor, camera: Tensor, model: CameraModel) -> Tensor:
+        """Oddity 3."""
+        _, origin = camera_frame(camera, model.radius)
+        return (canonical - origin[:, None, None]).norm(dim=-1)
+
+
+def released_state(data: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The state dict in the released layout within ``data`` (itself or one level down); None if there is none."""
+    for candidate in (data, *data.values()):
+        if isinstance(candidate, Mapping):
+            state = {str(name).removeprefix("module."): value for name, value in candidate.items()}
+            if any(name.startswith(("radiance_net.", "sample_net.")) for name in state):
+                return state
+    return None
+
+
+def rename_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Released names -> ours, with oddity 1 folded; buffers of the renderer (oddities 4, 5) are left out."""
+    weights = {}
+    for name, value in state.items():
+        if name.startswith("renderer."):
+            continue
+        for pattern, replacement in _RENAMES:
+            renamed, count = re.subn("^" + pattern, replacement, name)
+            if count:
+                weights[renamed] = value.float() if torch.is_tensor(value) else value
+                break
+    weight, bias = weights.get("manifolds.hidden.0.weight"), weights.get("manifolds.hidden.0.bias")
+    if torch.is_tensor(weight) and torch.is_tensor(bias) and weight.shape[-1:] == (3,):
+        # W (warp(warp(x)) - c) + b = k W (warp(x) - c) + b + (k - 1) W c, with k = WARP_SCALE.
+        centre = weight.new_tensor(GeneratorConfig.manifold_centre)
+        weights["manifolds.hidden.0.weight"] = WARP_SCALE * weight
+        weights["manifolds.hidden.0.bias"] = bias + (WARP_SCALE - 1) * weight @ centre
+    return weights
+
+
+def released_body(state: Mapping[str, Tensor], where: str) -> BodyArrays:
+    """SMPL's arrays among the renderer's buffers (oddity 4), whatever module holds them."""
+    arrays: dict[str, Any] = {}
+    for name, value in state.items():
+        ours = _BODY_NAMES.get(name.rsplit(".", 1)[-1])
+        if (
+            ours
+            and torch.is_tensor(value)
+            and not name.startswith(("radiance_net", "sr_net", "deform_net", "sample_net"))
+        ):
+            arrays.setdefault(ours, value.numpy())
+    if "posedirs" in arrays and arrays["posedirs"].ndim == 2:  # smplx keeps them as [207, 3V]
+        arrays["posedirs"] = arrays["posedirs"].T.reshape(-1, 3, arrays["posedirs"].shape[0])
+    if "kintree_table" not in arrays:
+        arrays.setdefault("parents", np.array(_SMPL_PARENTS))
+    return body_from_dict(arrays, where)
+
+
+def load_released(
+    data: Mapping[str, Any],
+    config: GeneratorConfig,
+    where: str,
+    *,
+    body: BodyArrays | None = None,
+    head_shoulder_index: Tensor | None = None,
+    priors: LabelPriors | None = None,
+) -> SavedModel:
+    """A generator from a file in the released layout.
+
+    Args:
+        data: the loaded file.
+        config: sizes, which the file does not carry.
+        where: the file's name, for messages.
+        body: SMPL's arrays; the file's own by default.
+        head_shoulder_index: [V'] int64; chosen by rule by default.
+        priors: to draw identities from; the means for truncation are taken over them, or over N(0, 1).
+
+    Raises:
+        UserError: missing or misshapen weights or arrays, by name.
+    """
+    state = released_state(data)
+    if state is None:
+        raise UserError(f"{where}: expected weights in the released layout (such as {_SIGNATURE}), found none")
+    body = body or released_body(state, where)
+    if head_shoulder_index is None:
+        head_shoulder_index = head_shoulder_vertices(body)
+    generator = ReleasedGenerator(config, body, torch.as_tensor(head_shoulder_index))
+    kept = {n: v for n, v in generator.state_dict().items() if n.startswith(("body.", "mean_"))}
+    load_weights(generator, {**rename_weights(state), **kept}, where)
+    random = torch.Generator().manual_seed(0)
+    if priors is None:
+        z_id, z_noise = torch.randn(2, _MEAN_SAMPLES, 80, generator=random)
+    else:
+        z_id, z_noise, _ = priors.sample_latents(_MEAN_SAMPLES, random)
+    generator.set_mean_styles(z_id, z_noise)
+    return SavedModel(generator.eval(), priors, {"source": "released checkpoint"})
+
+
+def load_config(name: str) -> GeneratorConfig:
+    """A generator's config by name (``SSHQ512_inf``: configs/SSHQ512_inf.yaml) or by path."""
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        path = CONFIG_FOLDER / f"{name}.yaml"
+        if not path.exists():
+            known = ", ".join(sorted(p.stem for p in CONFIG_FOLDER.glob("*.yaml")))
+            raise UserError(f"--config: unknown config '{name}'; expected a YAML file or one of: {known}")
+    return config_from_dict(GeneratorConfig, load_yaml(path), str(path))
+
+
+def load_labels(folder: str | Path) -> LabelPriors:
+    """The released label arrays (oddity 4) in ``folder``; raises UserError naming a missing or odd file."""
+    return LabelPriors.from_dict({n: load_array(Path(folder) / f) for n, f in _LABEL_FILES.items()}, str(folder))
+
+
+def load_array(path: str | Path) -> Tensor:
+    """A .npy file of numbers; raises UserError."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: expected a .npy array of numbers, found something else ({error})") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: expected a .npy array of numbers, found {getattr(array, 'dtype', type(array).__name__)}"
+        )
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def check_index(index: Tensor, num_vertices: int, where: str) -> Tensor:
+    """Vertex indices [V'] as int64; raises UserError unless they are distinct and in range."""
+    if index.ndim != 1 or index.is_floating_point() or not len(index):
+        raise UserError(f"{where}: expected vertex indices [V'] (integers), found {index.dtype} {list(index.shape)}")
+    if index.min() < 0 or index.max() >= num_vertices or len(index.unique()) != len(index):
+        raise UserError(f"{where}: expected distinct vertex indices in 0..{num_vertices - 1}, found others")
+    return index.long()
+
+
+def _convert(args: argparse.Namespace) -> None:
+    state = load_raw(args.input)
+    priors = load_labels(args.labels) if args.labels else None
+    config = load_config(args.config)
+    index = None
+    if args.head_shoulder_index:
+        vertices = len(released_body(released_state(state) or {}, args.input).v_template)
+        index = check_index(load_array(args.head_shoulder_index), vertices, args.head_shoulder_index)
+    model = load_released(state, config, args.input, head_shoulder_index=index, priors=priors)
+    save_checkpoint(args.output, {"convention": CONVENTION, **pack_model(model)})
+    print(f"wrote {args.output}")
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m inference.released_checkpoint")
+    commands = parser.add_subparsers(dest="command", required=True)
+    convert = commands.add_parser("convert", help="released layout -> our own format")
+    convert.add_argument("input", help="file in the released layout")
+    convert.add_argument("output", help="file to write")
+    convert.add_argument("--config", default="SSHQ512_inf", help="sizes of the model (default: %(default)s)")
+    convert.add_argument("--labels", help=f"folder with {', '.join(_LABEL_FILES.values())}, to sample from")
+    convert.add_argument("--head_shoulder_index", help=".npy with vertex indices; chosen by rule when absent")
+    _convert(parser.parse_args())
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,109 @@
+"""M: the radiance manifolds, where rays cross them, and how they are flattened to images (paper section 3.1, GRAM)."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+# Canonical points are brought to about [-1, 1] before any network sees them: warp(x) = x * 2 / 0.24.
+WARP_SCALE = 2.0 / 0.24
+
+# The orthographic view that flattens the manifolds for U, canonical units.
+FLAT_HALF_EXTENT = 0.22
+FLAT_CENTRE_Y = -0.02830771
+FLAT_NEAR_Z, FLAT_FAR_Z, FLAT_SAMPLES = 0.2, -0.2, 64
+
+# Where s hardly changes over an interval the interpolation is ill-conditioned; its far end is taken.
+MIN_SCALAR_STEP = 0.05
+
+
+def warp(points: Tensor) -> Tensor:
+    """Canonical points -> network coordinates."""
+    return points * WARP_SCALE
+
+
+class ManifoldPredictor(nn.Module):
+    """M: a scalar field whose level sets are the radiance manifolds; it depends on no latent.
+
+    At initialisation s ~ 10 |warp(x) - centre|: nested spheres.
+
+    Args:
+        hidden_dim: width of the three ReLU layers.
+        levels: [K] values of s, falling: the first one is the outermost manifold.
+        centre: of the spheres, in warped coordinates.
+    """
+
+    def __init__(self, hidden_dim: int, levels: Tensor, centre: tuple[float, float, float]):
+        super().__init__()
+        self.hidden = nn.ModuleList(nn.Linear(width, hidden_dim) for width in (3, hidden_dim, hidden_dim))
+        self.output = nn.Linear(hidden_dim, 1)
+        self.register_buffer("levels", levels, persistent=False)  # [K]
+        self.register_buffer("centre", torch.tensor(centre), persistent=False)  # [3]
+        for layer in self.hidden:
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / layer.out_features))
+            nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.output.weight, 10 * math.sqrt(math.pi / hidden_dim))
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Canonical points [..., 3] -> s [...]."""
+        inplace = not torch.is_grad_enabled()
+        x = warp(points) - self.centre
+        for layer in self.hidden:
+            x = torch.nn.functional.relu(layer(x), inplace=inplace)
+        return self.output(x).squeeze(-1)
+
+
+class Crossings(NamedTuple):
+    """Where rays cross the levels: between samples ``index`` and ``index + 1``, at fraction ``weight``."""
+
+    index: Tensor  # [B, R, K] int64
+    weight: Tensor  # [B, R, K]
+    valid: Tensor  # [B, R, K] bool
+
+    def interpolate(self, values: Tensor) -> Tensor:
+        """Values at the samples [B, R, S, C] -> at the crossings [B, R, K, C]."""
+        index = self.index[..., None].expand(-1, -1, -1, values.shape[-1])
+        near, far = values.gather(2, index), values.gather(2, index + 1)
+        return near + (far - near) * self.weight[..., None]
+
+
+def find_crossings(s: Tensor, levels: Tensor, *, either_direction: bool = False) -> Crossings:
+    """First crossing of every level along every ray.
+
+    Level l is crossed in [i, i+1] when s_i >= l >= s_{i+1}: s falls towards the centre. Without a crossing the last
+    sample stands in, marked invalid.
+
+    Args:
+        s: [B, R, S] from near to far, S >= 2.
+        levels: [K].
+        either_direction: take the first crossing in either direction, valid only if s falls there (the rule of the
+            orthographic view, where a ray may start inside).
+    """
+    near, far = s[:, :, None, :-1], s[:, :, None, 1:]  # [B, R, 1, S-1]
+    level = levels[:, None]  # [K, 1]
+    falls = (near >= level) & (far <= level)  # [B, R, K, S-1]
+    hits = falls | ((near <= level) & (far >= level)) if either_direction else falls
+    found, index = hits.to(torch.uint8).max(-1)  # the first of equal maxima
+    found = found.bool()
+    valid = falls.gather(-1, index[..., None]).squeeze(-1) if either_direction else found
+    index = torch.where(found, index, s.shape[-1] - 2)
+    s_near, s_far = s.gather(-1, index), s.gather(-1, index + 1)
+    flat = ~found | ((s_far - s_near).abs() <= MIN_SCALAR_STEP)
+    step = torch.where(flat, 1.0, s_near - s_far)
+    weight = torch.where(flat, 1.0, (s_near - levels) / step)
+    return Crossings(index, weight, valid)
+
+
+def orthographic_points(resolution: int, *, dtype=torch.float32, device=None) -> Tensor:
+    """Samples of the flattening view [resolution^2, S, 3], canonical; row 0 is the lowest y, z falls along a ray."""
+    extent = torch.linspace(-FLAT_HALF_EXTENT, FLAT_HALF_EXTENT, resolution, dtype=dtype, device=device)
+    depth = torch.linspace(FLAT_NEAR_Z, FLAT_FAR_Z, FLAT_SAMPLES, dtype=dtype, device=device)
+    grid_y, grid_x, grid_z = torch.meshgrid(extent + FLAT_CENTRE_Y, extent, depth, indexing="ij")
+    return torch.stack([grid_x, grid_y, grid_z], -1).reshape(-1, FLAT_SAMPLES, 3)
+
+
+def flat_coordinates(points: Tensor) -> Tensor:
+    """Canonical points [..., 3] -> positions [..., 2] in the flattened maps, -1..1 between the outer pixel *edges*."""
+    return torch.stack([points[..., 0], points[..., 1] - FLAT_CENTRE_Y], -1) / FLAT_HALF_EXTENT

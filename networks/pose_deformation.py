@@ -1,0 +1,78 @@
+"""Pose deformation: inverse skinning on a coarse grid along the rays, smoothed by D^p (paper section 3.1)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GRID_STRIDE = 2  # the volume is built on every second pixel and every second sample
+KERNEL = (5, 9, 9)  # depth, height, width
+# Pairs of point and vertex whose distances are held at a time.
+PAIRS_PER_CHUNK = 1 << 23
+
+
+def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor) -> Tensor:
+    """inv(sum_j w_vj T_j): lbs_weights [V, J], joint_transforms [B, J, 4, 4] -> [B, V, 4, 4]."""
+    blended = torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms)
+    return torch.linalg.inv(blended)
+
+
+def nearest_vertices(points: Tensor, vertices: Tensor) -> Tensor:
+    """Index of the vertex nearest to each point: points [B, P, 3], vertices [B, V, 3] -> [B, P] int64.
+
+    Distances are compared as |v|^2 - 2 p.v (one matrix product) about the vertices' mean, where rounding is smallest.
+    """
+    centre = vertices.mean(1, keepdim=True)
+    points, vertices = points - centre, vertices - centre
+    transposed = -2 * vertices.transpose(1, 2)  # [B, 3, V]
+    squared = vertices.square().sum(-1)[:, None]  # [B, 1, V]
+    chunk = max(1, PAIRS_PER_CHUNK // (vertices.shape[1] * len(points)))
+    return torch.cat([torch.baddbmm(squared, part, transposed).argmin(-1) for part in points.split(chunk, 1)], 1)
+
+
+def inverse_lbs_volume(points: Tensor, vertices: Tensor, inverse_transforms: Tensor) -> Tensor:
+    """Inverse transform of the nearest posed vertex at grid points.
+
+    Args:
+        points: [B, H, W, S, 3] posed space.
+        vertices: [B, V, 3] posed head-and-shoulder vertices.
+        inverse_transforms: [B, V, 4, 4].
+
+    Returns:
+        [B, 16, S, H, W], depth first.
+    """
+    batch, *grid = points.shape[:-1]
+    index = nearest_vertices(points.reshape(batch, -1, 3), vertices)  # [B, HWS]
+    entries = inverse_transforms.flatten(2).gather(1, index[..., None].expand(-1, -1, 16))  # [B, HWS, 16]
+    return entries.reshape(batch, *grid, 16).permute(0, 4, 3, 1, 2)
+
+
+class PoseDeformationProcessor(nn.Module):
+    """D^p: two normalised depthwise 3D convolutions with a x2 trilinear upsampling between them.
+
+    They start as mean filters. Weights are divided by their sum, so that a constant transform passes unchanged.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.weight1 = nn.Parameter(torch.ones(16, 1, *KERNEL) / torch.Size(KERNEL).numel())
+        self.weight2 = nn.Parameter(torch.ones(16, 1, *KERNEL) / torch.Size(KERNEL).numel())
+
+    @staticmethod
+    def _smooth(volume: Tensor, weight: Tensor) -> Tensor:
+        weight = weight / weight.sum((2, 3, 4), keepdim=True)
+        depth, height, width = (k // 2 for k in KERNEL)
+        volume = F.pad(volume, (width, width, height, height, depth, depth), mode="reflect")
+        return F.conv3d(volume, weight, groups=volume.shape[1])
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Inverse transforms [B, 16, S/2, H/2, W/2] -> smoothed [B, 16, S, H, W]."""
+        volume = self._smooth(volume, self.weight1)
+        volume = F.interpolate(volume, scale_factor=GRID_STRIDE, mode="trilinear", align_corners=False)
+        return self._smooth(volume, self.weight2)
+
+
+def apply_volume(volume: Tensor, points: Tensor) -> Tensor:
+    """Transform the point of every cell: volume [B, 16, S, H, W], points [B, H, W, S, 3] -> [B, H, W, S, 3]."""
+    x, y, z = points.permute(0, 4, 3, 1, 2).unbind(1)  # [B, S, H, W] each
+    rows = [volume[:, i] * x + volume[:, i + 1] * y + volume[:, i + 2] * z + volume[:, i + 3] for i in (0, 4, 8)]
+    return torch.stack(rows, -1).permute(0, 2, 3, 1, 4)

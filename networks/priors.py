@@ -1,0 +1,66 @@
+"""Label priors: what latents, expressions, poses and cameras are drawn from (method: rows of the training labels).
+
+Camera and pose come together from one row, identity and body shape from another, expression from a third, so that
+the correlations of real photos survive.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from torch_utils.misc import UserError
+
+# Columns of the rows.
+WIDTHS = {"camera_pose": 2 + 18, "id_shape": 80 + 10, "expression": 64}
+
+
+class Latents(NamedTuple):
+    z_id: Tensor  # [N, 80] 3DMM identity
+    z_noise: Tensor  # [N, 80] eps: hair, clothes, colour
+    betas: Tensor  # [N, 10] SMPL shape
+
+
+class LabelPriors(NamedTuple):
+    """Rows of labels; every draw picks rows with replacement, by a CPU generator, the same on every device."""
+
+    camera_pose: Tensor  # [N, 20] pitch, yaw, 6 x 3 Euler angles of joints 12..17, radians
+    id_shape: Tensor  # [N, 90] z_id, betas
+    expression: Tensor  # [N, 64]
+
+    @classmethod
+    def from_dict(cls, arrays: Mapping[str, Tensor], where: str) -> "LabelPriors":
+        """Check and convert arrays; raises UserError naming ``where`` and the array."""
+        rows = {}
+        for name, width in WIDTHS.items():
+            if name not in arrays:
+                raise UserError(f"{where}: priors: missing array '{name}'")
+            array = torch.as_tensor(arrays[name])
+            if array.ndim != 2 or array.shape[1] != width or not len(array) or not array.is_floating_point():
+                raise UserError(
+                    f"{where}: priors: {name}: expected floats [N, {width}], found {array.dtype} {list(array.shape)}"
+                )
+            if not array.isfinite().all():
+                raise UserError(f"{where}: priors: {name}: expected finite numbers, found NaN or infinity")
+            rows[name] = array.float()
+        return cls(**rows)
+
+    def to_dict(self) -> dict[str, Tensor]:
+        """Arrays for a checkpoint, in half precision (labels are known to far fewer digits)."""
+        return {name: array.half() for name, array in self._asdict().items()}
+
+    def sample_latents(self, count: int, generator: torch.Generator) -> Latents:
+        """(z_id, betas) from one row, z_noise ~ N(0, 1)."""
+        row = self.id_shape[torch.randint(len(self.id_shape), (count,), generator=generator)]
+        z_noise = torch.randn(count, 80, generator=generator)
+        return Latents(row[:, :80], z_noise, row[:, 80:])
+
+    def sample_expressions(self, count: int, generator: torch.Generator) -> Tensor:
+        """Expression coefficients [count, 64]."""
+        return self.expression[torch.randint(len(self.expression), (count,), generator=generator)]
+
+    def sample_pose_camera(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """joint_eulers [count, 6, 3] and camera [count, 2] (pitch, yaw), radians, from the same rows."""
+        row = self.camera_pose[torch.randint(len(self.camera_pose), (count,), generator=generator)]
+        return row[:, 2:].unflatten(1, (6, 3)), row[:, :2]
