@@ -1,0 +1,111 @@
+"""How a person looks, as smooth functions of the noise vector ``eps``.
+
+Every entry of ``eps`` is squashed before use, so that any N(0, 1) draw gives a plausible person, and a network that
+sees ``eps`` can learn the mapping. Colours are sRGB values in 0..1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+# What each entry of eps steers; entries from N_USED on are ignored.
+SKIN_TONE, UNDERTONE, HAIR_DARKNESS, HAIR_HUE, HAIR_LENGTH, HAIR_VOLUME, FRINGE, WAVE = range(8)
+CLOTHES_HUE, CLOTHES_LIGHTNESS, CLOTHES_CHROMA, NECKLINE, EYE_COLOUR, BROWS, BEARD, LIP_COLOUR, BLUSH = range(8, 17)
+HAIR_SHEEN, LASHES, IRIS_LIGHTNESS = range(17, 20)
+N_USED = 20
+
+_SKIN = np.array([  # light to dark, at equal steps of SKIN_TONE's squashed value
+    (0.955, 0.805, 0.730), (0.925, 0.745, 0.640), (0.870, 0.665, 0.535), (0.765, 0.550, 0.415),
+    (0.610, 0.415, 0.300), (0.455, 0.300, 0.215),
+])  # fmt: skip
+_HAIR = np.array([  # black, dark brown, brown, auburn, red, dark blond, blond, grey
+    (0.075, 0.062, 0.060), (0.165, 0.105, 0.075), (0.290, 0.185, 0.120), (0.360, 0.165, 0.090),
+    (0.560, 0.270, 0.130), (0.500, 0.365, 0.220), (0.760, 0.600, 0.385), (0.600, 0.590, 0.580),
+])  # fmt: skip
+_HAIR_AT = np.array([  # where each sits in the plane (HAIR_DARKNESS, HAIR_HUE): dark is common, red and grey are rare
+    (-1.1, 0.2), (-0.35, -0.1), (0.35, 0.3), (0.15, 1.3), (0.75, 2.1), (0.95, 0.0), (1.65, 0.4), (0.9, -2.0),
+])  # fmt: skip
+_EYES = np.array([  # dark brown, brown, hazel, green, grey, blue
+    (0.190, 0.105, 0.060), (0.330, 0.195, 0.105), (0.420, 0.320, 0.150), (0.330, 0.430, 0.290),
+    (0.400, 0.470, 0.520), (0.270, 0.460, 0.680),
+])  # fmt: skip
+
+
+class Appearance(NamedTuple):
+    skin: np.ndarray  # [3]
+    blush: np.ndarray  # [3] multiplies the skin where the cheeks are reddest
+    lips: np.ndarray  # [3]
+    hair: np.ndarray  # [3]
+    brow: np.ndarray  # [3]
+    iris: np.ndarray  # [3]
+    clothes: np.ndarray  # [3]
+    hair_length: float  # 0 cropped .. 0.35 short .. 0.6 to the chin .. 1 over the shoulders
+    hair_volume: float  # 0..1
+    fringe: float  # -1 combed to the person's right .. 0 straight and high .. 1 to the left and low
+    wave: float  # 0..1
+    hair_sheen: float  # 0..1
+    neckline: float  # 0 crew .. 1 deep V
+    brow_thickness: float  # 0..1
+    beard: float  # 0 none .. 1 full
+    lashes: float  # 0..1
+
+
+def squash(x: float, centre: float = 0.0, slope: float = 1.0) -> float:
+    """N(0, 1) -> 0..1 through a logistic curve."""
+    return float(1.0 / (1.0 + np.exp(-slope * 1.6 * (float(x) - centre))))
+
+
+def ramp(palette: np.ndarray, t: float) -> np.ndarray:
+    """A smooth path through the colours of ``palette`` [N, 3], t in 0..1 (softly weighted neighbours)."""
+    position = t * (len(palette) - 1)
+    weight = np.exp(-0.5 * ((np.arange(len(palette)) - position) / 0.55) ** 2)
+    return (weight[:, None] * palette).sum(0) / weight.sum()
+
+
+def appearance(eps: np.ndarray) -> Appearance:
+    """eps [80] (or any length >= 20) -> :class:`Appearance`; smooth, deterministic."""
+    e = np.asarray(eps, np.float64)
+    tone = squash(e[SKIN_TONE], 0.35)
+    skin = ramp(_SKIN, tone)
+    warm = np.tanh(0.6 * e[UNDERTONE])
+    skin = skin * (1.0 + 0.025 * warm * np.array([0.4, 0.2, -2.2]))
+
+    # Dark skin goes with darker hair and eyes more often than not: shift the draw instead of forbidding anything.
+    spot = np.array([e[HAIR_DARKNESS] - 1.6 * (tone - 0.3), e[HAIR_HUE] * (1.0 - 0.6 * tone)])
+    weight = np.exp(-((_HAIR_AT - spot) ** 2).sum(1) / 0.35)
+    weight += 1e-6 / (1e-6 + ((_HAIR_AT - spot) ** 2).sum(1))
+    hair = (weight[:, None] * _HAIR).sum(0) / weight.sum()
+
+    eye = squash(e[EYE_COLOUR] - 1.5 * (tone - 0.25) + 0.25 * e[HAIR_DARKNESS], 0.35)
+    iris = ramp(_EYES, eye) * (0.85 + 0.3 * squash(e[IRIS_LIGHTNESS]))
+
+    hue, chroma = 1.9 * e[CLOTHES_HUE], 0.34 * squash(e[CLOTHES_CHROMA], 0.4)
+    lightness = 0.14 + 0.66 * squash(e[CLOTHES_LIGHTNESS], 0.1)
+    turn = hue + np.array([0.0, -2.0944, 2.0944])
+    clothes = lightness * (1.0 + chroma * 1.7 * np.cos(turn))
+
+    length = squash(e[HAIR_LENGTH], 0.0, 1.15)
+    beard = squash(e[BEARD] - 3.2 * (length - 0.42), 1.25, 1.4)
+    make_up = squash(e[LIP_COLOUR] + 1.5 * (length - 0.5) - 1.5 * beard)
+    natural = skin * np.array([0.86, 0.60, 0.60])
+    lips = natural * (1 - 0.55 * make_up) + 0.55 * make_up * np.array([0.70, 0.20, 0.24]) * (1.05 - 0.35 * tone)
+    return Appearance(
+        skin=skin,
+        blush=1.0 - squash(e[BLUSH], 0.2) * np.array([0.02, 0.16, 0.13]),
+        lips=lips,
+        hair=hair,
+        brow=0.72 * hair + 0.02 + 0.10 * skin,
+        iris=np.clip(iris, 0, 1),
+        clothes=np.clip(clothes, 0.03, 0.93),
+        hair_length=length,
+        hair_volume=squash(e[HAIR_VOLUME]),
+        fringe=float(np.tanh(0.8 * e[FRINGE])),
+        wave=squash(e[WAVE], 0.6),
+        hair_sheen=squash(e[HAIR_SHEEN]),
+        neckline=squash(e[NECKLINE], 0.1),
+        brow_thickness=squash(e[BROWS] + 0.8 * (beard - 0.3)),
+        beard=beard,
+        lashes=squash(e[LASHES] + 1.6 * (length - 0.5)),
+    )

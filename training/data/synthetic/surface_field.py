@@ -1,0 +1,84 @@
+"""A mesh as a volumetric target: colour of, and signed distance to, its outermost visible surface."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from training.data.synthetic.mesh import ColouredMesh, cross
+
+_NEIGHBOURS = 4
+
+
+class SurfaceField:
+    """Nearest-surface queries on a union of (nearly) closed parts.
+
+    The surface is sampled densely, evenly by area and deterministically. Samples of one part that lie inside another
+    (scalp under hair, skin under clothes) are dropped, so that the outermost surface gives colour and distance, and a
+    point behind it is filled with its colour.
+    """
+
+    def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
+        """``samples``: about how many surface points are kept in memory (positions, colours, normals)."""
+        points, normals, colours, parts = _sample(mesh, samples)
+        visible = np.ones(len(points), bool)
+        labels = np.unique(parts)
+        reach = 0.05  # canonical units: no part is thicker than this over another
+        for label in labels if len(labels) > 1 else ():
+            own = parts == label
+            others = np.nonzero(~own)[0]
+            tree = cKDTree(points[own])
+            distance, near = tree.query(points[others], k=1, distance_upper_bound=reach)
+            found = np.isfinite(distance)
+            index = np.nonzero(own)[0][near[found]]
+            offset = points[others[found]] - points[index]
+            depth = (offset * normals[index]).sum(1)
+            # Only what lies well behind the sheet, and not beside its edge, is covered by it.
+            covered = (depth < -0.0008) & (depth < -0.6 * distance[found])
+            visible[others[found][covered]] = False
+        self.points, self.normals = points[visible], normals[visible]
+        self.colours, self.parts = colours[visible], parts[visible]
+        self._tree = cKDTree(self.points)
+
+    def query(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points [P, 3] -> (rgb [P, 3] float32 in 0..1, signed distance [P] float32, negative inside).
+
+        The colour is that of the nearest samples weighted by inverse squared distance; the sign is a vote of their
+        normals.
+        """
+        points = np.asarray(points, np.float32)
+        distance, index = self._tree.query(points, k=_NEIGHBOURS)
+        offset = points[:, None] - self.points[index]  # [P, 4, 3]
+        height = (offset * self.normals[index]).sum(-1)  # [P, 4], signed height over each sample's tangent plane
+        weight = 1.0 / (distance * distance + 1e-7)
+        weight /= weight.sum(1, keepdims=True)
+        sign = np.where((height * weight).sum(1) < 0, -1.0, 1.0)
+        # Near the surface the height over the tangent plane is finer than the distance to the nearest sample.
+        near = np.abs((height * weight).sum(1))
+        far = distance[:, 0]
+        blend = np.clip(far / 0.004 - 0.5, 0.0, 1.0)
+        size = near * (1.0 - blend) + far * blend
+        rgb = (self.colours[index] * weight[:, :, None]).sum(1)
+        return rgb.astype(np.float32), (sign * size).astype(np.float32)
+
+
+def _sample(mesh: ColouredMesh, samples: int):
+    """Area-weighted points on the faces: (points, unit normals, colours, part labels), float32."""
+    tri = mesh.vertices[mesh.faces].astype(np.float64)
+    normal = cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0])
+    area = np.sqrt((normal * normal).sum(1))
+    # Error diffusion along the face list: each face gets its share of samples, rounded so that the sum stays true.
+    quota = np.cumsum(area) * (samples / max(area.sum(), 1e-20))
+    count = np.diff(np.floor(quota), prepend=0.0).astype(np.int64)
+    face = np.repeat(np.arange(len(area)), count)
+    # A low-discrepancy sequence (plastic number) folded into the triangle.
+    step = np.arange(len(face))[:, None] * np.array([0.7548776662466927, 0.5698402909980532])
+    uv = step % 1.0
+    fold = uv.sum(1) > 1.0
+    uv[fold] = 1.0 - uv[fold]
+    bary = np.stack([1.0 - uv.sum(1), uv[:, 0], uv[:, 1]], 1)
+    points = (tri[face] * bary[:, :, None]).sum(1)
+    colours = (mesh.colours[mesh.faces[face]] * bary[:, :, None]).sum(1)
+    unit = normal[face] / np.maximum(area[face], 1e-20)[:, None]
+    f32 = np.float32
+    return points.astype(f32), unit.astype(f32), colours.astype(f32), mesh.parts[mesh.faces[face, 0]]
