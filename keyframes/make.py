@@ -8,6 +8,7 @@ out the same on every machine.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 from pathlib import Path
 
@@ -184,7 +185,7 @@ def main() -> None:
     for name, array in make().items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(out / name, array)
-        print(f"{out / name} {list(array.shape)}")
+        print(f"{name} {list(array.shape)} sha256 {hashlib.sha256((out / name).read_bytes()).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pickletools
 import re
 import warnings
 import zipfile
@@ -78,10 +79,10 @@ def load_raw(path: str | Path) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    """Copies `state` into `module`; every name and every shape must agree.
+    """Copies `state` into `module`; every name and every shape must agree, every value be finite.
 
     Raises:
-        UserError: names the missing, unexpected and misshapen entries (the first few of each).
+        UserError: names the missing, unexpected, misshapen and non-finite entries (the first few of each).
     """
     own = module.state_dict()
     missing = [name for name in own if name not in state]
@@ -91,7 +92,9 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> Non
         if name in state and (not torch.is_tensor(state[name]) or state[name].shape != tensor.shape):
             found = list(state[name].shape) if torch.is_tensor(state[name]) else type(state[name]).__name__
             misshapen.append(f"{name} (expected {list(tensor.shape)}, found {found})")
-    problems = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
+    tensors = [(name, state[name]) for name in own if torch.is_tensor(state.get(name))]
+    infinite = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
+    problems = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen), ("not finite", infinite))
     found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems if names)
     if found:
         raise UserError(f"{where}: weights do not fit {type(module).__name__}: {found}")
@@ -100,19 +103,29 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> Non
 
 def _diagnose(path: Path, error: Exception) -> str:
     """Why `torch.load` failed, in a user's words."""
-    message = one_line(str(error))
-    wanted = re.search(
-        r"(?:Unsupported|Trying to load unsupported|unsupported)\s+(?:global: )?GLOBAL ([\w.<>]+)", message
-    )
-    if isinstance(error, pickle.UnpicklingError) and wanted:
-        return f"expected tensors and plain data, found a pickle that wants to run code ({wanted[1]}); not loaded"
     with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] == b"PK" and not zipfile.is_zipfile(path):
+        zipped = file.read(2) == b"PK"
+    if zipped and not zipfile.is_zipfile(path):
         return "truncated or damaged checkpoint (the archive has no end)"
-    if isinstance(error, pickle.UnpicklingError) and "Unsupported" in message:
-        return "expected tensors and plain data, found a pickle that wants to run code; not loaded"
+    if isinstance(error, pickle.UnpicklingError) and (zipped or _has_whole_pickles(path)):
+        wanted = re.search(r"GLOBAL ([\w.<>]+)", one_line(str(error)))
+        what = f" ({wanted[1]})" if wanted else ""
+        return f"expected tensors and plain data, found a pickle that wants to run code{what}; not loaded"
     return "not a checkpoint, or a truncated or damaged one"
+
+
+def _has_whole_pickles(path: Path) -> bool:
+    """Whether a file that is no archive begins with whole pickles (five in torch's old layout); runs nothing."""
+    with path.open("rb") as file:
+        try:
+            for i in range(5):
+                if i and not file.peek(1):
+                    break
+                for _ in pickletools.genops(file):
+                    pass
+        except Exception:  # whatever pickletools thinks of bytes that are no pickle
+            return False
+    return True
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -1,0 +1,115 @@
+"""Errors become one line, and files are whole or absent."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_run_cli_prints_a_user_error_on_one_line_and_exits_with_2(capsys):
+    def main():
+        raise UserError("a.npy: expected [N,64],\n  found [3]")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_cli(main)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "error: a.npy: expected [N,64], found [3]\n"
+
+
+def test_run_cli_turns_ctrl_c_into_one_line_and_130(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_cli(main)
+    assert exit_info.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_run_cli_leaves_other_exceptions_alone():
+    def main():
+        raise ZeroDivisionError("a bug, not bad input")
+
+    with pytest.raises(ZeroDivisionError):
+        run_cli(main)
+
+
+def test_sigterm_cleans_up_like_ctrl_c(tmp_path):
+    target = tmp_path / "a.txt"
+    code = (
+        "import sys, time\n"
+        "from torch_utils.misc import atomic_path, run_cli\n"
+        "def main():\n"
+        f"    with atomic_path({str(target)!r}) as temporary:\n"
+        "        temporary.write_text('half')\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "run_cli(main)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    assert len(list(tmp_path.iterdir())) == 1  # the temporary file
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.count(b"\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parser_complains_with_a_user_error():
+    parser = CliParser(prog="program.py")
+    parser.add_argument("--fps", type=float)
+    with pytest.raises(UserError, match=r"argument --fps: invalid float value: 'fast' \(see program.py --help\)"):
+        parser.parse_args(["--fps", "fast"])
+
+
+def test_atomic_path_makes_folders_and_renames(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent and temporary.suffix == ".txt"
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_path_keeps_the_old_file_and_removes_the_new_on_failure(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_atomic_path_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write there"), atomic_path(tmp_path / "file" / "a.txt"):
+        pytest.fail("must not get here")
+
+
+def test_resolve_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    for name in ("cuda", "cuda:0"):
+        with pytest.raises(UserError, match=f"--device {name}: expected a CUDA device, found none"):
+            resolve_device(name)
+    for name in ("gpu", "cpu:0", "cuda:", "cuda:x", ""):
+        with pytest.raises(UserError, match=f"expected auto, cpu, cuda or cuda:N, found '{name}'"):
+            resolve_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="found 2 on this machine"):
+        resolve_device("cuda:2")
