@@ -1,0 +1,143 @@
+"""3D morphable face: S = S_mean + B_id z_id + B_exp z_exp (method.md section 4, eq. 7), in canonical coordinates.
+
+The embedded face serves by default; `load_bfm` reads a user's own BFM_model_front.mat (see smpl_models/README.md).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.io import loadmat
+from torch import nn
+
+from networks.embedded import face as embedded
+from networks.embedded import frames
+from torch_utils.misc import UserError
+
+NUM_IDENTITY = 80
+NUM_EXPRESSION = 64
+NUM_LANDMARKS = 68
+
+
+class FaceArrays(NamedTuple):
+    """A morphable face in canonical coordinates and units; a coefficient of 1 is one standard deviation."""
+
+    mean: np.ndarray  # [N, 3] float32
+    id_basis: np.ndarray  # [N, 3, 80] float32
+    exp_basis: np.ndarray  # [N, 3, 64] float32
+    faces: np.ndarray  # [F, 3] int64
+    landmarks: np.ndarray  # [68] int64 vertex indices, iBUG order (jaw 0-16 from the person's right ear)
+
+
+def embedded_face() -> FaceArrays:
+    """The face made by networks/embedded, lying on the embedded body's head; deterministic, no file read."""
+    parts = embedded.build_face()
+    return FaceArrays(
+        mean=frames.to_canonical(parts.points).astype(np.float32),
+        id_basis=(parts.id_basis / frames.UNIT).astype(np.float32),
+        exp_basis=(parts.exp_basis / frames.UNIT).astype(np.float32),
+        faces=parts.faces.astype(np.int64),
+        landmarks=parts.landmarks,
+    )
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Closed-form least-squares similarity: target ~ scale * source @ rotation.T + shift (Umeyama 1991).
+
+    source, target: [N, 3]. Returns scale, rotation [3, 3] (proper), shift [3].
+    """
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    a, b = source - source_mean, target - target_mean
+    u, s, vt = np.linalg.svd(b.T @ a)
+    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * sign) @ vt
+    scale = float((s * sign).sum() / (a * a).sum())
+    return scale, rotation, target_mean - scale * rotation @ source_mean
+
+
+def _mat_array(data: dict, name: str, path: Path) -> np.ndarray:
+    if name not in data:
+        have = ", ".join(sorted(k for k in data if not k.startswith("__"))) or "nothing"
+        raise UserError(f"{path}: no array '{name}' (it has: {have})")
+    value = np.asarray(data[name])
+    if value.dtype.kind not in "fiu":
+        raise UserError(f"{path}: '{name}' should be an array of numbers, found {value.dtype}")
+    if not np.isfinite(value).all():
+        raise UserError(f"{path}: '{name}' holds NaN or infinity")
+    return value
+
+
+def _one_based(value: np.ndarray, count: int, name: str, path: Path) -> np.ndarray:
+    """Whole numbers 1..count -> int64 indices from 0."""
+    if (value != np.round(value)).any() or value.min() < 1 or value.max() > count:
+        raise UserError(f"{path}: '{name}' should hold vertex numbers 1..{count}, found {value.min()}..{value.max()}")
+    return value.astype(np.int64) - 1
+
+
+def load_bfm(path: str | Path) -> FaceArrays:
+    """Reads BFM_model_front.mat (layout of Deep3DFaceRecon): meanshape [1, 3N], idBase [3N, 80], exBase [3N, 64],
+    tri [F, 3] and keypoints [1, 68], both numbered from 1.
+
+    The mean is registered to the embedded face by a closed-form similarity on the 68 landmarks, and both bases are
+    turned and scaled with it. Raises UserError with the file's name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such face model file (see smpl_models/README.md)")
+    try:
+        data = loadmat(path)
+    except Exception as error:  # scipy raises many kinds for a damaged file
+        raise UserError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
+    mean = _mat_array(data, "meanshape", path).astype(np.float64)
+    if mean.size == 0 or mean.size % 3:
+        raise UserError(f"{path}: 'meanshape' should have shape [1, 3N], found {list(mean.shape)}")
+    count = mean.size // 3
+    bases = {}
+    for name, width in (("idBase", NUM_IDENTITY), ("exBase", NUM_EXPRESSION)):
+        base = _mat_array(data, name, path).astype(np.float64)
+        if base.shape != (3 * count, width):
+            raise UserError(f"{path}: '{name}' should have shape {[3 * count, width]}, found {list(base.shape)}")
+        bases[name] = base.reshape(count, 3, width)
+    faces = _mat_array(data, "tri", path)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.size == 0:
+        raise UserError(f"{path}: 'tri' should have shape [F, 3], found {list(faces.shape)}")
+    landmarks = _mat_array(data, "keypoints", path).ravel()
+    if len(landmarks) != NUM_LANDMARKS:
+        raise UserError(f"{path}: 'keypoints' should hold {NUM_LANDMARKS} vertex numbers, found {len(landmarks)}")
+    landmarks = _one_based(landmarks, count, "keypoints", path)
+
+    mean = mean.reshape(count, 3)
+    target = embedded_face()
+    scale, rotation, shift = similarity(mean[landmarks], target.mean[target.landmarks].astype(np.float64))
+    return FaceArrays(
+        mean=(scale * mean @ rotation.T + shift).astype(np.float32),
+        id_basis=(scale * np.einsum("ij,njk->nik", rotation, bases["idBase"])).astype(np.float32),
+        exp_basis=(scale * np.einsum("ij,njk->nik", rotation, bases["exBase"])).astype(np.float32),
+        faces=_one_based(faces, count, "tri", path),
+        landmarks=landmarks,
+    )
+
+
+class FaceModel(nn.Module):
+    """Morphable face as a module: buffers only, nothing is learned."""
+
+    mean: torch.Tensor
+    id_basis: torch.Tensor
+    exp_basis: torch.Tensor
+    faces: torch.Tensor
+    landmark_index: torch.Tensor
+
+    def __init__(self, arrays: FaceArrays) -> None:
+        super().__init__()
+        for name, value in zip(("mean", "id_basis", "exp_basis", "faces", "landmark_index"), arrays, strict=True):
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
+
+    def forward(self, z_id: torch.Tensor, z_exp: torch.Tensor) -> torch.Tensor:
+        """z_id [B, 80], z_exp [B, 64] -> vertices [B, N, 3], canonical units (eq. 7)."""
+        shape = torch.einsum("nck,bk->bnc", self.id_basis, z_id)
+        return self.mean + shape + torch.einsum("nck,bk->bnc", self.exp_basis, z_exp)
+
+    def landmarks(self, vertices: torch.Tensor) -> torch.Tensor:
+        """vertices [B, N, 3] -> the 68 landmarks [B, 68, 3]."""
+        return vertices[:, self.landmark_index]
