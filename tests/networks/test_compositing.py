@@ -1,0 +1,145 @@
+"""Lookup in the flattened maps and alpha compositing, by hand."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.autograd import gradcheck
+
+from networks.compositing import composite, lookup_manifolds
+from networks.manifolds import FLAT_CENTRE_Y, FLAT_HALF_EXTENT
+from tests.networks.helpers import max_error
+
+RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+FLOAT = 1e-6  # a few roundings of numbers near 1 in float32
+
+
+def blend(layers: list[tuple[tuple[float, float, float], float, float]]):
+    """One ray through layers of (colour, alpha, depth) in any order -> rgb, alpha, depth as lists."""
+    rgba = torch.tensor([[[[*colour, alpha] for colour, alpha, _ in layers]]])
+    depth = torch.tensor([[[depth for *_, depth in layers]]])
+    result = composite(rgba, depth, depth)
+    return [part[0, 0].tolist() for part in result]
+
+
+def test_one_layer():
+    rgb, alpha, depth = blend([(RED, 0.25, 1.9)])
+    assert rgb == pytest.approx([1.0, 0.75, 0.75], abs=FLOAT)  # 0.25 red + 0.75 white
+    assert alpha == pytest.approx(0.25, abs=FLOAT)
+    assert depth == pytest.approx(1.9, abs=FLOAT)
+
+
+def test_two_layers():
+    """0.5 red, then 0.5 * 0.4 = 0.2 green, then 0.3 white."""
+    rgb, alpha, depth = blend([(RED, 0.5, 1.0), (GREEN, 0.4, 2.0)])
+    assert rgb == pytest.approx([0.8, 0.5, 0.3], abs=FLOAT)
+    assert alpha == pytest.approx(0.7, abs=FLOAT)
+    assert depth == pytest.approx((0.5 * 1 + 0.2 * 2) / 0.7, abs=FLOAT)
+
+
+def test_three_layers():
+    """0.2 blue, 0.8 * 0.5 = 0.4 red, 0.8 * 0.5 * 0.25 = 0.1 green, 0.3 white; given out of order."""
+    rgb, alpha, depth = blend([(GREEN, 0.25, 3.0), (BLUE, 0.2, 1.0), (RED, 0.5, 2.0)])
+    assert rgb == pytest.approx([0.7, 0.4, 0.5], abs=FLOAT)
+    assert alpha == pytest.approx(0.7, abs=FLOAT)
+    assert depth == pytest.approx((0.2 * 1 + 0.4 * 2 + 0.1 * 3) / 0.7, abs=FLOAT)
+
+
+def test_opaque_layer_hides_the_rest():
+    rgb, alpha, depth = blend([(BLUE, 1.0, 2.0), (RED, 1.0, 1.0)])
+    assert rgb == pytest.approx(RED, abs=FLOAT)
+    assert (alpha, depth) == pytest.approx((1.0, 1.0), abs=FLOAT)
+
+
+def test_all_transparent_is_white_without_depth():
+    assert blend([(RED, 0.0, 1.0), (GREEN, 0.0, 2.0)]) == [[1.0, 1.0, 1.0], 0.0, 0.0]
+
+
+def test_the_order_may_differ_from_the_depth():
+    """Released weights are sorted by another distance than the one that the depth map averages."""
+    rgba = torch.tensor([[[[*RED, 1.0], [*GREEN, 0.5]]]])
+    result = composite(rgba, order=torch.tensor([[[2.0, 1.0]]]), depth=torch.tensor([[[5.0, 7.0]]]))
+    assert result.rgb.tolist() == [[pytest.approx([0.5, 0.5, 0.0], abs=FLOAT)]]
+    assert result.depth.item() == pytest.approx(0.5 * 7 + 0.5 * 5, abs=1e-5)
+
+
+@given(st.permutations(range(6)), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_layers_may_come_in_any_order(permutation, seed):
+    random = torch.Generator().manual_seed(seed)
+    rgba = torch.rand(2, 4, 6, 4, generator=random, dtype=torch.float64)
+    depth = torch.rand(2, 4, 6, generator=random, dtype=torch.float64)
+    shuffled = composite(rgba[:, :, permutation], depth[:, :, permutation], depth[:, :, permutation])
+    for ours, expected in zip(shuffled, composite(rgba, depth, depth), strict=True):
+        assert torch.equal(ours, expected)
+
+
+@given(st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_ranges(seed):
+    """Colours stay between the layers' and white, depth between the nearest and the farthest layer."""
+    random = torch.Generator().manual_seed(seed)
+    rgba, depth = torch.rand(1, 50, 5, 4, generator=random), torch.rand(1, 50, 5, generator=random) + 1
+    result = composite(rgba, depth, depth)
+    assert result.rgb.min() >= rgba[..., :3].min() - FLOAT and result.rgb.max() <= 1 + FLOAT
+    assert result.alpha.min() >= 0 and result.alpha.max() <= 1 + FLOAT
+    assert torch.all(result.depth >= depth.amin(-1) - FLOAT) and torch.all(result.depth <= depth.amax(-1) + FLOAT)
+
+
+def test_composite_gradients():
+    torch.manual_seed(0)
+    rgba = (0.1 + 0.8 * torch.rand(1, 2, 3, 4, dtype=torch.float64)).requires_grad_()
+    depth = torch.tensor([[[1.0, 3.0, 2.0], [5.0, 4.0, 6.0]]], dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda rgba, depth: composite(rgba, depth.detach(), depth), (rgba, depth))
+
+
+# ---- lookup -------------------------------------------------------------------------------------------------------
+
+
+def canonical(x: float, y: float) -> list[float]:
+    """A canonical point at map coordinates (x, y) in -1..1."""
+    return [x * FLAT_HALF_EXTENT, y * FLAT_HALF_EXTENT + FLAT_CENTRE_Y, 0.3]
+
+
+def look_up(maps: torch.Tensor, x: float, y: float) -> list[float]:
+    return lookup_manifolds(maps, torch.tensor([[[canonical(x, y)]]]))[0, 0, 0].tolist()
+
+
+def make_map(rows: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(rows)[None, None, None]  # [1, 1, 1, h, w]
+
+
+def test_lookup_at_pixel_centres():
+    """A map of 2 x 2: its pixels' centres are at +-0.5; row 0 is the lowest y."""
+    maps = make_map([[1.0, 2.0], [3.0, 4.0]])
+    for (x, y), value in {(-0.5, -0.5): 1, (0.5, -0.5): 2, (-0.5, 0.5): 3, (0.5, 0.5): 4}.items():
+        assert look_up(maps, x, y) == pytest.approx([value], abs=1e-5)
+
+
+def test_lookup_between_pixels():
+    maps = make_map([[1.0, 2.0], [3.0, 8.0]])
+    assert look_up(maps, 0, 0) == pytest.approx([14 / 4], abs=1e-5)
+    assert look_up(maps, 0.25, -0.5) == pytest.approx([1.75], abs=1e-5)
+    assert look_up(maps, 0.25, 0.25) == pytest.approx([(1 + 3 * 2 + 3 * 3 + 9 * 8) / 16], abs=1e-5)
+
+
+@pytest.mark.parametrize("far", [1.0, 1.5, 100.0])
+def test_lookup_beyond_the_border_repeats_it(far):
+    maps = make_map([[1.0, 2.0], [3.0, 8.0]])
+    assert look_up(maps, -far, -far) == pytest.approx([1], abs=1e-5)
+    assert look_up(maps, far, far) == pytest.approx([8], abs=1e-5)
+    assert look_up(maps, 0, far) == pytest.approx([5.5], abs=1e-5)
+
+
+def test_every_manifold_reads_its_own_map():
+    maps = torch.arange(12.0).reshape(2, 3, 2, 1, 1).expand(-1, -1, -1, 4, 4)  # constant in h and w
+    points = torch.randn(2, 5, 3, 3) * 0.1
+    expected = maps[..., 0, 0][:, None].expand(2, 5, 3, 2)
+    assert max_error(lookup_manifolds(maps, points), expected) < 1e-5
+
+
+def test_lookup_gradients():
+    torch.manual_seed(0)
+    maps = torch.randn(1, 2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    points = (0.15 * torch.rand(1, 3, 2, 3, dtype=torch.float64) - 0.1).requires_grad_()
+    assert gradcheck(lookup_manifolds, (maps, points))
