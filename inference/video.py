@@ -7,11 +7,11 @@ import math
 import re
 import shutil
 import struct
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,20 +23,6 @@ EXTENSIONS = ("mp4", "gif", "png")
 # Depth range of the portrait camera in canonical units (method: near and far of its rays).
 DEPTH_NEAR, DEPTH_FAR = 1.675087979372887, 2.115087979372887
 GIF_MAX_FPS = 50  # players slow down anything faster
-
-
-class FrameWriter(Protocol):
-    """A context manager that takes uint8 frames [H,W,3] of one size; its files get their final names on success."""
-
-    paths: list[Path]  # what was written, once the context is left without an exception
-
-    def add(self, frame: np.ndarray) -> None: ...
-
-    def __enter__(self) -> FrameWriter: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
 
 
 def open_writer(stem: str | Path, ext: str, fps: float) -> FrameWriter:
@@ -116,129 +102,153 @@ def _ffmpeg() -> str:
     return exe
 
 
-class _AtomicFileWriter:
-    """A single file under a temporary name until the context is left well."""
+class FrameWriter(ABC):
+    """A context manager that takes the frames of one video; its files get their final names on success.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Attributes:
+        paths: the files, once the context has been left without an exception; empty before.
+    """
+
+    def __init__(self, target: Path) -> None:
         self.paths: list[Path] = []
-        self._stack = ExitStack()
-        self._size: tuple[int, ...] | None = None
+        self._target = target
+        self._count = 0
+        self._size: tuple[int, ...] = ()
 
-    def __enter__(self) -> _AtomicFileWriter:
-        self._temporary = self._stack.enter_context(atomic_path(self.path))
+    def add(self, frame: np.ndarray) -> None:
+        """Appends a frame: uint8 [H,W,3], of one size throughout."""
+        if self._count == 0:
+            self._size = frame.shape
+        elif frame.shape != self._size:
+            raise ValueError(f"{self._target}: expected a frame of {self._size}, found {frame.shape}")
+        self._write(np.ascontiguousarray(frame, dtype=np.uint8))
+        self._count += 1
+
+    def __enter__(self) -> FrameWriter:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._finish(aborted=kind is not None)
-            if kind is None and self._size is None:
-                raise ValueError(f"{self.path}: no frames were added")
+            if kind is not None:
+                self._abort()
+            elif self._count == 0:
+                raise ValueError(f"{self._target}: no frames were added")
+            else:
+                self._finish()
         except BaseException as late:
             self._stack.__exit__(type(late), late, late.__traceback__)
             raise
         self._stack.__exit__(kind, error, trace)
         if kind is None:
-            self.paths = [self.path]
+            self.paths = self._written()
 
-    def add(self, frame: np.ndarray) -> None:
-        first = self._size is None
-        if first:
-            self._size = frame.shape
-        elif frame.shape != self._size:
-            raise ValueError(f"{self.path}: expected a frame of {self._size}, found {frame.shape}")
-        self._write(np.ascontiguousarray(frame, dtype=np.uint8), first)
+    def _open(self, stack: ExitStack) -> None:
+        """Takes what must be given back, under temporary names."""
+        self._temporary = stack.enter_context(atomic_path(self._target))
 
-    def _write(self, frame: np.ndarray, first: bool) -> None: ...
+    @abstractmethod
+    def _write(self, frame: np.ndarray) -> None:
+        """Appends a contiguous frame."""
 
-    def _finish(self, aborted: bool) -> None: ...
+    @abstractmethod
+    def _finish(self) -> None:
+        """Completes what was written, after the last frame."""
+
+    def _abort(self) -> None:  # noqa: B027 (most have nothing to stop)
+        """Stops without completing anything."""
+
+    def _written(self) -> list[Path]:
+        return [self._target]
 
 
-class _Mp4Writer(_AtomicFileWriter):
+class _Mp4Writer(FrameWriter):
     """H.264 in yuv420p through a pipe to ffmpeg, which every player understands; odd sizes are padded to even."""
 
-    def __init__(self, path: Path, fps: float) -> None:
-        super().__init__(path)
+    def __init__(self, target: Path, fps: float) -> None:
+        super().__init__(target)
         self._fps = fps
-        self._pipe = None
+        self._pipe: Generator[None, bytes, None] | None = None
 
-    def _write(self, frame: np.ndarray, first: bool) -> None:
+    def _write(self, frame: np.ndarray) -> None:
         h, w = frame.shape[:2]
         frame = np.pad(frame, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")  # yuv420p halves both sides
         try:
-            if first:
-                import imageio_ffmpeg
-
-                self._pipe = imageio_ffmpeg.write_frames(
-                    str(self._temporary),
-                    (frame.shape[1], frame.shape[0]),
-                    fps=self._fps,
-                    quality=8,
-                    macro_block_size=1,
-                    ffmpeg_log_level="quiet",
-                )
-                self._pipe.send(None)
+            if self._pipe is None:
+                self._pipe = self._start(frame.shape[1], frame.shape[0])
             self._pipe.send(frame.tobytes())
         except OSError as error:
-            raise UserError(
-                f"{self.path}: ffmpeg stopped while writing (disk full, or ffmpeg without H.264?)"
-            ) from error
+            raise self._failed("stopped while writing") from error
 
-    def _finish(self, aborted: bool) -> None:
-        if self._pipe is None:
-            return
-        if aborted:
-            # Not waiting for ffmpeg to finish a file that nobody will see.
-            with suppress(KeyboardInterrupt):
-                self._pipe.throw(KeyboardInterrupt)
-            return
+    def _start(self, width: int, height: int) -> Generator[None, bytes, None]:
+        import imageio_ffmpeg  # here, because gif and png do without it
+
+        pipe = imageio_ffmpeg.write_frames(
+            str(self._temporary),
+            (width, height),
+            fps=self._fps,
+            codec="libx264",
+            quality=8,
+            macro_block_size=1,
+            ffmpeg_log_level="quiet",
+        )
+        pipe.send(None)
+        return pipe
+
+    def _finish(self) -> None:
         self._pipe.close()
         if self._temporary.stat().st_size == 0:
-            raise UserError(f"{self.path}: ffmpeg wrote nothing (disk full, or ffmpeg without H.264?)")
+            raise self._failed("wrote nothing")
+
+    def _abort(self) -> None:
+        if self._pipe is not None:
+            with suppress(KeyboardInterrupt):  # makes it kill ffmpeg instead of waiting for a file nobody will see
+                self._pipe.throw(KeyboardInterrupt)
+
+    def _failed(self, what: str) -> UserError:
+        return UserError(f"{self._target}: ffmpeg {what} (is the disk full, or is this an ffmpeg without H.264?)")
 
 
-class _GifWriter(_AtomicFileWriter):
+class _GifWriter(FrameWriter):
     """An endlessly looping GIF, one palette per frame.
 
     Pillow encodes single frames; they are joined here because Pillow itself keeps a whole animation in memory and
     drops frames that equal the one before.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        super().__init__(path)
+    def __init__(self, target: Path, fps: float) -> None:
+        super().__init__(target)
         self._fps = fps
-        self._count = 0
 
-    def __enter__(self) -> _GifWriter:
-        super().__enter__()
-        self._file = self._stack.enter_context(self._temporary.open("wb"))
-        return self
+    def _open(self, stack: ExitStack) -> None:
+        super()._open(stack)
+        self._file = stack.enter_context(self._temporary.open("wb"))
 
-    def _write(self, frame: np.ndarray, first: bool) -> None:
+    def _write(self, frame: np.ndarray) -> None:
         palette, image_data = _encode_gif_frame(frame)
         h, w = frame.shape[:2]
         # Delays are whole hundredths of a second: rounding the running time keeps the speed right on average.
         delay = round((self._count + 1) * 100 / self._fps) - round(self._count * 100 / self._fps)
-        self._count += 1
-        if first:
+        if self._count == 0:
             self._file.write(b"GIF89a" + struct.pack("<HHBBB", w, h, 0x70, 0, 0))
             self._file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")  # loop for ever
         self._file.write(b"\x21\xf9\x04" + struct.pack("<BHBB", 0x04, delay, 0, 0))
         size_bits = (len(palette) // 3).bit_length() - 2  # the table holds 2^(bits+1) colours
         self._file.write(b"\x2c" + struct.pack("<HHHHB", 0, 0, w, h, 0x80 | size_bits) + palette + image_data)
 
-    def _finish(self, aborted: bool) -> None:
-        if not aborted:
-            self._file.write(b"\x3b")
-            self._file.flush()
+    def _finish(self) -> None:
+        self._file.write(b"\x3b")
+        self._file.flush()
 
 
 def _encode_gif_frame(frame: np.ndarray) -> tuple[bytes, bytes]:
     """Colour table and LZW data of one frame, cut out of the one-frame GIF that Pillow makes of it."""
     buffer = io.BytesIO()
-    Image.fromarray(frame).quantize(256).save(buffer, format="GIF")
+    Image.fromarray(frame).quantize(256).save(buffer, format="GIF", interlace=0)
     data = buffer.getvalue()
     n_table = 3 * 2 ** ((data[10] & 7) + 1)
     palette, rest = data[13 : 13 + n_table], data[13 + n_table :]
@@ -250,44 +260,37 @@ def _encode_gif_frame(frame: np.ndarray) -> tuple[bytes, bytes]:
     return palette, rest[10:-1]  # without the image descriptor (10 bytes) and the trailer
 
 
-class _PngWriter:
+class _PngWriter(FrameWriter):
     """`{stem}_000.png`, `{stem}_001.png`, ...: collected in a hidden folder, moved out when the last one is there."""
 
     def __init__(self, stem: Path) -> None:
-        self.stem = stem
-        self.paths: list[Path] = []
+        super().__init__(stem)
         self._folder = stem.with_name(f".{stem.name}.partial")
-        self._names: list[str] = []
 
-    def __enter__(self) -> _PngWriter:
+    def _open(self, stack: ExitStack) -> None:
         try:
             shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
             self._folder.mkdir(parents=True)
         except OSError as error:
-            raise UserError(f"{self.stem.parent}: cannot write there: {reason(error)}") from error
-        return self
+            raise UserError(f"{self._target.parent}: cannot write there: {reason(error)}") from error
+        stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
 
-    def add(self, frame: np.ndarray) -> None:
-        name = f"{self.stem.name}_{len(self._names):03d}.png"
+    def _write(self, frame: np.ndarray) -> None:
+        path = self._folder / f"{self._target.name}_{self._count:03d}.png"
         try:
-            Image.fromarray(np.ascontiguousarray(frame, dtype=np.uint8)).save(self._folder / name, format="PNG")
+            Image.fromarray(frame).save(path, format="PNG")
         except OSError as error:
-            raise UserError(f"{self.stem.parent / name}: cannot write there: {reason(error)}") from error
-        self._names.append(name)
+            raise UserError(f"{path}: cannot write there: {reason(error)}") from error
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._publish()
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _publish(self) -> None:
+    def _finish(self) -> None:
+        written = self._written()
+        for path in written:
+            (self._folder / path.name).replace(path)
         # Frames of an earlier, longer video of the same name would be taken for the end of this one.
-        earlier = re.compile(re.escape(self.stem.name) + r"_\d{3,}\.png")
-        for path in self.stem.parent.iterdir():
-            if earlier.fullmatch(path.name) and path.name not in self._names:
+        earlier = re.compile(re.escape(self._target.name) + r"_\d{3,}\.png")
+        for path in self._target.parent.iterdir():
+            if earlier.fullmatch(path.name) and path not in written:
                 path.unlink()
-        self.paths = [(self._folder / name).replace(self.stem.parent / name) for name in self._names]
+
+    def _written(self) -> list[Path]:
+        return [self._target.with_name(f"{self._target.name}_{i:03d}.png") for i in range(self._count)]

@@ -1,0 +1,371 @@
+"""The program: arguments in, files out, and one clear line for everything that is wrong."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gen_video
+from torch_utils.misc import UserError, run_cli
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZE = 8
+
+
+class FakeFrame(NamedTuple):
+    image: torch.Tensor
+    image_lr: torch.Tensor
+    depth: torch.Tensor
+    alpha: torch.Tensor
+
+
+class FakeLatents(NamedTuple):
+    z_id: torch.Tensor
+    z_noise: torch.Tensor
+    betas: torch.Tensor
+
+
+class FakePriors:
+    def sample_expressions(self, n, generator):
+        return torch.rand(n, 64, generator=generator)
+
+    def sample_pose_camera(self, n, generator):
+        return 0.1 * torch.rand(n, 6, 3, generator=generator), math.pi / 2 + 0.1 * torch.rand(n, 2, generator=generator)
+
+
+class FakePerson:
+    """Paints what it is told: red is who, green the first expression coefficient, blue the camera's yaw."""
+
+    def __init__(self, red, calls):
+        self.red, self.calls = red, calls
+
+    def render(self, expression, joint_eulers, camera):
+        self.calls.append((self.red, expression, joint_eulers, camera))
+        assert expression.shape == (64,) and joint_eulers.shape == (6, 3)
+        colour = torch.tensor([self.red, float(expression[0]), camera[1] - math.pi / 2])
+        image = colour[:, None, None].expand(3, SIZE, SIZE)
+        return FakeFrame(image, image[:, ::4, ::4], torch.full((SIZE, SIZE), 1.9), torch.ones(SIZE, SIZE))
+
+
+class FakePipeline:
+    priors = FakePriors()
+
+    def __init__(self, fail_at_person=None, error=None):
+        self.people, self.calls = [], []
+        self.fail_at_person, self.error = fail_at_person, error
+
+    def sample_latents(self, seed):
+        random = torch.Generator().manual_seed(seed)
+        return FakeLatents(*(torch.randn(n, generator=random) for n in (80, 80, 10)))
+
+    def person(self, seed=None, z_id=None, z_noise=None, betas=None, psi=1.0):
+        if len(self.people) == self.fail_at_person:
+            raise self.error
+        self.people.append((seed, psi, z_id, z_noise, betas))
+        return FakePerson(0.1 * seed if seed is not None else 0.0, self.calls)
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    fake = FakePipeline()
+    monkeypatch.setattr(gen_video.PortraitPipeline, "from_checkpoint", lambda path, config, device: fake)
+    return fake
+
+
+def save(path, array):
+    np.save(path, array)
+    return str(path)
+
+
+def make_files(folder, n=3):
+    """Expression, pose and camera keyframes of n rows."""
+    random = np.random.default_rng(0)
+    return [
+        "--exp_path", save(folder / "e.npy", random.uniform(-1, 1, (n, 64))),
+        "--pose_path", save(folder / "p.npy", random.uniform(-0.5, 0.5, (n, 6, 3))),
+        "--cam_path", save(folder / "c.npy", random.uniform(1.4, 1.7, (n, 2))),
+    ]  # fmt: skip
+
+
+def run(tmp_path, *argv):
+    """Runs the program; the names it left in the output folder."""
+    gen_video.main(["--output_dir", str(tmp_path / "out"), *argv])
+    return sorted(os.listdir(tmp_path / "out"))
+
+
+def pixel(path):
+    return np.asarray(Image.open(path))[0, 0].tolist()
+
+
+# ---- what it writes -----------------------------------------------------------------------------------------------
+
+
+def test_every_person_gets_a_video_and_the_paths_are_printed(tmp_path, pipe, capsys):
+    assert run(tmp_path, "--seeds", "0-1,4", *make_files(tmp_path)) == [f"video_{i}_rgb.mp4" for i in (0, 1, 4)]
+    assert [(seed, psi) for seed, psi, *_ in pipe.people] == [(0, 0.7), (1, 0.7), (4, 0.7)]
+    assert len(pipe.calls) == 3 * 24  # 3 keyframes, 8 frames each
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"video_{i}_rgb.mp4") for i in (0, 1, 4)]
+
+
+def test_frames_follow_the_files_exactly(tmp_path, pipe, capsys):
+    names = run(tmp_path, "--seeds", "2", "--ext", "png", "--n_interval", "1", *make_files(tmp_path))
+    assert names == [f"video_2_rgb_00{i}.png" for i in range(3)]
+    expression, eulers, camera = (np.load(tmp_path / f"{name}.npy") for name in "epc")
+    for i, (_, exp, pose, cam) in enumerate(pipe.calls):
+        assert torch.equal(exp, torch.from_numpy(expression[i]).float())
+        assert torch.equal(pose, torch.from_numpy(eulers[i]).float())
+        assert cam == tuple(camera[i])
+        expected = [round((v + 1) * 127.5) for v in (0.2, expression[i, 0], camera[i, 1] - math.pi / 2)]
+        assert np.abs(np.subtract(pixel(tmp_path / "out" / names[i]), expected)).max() <= 1
+    assert "video_2_rgb_000.png ... video_2_rgb_002.png (3 frames)" in capsys.readouterr().out
+
+
+def test_the_default_plays_the_shipped_keyframes(tmp_path, pipe):
+    assert run(tmp_path, "--seeds", "3") == ["video_3_rgb.mp4"]
+    assert len(pipe.calls) == 96
+    keys = np.load(ROOT / "keyframes/expression.npy"), np.load(ROOT / "keyframes/pose.npy")
+    for i in range(12):
+        assert np.array_equal(pipe.calls[8 * i][1], keys[0][i]) and np.array_equal(pipe.calls[8 * i][2], keys[1][i])
+    yaws = [call[3][1] - math.pi / 2 for call in pipe.calls]
+    assert max(yaws) == pytest.approx(0.2) and min(yaws) == pytest.approx(-0.2)
+
+
+def test_none_is_neutral_and_lengths_come_from_the_swing(tmp_path, pipe):
+    run(tmp_path, "--seeds", "3", "--exp_path", "none", "--cam_cycle", "10", "--cam_yaw_range", "0.3", "--ext", "png")
+    assert len(pipe.calls) == 10
+    assert not any(call[1].any() or call[2].any() for call in pipe.calls)
+    assert max(call[3][1] for call in pipe.calls) == pytest.approx(math.pi / 2 + 0.3 * math.sin(math.tau * 0.2))
+
+
+def test_rand_is_drawn_from_the_priors_and_repeats_with_the_seed(tmp_path, pipe):
+    argv = ["--exp_path", "rand", "--pose_path", "rand", "--cam_path", "rand", "--ext", "png", "--n_interval", "2"]
+    run(tmp_path, "--seeds", "5", *argv)
+    assert len(pipe.calls) == 16  # 8 keyframes
+    first = [call[1] for call in pipe.calls]
+    assert not torch.equal(first[0], first[2])
+    pipe.calls.clear()
+    run(tmp_path, "--seeds", "5", *argv)
+    assert all(torch.equal(call[1], before) for call, before in zip(pipe.calls, first, strict=True))
+    pipe.calls.clear()
+    run(tmp_path, "--seeds", "6", "--video_length", "5", *argv)
+    assert len(pipe.calls) == 5 and not torch.equal(pipe.calls[0][1], first[0])
+
+
+def test_rand_takes_its_length_from_the_files(tmp_path, pipe):
+    exp_path = make_files(tmp_path, n=3)[:2]
+    run(tmp_path, "--seeds", "5", *exp_path, "--pose_path", "rand", "--n_interval", "4", "--ext", "png")
+    assert len(pipe.calls) == 12
+
+
+def test_depth_and_low_resolution_come_beside(tmp_path, pipe):
+    argv = ["--exp_path", "none", "--video_length", "1", "--ext", "png"]
+    names = run(tmp_path, "--seeds", "1", "--depth", "--lr", *argv)
+    assert names == ["video_1_depth_000.png", "video_1_rgb_000.png", "video_1_rgb_lr_000.png"]
+    sizes = [Image.open(tmp_path / "out" / name).size for name in names]
+    assert sizes == [(SIZE, SIZE), (SIZE, SIZE), (SIZE // 4, SIZE // 4)]
+    assert pixel(tmp_path / "out" / names[0]) == [125] * 3  # (2.115 - 1.9)/0.44 of 255
+
+
+def test_grid_shows_everybody_at_once(tmp_path, pipe):
+    argv = ["--exp_path", "none", "--video_length", "2", "--ext", "png"]
+    names = run(tmp_path, "--seeds", "0-2", "--grid", *argv)
+    assert names == ["video_grid_0-2_rgb_000.png", "video_grid_0-2_rgb_001.png"]
+    frame = np.asarray(Image.open(tmp_path / "out" / names[0]))
+    assert frame.shape == (2 * SIZE, 2 * SIZE, 3)
+    assert [frame[y, x, 0] for y in (0, SIZE) for x in (0, SIZE)] == [128, 140, 153, 255]
+    names = run(tmp_path, "--seeds", "0-2", "--grid", "3x1", *argv)
+    assert Image.open(tmp_path / "out" / names[0]).size == (SIZE, 3 * SIZE)
+
+
+def test_seeds_interval_blends_and_closes_the_loop(tmp_path, pipe):
+    names = run(tmp_path, "--seeds", "3", "8", "--seeds_interval", "4", "--ext", "png", "--exp_path", "none")
+    assert names == [f"video_loop_3_8_rgb_00{i}.png" for i in range(8)]
+    a, b = pipe.sample_latents(3), pipe.sample_latents(8)
+    blended = [FakeLatents(*person[2:]) for person in pipe.people]
+    assert all(torch.allclose(x, y) for x, y in zip(blended[0], a, strict=True))
+    assert all(torch.allclose(x, y) for x, y in zip(blended[4], b, strict=True))
+    assert torch.allclose(blended[2].z_id, (a.z_id + b.z_id) / 2) and torch.allclose(blended[6].z_id, blended[2].z_id)
+    assert torch.allclose(blended[2].z_noise.norm(), (a.z_noise.norm() + b.z_noise.norm()) / 2)
+    cosine = torch.cosine_similarity(blended[2].z_noise, a.z_noise, dim=0)
+    assert torch.allclose(cosine, torch.cosine_similarity(blended[2].z_noise, b.z_noise, dim=0), atol=1e-5)
+
+
+def test_the_same_run_twice_gives_the_same_bytes(tmp_path, pipe):
+    def written(folder):
+        run(folder, "--seeds", "1", "--ext", "png", "--depth", "--video_length", "3")
+        return {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert written(tmp_path / "a") == written(tmp_path / "b")
+
+
+@pytest.mark.parametrize("ext", ["mp4", "gif", "png"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("no more memory")])
+def test_people_finished_before_an_interruption_stay(tmp_path, pipe, ext, error):
+    pipe.fail_at_person, pipe.error = 1, error
+    argv = ["--seeds", "0-2", "--ext", ext, "--video_length", "2"]
+    with pytest.raises(type(error)):
+        run(tmp_path, *argv)
+    left = sorted(os.listdir(tmp_path / "out"))
+    assert left == (["video_0_rgb_000.png", "video_0_rgb_001.png"] if ext == "png" else [f"video_0_rgb.{ext}"])
+
+
+# ---- seeds --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "seeds"),
+    [
+        (["3"], (3,)),
+        (["0-3,7"], (0, 1, 2, 3, 7)),
+        (["1", "5-6"], (1, 5, 6)),
+        (["2,2,1-2"], (2, 1)),
+        (["4294967295"], (4294967295,)),
+        ([" 0, 1"], (0, 1)),
+    ],
+)
+def test_seeds(words, seeds):
+    assert gen_video.parse_seeds(words) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "3-1", "1,,2", "1.5", "0x1", "4294967296", "1--2", "٣", "1;2"])
+def test_nonsense_in_seeds(text):
+    with pytest.raises(UserError, match="--seeds: expected whole numbers and rising ranges like 0-3,7, found"):
+        gen_video.parse_seeds([text])
+
+
+def test_too_many_seeds():
+    assert len(gen_video.parse_seeds(["0-9999"])) == 10_000
+    for text in ("0-10000", "0-4294967295", "0-6000,7000-13000"):
+        with pytest.raises(UserError, match="at most 10000 seeds"):
+            gen_video.parse_seeds([text])
+
+
+# ---- bad input ----------------------------------------------------------------------------------------------------
+
+
+# Arguments ({dir} is a folder with the files of `bad_files`) and a part of what must be said.
+BAD_INPUT = {
+    "missing keyframes": ("--exp_path {dir}/no.npy", "{dir}/no.npy: no such expression keyframe file"),
+    "shape": ("--exp_path {dir}/wide.npy", "{dir}/wide.npy: expression keyframes: expected shape [N,64]"),
+    "dtype": ("--exp_path {dir}/ints.npy", "{dir}/ints.npy: expression keyframes: expected floating-point numbers"),
+    "nan": ("--pose_path {dir}/nan.npy", "{dir}/nan.npy: pose keyframes: expected finite numbers, found nan"),
+    "empty": ("--cam_path {dir}/none.npy", "{dir}/none.npy: camera keyframes: expected at least one keyframe"),
+    "lengths": ("--exp_path {dir}/e.npy --pose_path {dir}/p4.npy", "{dir}/e.npy has 3, {dir}/p4.npy has 4; rule: "),
+    "seeds": ("--seeds a-b", "--seeds: expected whole numbers and rising ranges like 0-3,7, found 'a-b'"),
+    "negative seed": ("--seeds -1", "--seeds: expected whole numbers and rising ranges like 0-3,7, found '-1'"),
+    "fps 0": ("--fps 0", "--fps: expected a number above 0, found 0"),
+    "fps -3": ("--fps -3", "--fps: expected a number above 0, found -3"),
+    "fps text": ("--fps fast", "argument --fps: invalid float value: 'fast'"),
+    "ext": ("--ext avi", "--ext: expected one of mp4, gif, png, found 'avi'"),
+    "length 0": ("--video_length 0", "--video_length: expected a whole number from 1 to 1000000, found 0"),
+    "length -5": ("--video_length -5", "--video_length: expected a whole number from 1 to 1000000, found -5"),
+    "interval": ("--n_interval 0", "--n_interval: expected a whole number from 1 to 1000000, found 0"),
+    "cycle": ("--cam_cycle 0", "--cam_cycle: expected a whole number from 1 to 1000000, found 0"),
+    "seeds_interval": ("--seeds_interval -1", "--seeds_interval: expected a whole number from 0 to 1000000, found -1"),
+    "one seed": ("--seeds_interval 5 --seeds 1", "--seeds_interval: expected at least two --seeds to blend between"),
+    "blended grid": ("--seeds_interval 5 --grid", "--seeds_interval: expected without --grid"),
+    "psi": ("--psi nan", "--psi: expected a number from 0 to 2, found nan"),
+    "yaw range": ("--cam_yaw_range 9", "--cam_yaw_range: expected a number from 0 to 3.14159, found 9"),
+    "small grid": ("--grid 1x1", "--grid: expected RxC with at least 2 cells (one for each seed), found '1x1'"),
+    "zero grid": ("--grid 0x2", "--grid: expected RxC with at least 2 cells (one for each seed), found '0x2'"),
+    "grid text": ("--grid big", "--grid: expected RxC with at least 2 cells (one for each seed), found 'big'"),
+    "device": ("--device gpu", "--device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
+    "cuda": ("--device cuda", "--device cuda: expected a CUDA device, found none on this machine"),
+    "folder": (
+        "--output_dir {dir}/file/x",
+        "--output_dir {dir}/file/x: expected a folder to write to, found: Not a dir",
+    ),
+    "folder is a file": (
+        "--output_dir {dir}/file",
+        "--output_dir {dir}/file: expected a folder to write to, found: File",
+    ),
+    "unknown flag": ("--speed 3", "unrecognized arguments: --speed 3"),
+    "half a flag": ("--video_len 3", "unrecognized arguments: --video_len 3"),
+    "missing checkpoint": ("--ckpt {dir}/no.pt", "{dir}/no.pt: no such checkpoint file"),
+    "truncated checkpoint": ("--ckpt {dir}/half.pt", "{dir}/half.pt: truncated or damaged checkpoint"),
+    "code in checkpoint": ("--ckpt {dir}/code.pt", "{dir}/code.pt: expected tensors and plain data, found a pickle"),
+    "other checkpoint": ("--ckpt {dir}/other.pt", "{dir}/other.pt: expected a checkpoint of this project"),
+}
+
+
+def bad_files(folder):
+    """The files that BAD_INPUT speaks of."""
+    make_files(folder)
+    np.save(folder / "wide.npy", np.zeros((3, 65)))
+    np.save(folder / "ints.npy", np.zeros((3, 64), dtype=np.int32))
+    np.save(folder / "nan.npy", np.full((3, 6, 3), np.nan))
+    np.save(folder / "none.npy", np.zeros((0, 2)))
+    np.save(folder / "p4.npy", np.zeros((4, 6, 3)))
+    (folder / "file").write_text("")
+    torch.save({"weights": torch.zeros(100)}, folder / "other.pt")
+    (folder / "half.pt").write_bytes((folder / "other.pt").read_bytes()[:600])
+    torch.save({"a": os.system}, folder / "code.pt")
+
+
+def check_complaint(folder, err, code, expected):
+    assert code == 2
+    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
+    assert expected.format(dir=folder) in err
+    assert not list(folder.rglob("*.mp4")) and not list(folder.rglob("*partial*"))
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, case):
+    bad_files(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words, expected = BAD_INPUT[case]
+    argv = ["--output_dir", str(tmp_path / "out"), *(word.format(dir=tmp_path) for word in words.split())]
+    with pytest.raises(SystemExit) as exit_info:
+        run_cli(lambda: gen_video.main(argv))
+    check_complaint(tmp_path, capsys.readouterr().err, exit_info.value.code, expected)
+
+
+@pytest.mark.parametrize("case", ["lengths", "fps text", "code in checkpoint"])
+def test_bad_input_from_a_shell(tmp_path, case):
+    bad_files(tmp_path)
+    words, expected = BAD_INPUT[case]
+    argv = [word.format(dir=tmp_path) for word in words.split()]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "gen_video.py"), *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == ""
+    check_complaint(tmp_path, done.stderr, done.returncode, expected)
+
+
+def test_missing_ffmpeg(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
+    with pytest.raises(SystemExit) as exit_info:
+        run_cli(lambda: gen_video.main(["--output_dir", str(tmp_path / "out")]))
+    check_complaint(tmp_path, capsys.readouterr().err, exit_info.value.code, "--ext mp4 needs ffmpeg")
+
+
+def test_rand_without_priors(tmp_path, pipe):
+    pipe.priors = None
+    with pytest.raises(UserError, match="`rand` keyframes are drawn from the checkpoint's priors"):
+        run(tmp_path, "--exp_path", "rand")
+    assert os.listdir(tmp_path / "out") == []
+
+
+FLAGS = [
+    "--ckpt", "--config", "--output_dir", "--seeds", "--psi", "--exp_path", "--pose_path", "--cam_path", "--n_interval",
+    "--cam_yaw_range", "--cam_cycle", "--video_length", "--fps", "--ext", "--device", "--seeds_interval", "--grid",
+    "--depth", "--lr",
+]  # fmt: skip
+
+
+def test_help_explains_the_rules(capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        gen_video.main(["--help"])
+    out = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    for word in ("rand", "closed loop", "pitch first", "exit code", *FLAGS):
+        assert word in out
