@@ -47,8 +47,9 @@ def test_predictor_is_a_relu_network_about_its_centre():
 def test_predictor_starts_as_nested_spheres():
     """s ~ 10 |warp(x) - centre|, on average over networks; without biases s is proportional to the distance, exactly.
 
-    A network of width 512 is off by some 8 % as a whole, so 16 of them by 2 %: 6 % is three times that.
+    A network of width 512 is off by 5 % (one standard deviation), so the mean of 16 by 1.3 %: 6 % is ample.
     """
+    torch.manual_seed(0)
     direction = torch.nn.functional.normalize(torch.randn(64, 3), dim=-1)
     means = []
     for seed in range(16):

@@ -1,0 +1,94 @@
+"""Label priors: columns, draws that keep rows together, checks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from networks.priors import LabelPriors
+from tests.networks.helpers import make_priors_dict
+from torch_utils.misc import UserError
+
+
+def make_priors() -> LabelPriors:
+    return LabelPriors.from_dict(make_priors_dict(), "here")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def rows_of(values: torch.Tensor, table: torch.Tensor) -> list[int]:
+    """Which row of ``table`` each of ``values`` is."""
+    same = (values[:, None] == table[None]).all(-1)
+    assert same.any(1).all()
+    return same.float().argmax(1).tolist()
+
+
+def test_latents_come_from_one_row():
+    priors = make_priors()
+    latents = priors.sample_latents(200, seeded())
+    assert (latents.z_id.shape, latents.z_noise.shape, latents.betas.shape) == ((200, 80), (200, 80), (200, 10))
+    rows = rows_of(latents.z_id, priors.id_shape[:, :80])
+    assert rows == rows_of(latents.betas, priors.id_shape[:, 80:])
+    assert set(rows) == set(range(12))  # 200 draws of 12 rows miss one with probability 3e-7
+    assert latents.z_noise.mean().item() == pytest.approx(0, abs=0.04)  # 16000 draws: 5 standard errors
+    assert latents.z_noise.std().item() == pytest.approx(1, abs=0.03)
+
+
+def test_pose_and_camera_come_from_one_row():
+    priors = make_priors()
+    joint_eulers, camera = priors.sample_pose_camera(50, seeded())
+    rows = rows_of(camera, priors.camera_pose[:, :2])
+    for row, eulers in zip(rows, joint_eulers, strict=True):
+        assert torch.equal(eulers, priors.camera_pose[row, 2:].reshape(6, 3))  # joint by joint
+
+
+def test_expressions_are_rows():
+    priors = make_priors()
+    assert len(set(rows_of(priors.sample_expressions(200, seeded()), priors.expression))) == 12
+
+
+@pytest.mark.parametrize("draw", ["sample_latents", "sample_expressions", "sample_pose_camera"])
+def test_a_seed_gives_the_same_draw(draw):
+    def flat(seed: int) -> torch.Tensor:
+        drawn = getattr(make_priors(), draw)(5, seeded(seed))
+        return drawn if torch.is_tensor(drawn) else torch.cat([part.flatten(1) for part in drawn], 1)
+
+    assert torch.equal(flat(3), flat(3))
+    assert not torch.equal(flat(3), flat(4))
+
+
+def test_to_dict_and_back():
+    priors = make_priors()
+    stored = priors.to_dict()
+    assert all(value.dtype == torch.float16 for value in stored.values())
+    again = LabelPriors.from_dict(stored, "here")
+    for name, value in again._asdict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, getattr(priors, name))  # short enough for half precision
+
+
+def test_numpy_arrays_are_taken():
+    arrays = {name: value.double().numpy() for name, value in make_priors_dict().items()}
+    assert torch.equal(LabelPriors.from_dict(arrays, "here").expression, make_priors().expression)
+
+
+@pytest.mark.parametrize("name, width", [("camera_pose", 20), ("id_shape", 90), ("expression", 64)])
+def test_odd_arrays_are_named(name, width):
+    good = make_priors_dict()
+    bad = {
+        rf"here: priors: {name}: expected floats \[N, {width}\], found torch.float32 \[12, 5\]": torch.zeros(12, 5),
+        rf"here: priors: {name}: expected floats \[N, {width}\], found .* \[0, {width}\]": torch.zeros(0, width),
+        rf"here: priors: {name}: expected floats \[N, {width}\], found .* \[{width}\]": torch.zeros(width),
+        rf"here: priors: {name}: expected floats \[N, {width}\], found torch.int64": torch.ones(2, width).long(),
+        rf"here: priors: {name}: expected finite numbers": torch.full((2, width), math.nan),
+        rf"here: priors: {name}: expected finite": np.full((2, width), np.inf),
+    }
+    for message, array in bad.items():
+        with pytest.raises(UserError, match=message):
+            LabelPriors.from_dict({**good, name: array}, "here")
+    del good[name]
+    with pytest.raises(UserError, match=f"here: priors: missing array '{name}'"):
+        LabelPriors.from_dict(good, "here")
