@@ -96,7 +96,7 @@ def appearance(eps: np.ndarray) -> Appearance:
         blush=1.0 - squash(e[BLUSH], 0.2) * np.array([0.02, 0.16, 0.13]),
         lips=lips,
         hair=hair,
-        brow=0.72 * hair + 0.02 + 0.10 * skin,
+        brow=0.62 * hair + 0.02 + 0.06 * skin,
         iris=np.clip(iris, 0, 1),
         clothes=np.clip(clothes, 0.03, 0.93),
         hair_length=length,

@@ -76,22 +76,32 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
     Returns (sample [H] flat indices, face [H] indices, barycentric [H, 3] perspective-correct, ahead [H]) for the H hit
     samples. Ties go to the lower candidate, so that the result is the same on every run.
     """
-    tri = pixels[faces]  # [F, 3, 2]
-    low = np.ceil(tri.min(1)).astype(np.int64)
-    high = np.floor(tri.max(1)).astype(np.int64)
-    low, high = np.maximum(low, 0), np.minimum(high, size - 1)
-    extent = high - low + 1
-    edge1, edge2 = tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0]
-    area = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]  # rows go down, so a front face has area < 0
-    keep = (extent > 0).all(1) & (area < -1e-9) & (ahead[faces].min(1) > 0)
+    column, row = (np.ascontiguousarray(c) for c in pixels.T)
+    (ax, bx, cx), (ay, by, cy) = column[faces.T], row[faces.T]
+    area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)  # rows go down, so a front face has area < 0
+    front = np.nonzero(area < -1e-9)[0]
+    ax, bx, cx, ay, by, cy, area = (c[front] for c in (ax, bx, cx, ay, by, cy, area))
+    left = np.maximum(np.ceil(np.minimum(np.minimum(ax, bx), cx)), 0).astype(np.int64)
+    top = np.maximum(np.ceil(np.minimum(np.minimum(ay, by), cy)), 0).astype(np.int64)
+    width = np.minimum(np.floor(np.maximum(np.maximum(ax, bx), cx)), size - 1).astype(np.int64) - left + 1
+    height = np.minimum(np.floor(np.maximum(np.maximum(ay, by), cy)), size - 1).astype(np.int64) - top + 1
+    keep = (width > 0) & (height > 0)
     kept = np.nonzero(keep)[0]
-    counts = extent[kept, 0] * extent[kept, 1]
+    kept = kept[(ahead[faces[front[kept]]] > 0).all(1)]
+    setup = np.stack([ax, ay, bx - ax, by - ay, cx - ax, cy - ay, 1.0 / area], 1)[kept]
+    left, top, width, height, front = (c[kept] for c in (left, top, width, height, front))
+    counts = width * height
     hit_parts, start = [], 0
     ends = np.cumsum(counts)
-    while start < len(kept):
+    while start < len(front):
         base = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, base + _CHUNK, "right")))
-        hit_parts.append(_candidates(kept[start:stop], counts[start:stop], low, extent, tri, area, ahead, faces, size))
+        part = slice(start, stop)
+        triangle, sample, u, v, w = _inside(setup[part], counts[part], left[part], top[part], width[part], size)
+        face = front[part][triangle]
+        weights = np.stack([u, v, w], 1) / ahead[faces[face]]
+        total = weights[:, 0] + weights[:, 1] + weights[:, 2]
+        hit_parts.append((sample, face, weights / total[:, None], 1.0 / total))
         start = stop
     if not hit_parts:
         empty = np.zeros(0, np.int64)
@@ -105,28 +115,23 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
     return sample[hit], face[hit], bary[hit], depth[hit]
 
 
-def _candidates(which, counts, low, extent, tri, area, ahead, faces, size):
-    """All samples inside the triangles ``which``: (sample, face, barycentric, ahead)."""
-    face = np.repeat(which, counts)
-    local = np.arange(len(face)) - np.repeat(np.cumsum(counts) - counts, counts)
-    width = extent[face, 0]
-    x = low[face, 0] + local % width
-    y = low[face, 1] + local // width
-    corners = tri[face]
-    inverse_area = 1.0 / area[face]
-    ax, ay = corners[:, 0, 0], corners[:, 0, 1]
-    bx, by = corners[:, 1, 0] - ax, corners[:, 1, 1] - ay
-    cx, cy = corners[:, 2, 0] - ax, corners[:, 2, 1] - ay
+def _inside(setup, counts, left, top, width, size):
+    """All samples inside some triangles: (triangle, sample, three screen barycentrics), each [H].
+
+    ``setup`` [T, 7]: first corner, the two edges from it, 1 / area; ``counts`` = samples in each bounding box.
+    """
+    triangle = np.repeat(np.arange(len(counts)), counts)
+    local = np.arange(len(triangle)) - np.repeat(np.cumsum(counts) - counts, counts)
+    down = local // width[triangle]
+    x = left[triangle] + local - down * width[triangle]
+    y = top[triangle] + down
+    ax, ay, bx, by, cx, cy, inverse_area = setup[triangle].T
     px, py = x - ax, y - ay
     v = (px * cy - py * cx) * inverse_area
     w = (bx * py - by * px) * inverse_area
     u = 1.0 - v - w
     inside = np.nonzero((u >= 0) & (v >= 0) & (w >= 0))[0]
-    face, sample = face[inside], (y * size + x)[inside]
-    screen = np.stack([u[inside], v[inside], w[inside]], 1)
-    screen /= ahead[faces[face]]
-    inverse = screen.sum(1)
-    return sample, face, screen / inverse[:, None], 1.0 / inverse
+    return triangle[inside], (y * size + x)[inside], u[inside], v[inside], w[inside]
 
 
 def draw(

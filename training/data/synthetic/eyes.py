@@ -10,12 +10,15 @@ from training.data.synthetic.hair import noise
 from training.data.synthetic.mesh import grid_faces, smoothstep
 
 _SEGMENTS = 56
-_PUPIL, _IRIS = np.radians(10.0), np.radians(28.5)  # half-angles as seen from the eyeball's centre
+_PUPIL, _IRIS = np.radians(10.0), np.radians(30.0)  # half-angles as seen from the eyeball's centre
 # Rings are dense where a colour edge lies.
 _RINGS = np.radians(
     np.concatenate([[0.01], np.linspace(2, 8.5, 6), np.linspace(9.2, 11, 4), np.linspace(12.5, 26, 11),
-                    np.linspace(27, 30.5, 7), np.linspace(33, 78, 14)])
+                    np.linspace(27, 32.5, 8), np.linspace(35, 78, 14)])
 )  # fmt: skip
+
+
+TEETH = 97 * 12  # vertices of a row of teeth
 
 
 class Patch(NamedTuple):
@@ -29,7 +32,7 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray) -> Patch:
     angle = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
     theta, phi = np.meshgrid(_RINGS, angle, indexing="ij")
     direction = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1)
-    bulge = 1.0 + 0.030 * smoothstep(_IRIS * 1.15, 0.0, theta)  # cornea
+    bulge = 1.0 + 0.012 * smoothstep(_IRIS * 1.15, 0.0, theta)  # cornea
     vertices = centre + radius * bulge[..., None] * direction
 
     white = np.array([0.93, 0.905, 0.885]) - smoothstep(np.radians(35), np.radians(75), theta)[..., None] * [0.06, 0.15, 0.14]
@@ -56,7 +59,7 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray) -> Patch:
 def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     """A row of teeth on an arch behind the lip line: ``mouth`` [3] the middle of the lip line, ``half_width`` of it."""
     u = np.linspace(-1, 1, 97)
-    v = np.linspace(0, 1, 12)  # gum to edge
+    v = np.linspace(0, 1, TEETH // 97)  # gum to edge
     uu, vv = np.meshgrid(u, v)
     mm = 0.001 / 1.1775
     height = (9.0 if upper else 8.0) * mm
@@ -64,13 +67,13 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     x = uu * half_width * (0.92 if upper else 0.86)
     arch = (uu**2) * 13.0 * mm
     back = (5.2 if upper else 6.4) * mm
-    edge = (1.2 if upper else -1.6) * mm  # upper teeth reach just below the lip line, covering the lower ones' tips
+    edge = (2.4 if upper else -2.6) * mm  # upper teeth reach below the lip line, covering the lower ones' tips
     tooth = uu * 4.6  # about nine visible
     scallop = np.abs(((tooth + 0.5) % 1.0) - 0.5) * 2  # 1 at the gap
-    y = mouth[1] + sign * (height * (1 - vv)) - edge * (1.0 if upper else -1.0) + sign * 0.7 * mm * scallop**3 * vv
+    y = mouth[1] + sign * height * (1 - vv) - sign * np.abs(edge) * (1.0 if upper else -1.0) + sign * 0.7 * mm * scallop**3 * vv
     z = mouth[2] - back - arch + 0.35 * mm * (1 - scallop)
     vertices = np.stack([mouth[0] + x, y, z], -1)
-    shade = (0.93 - 0.16 * scallop**6 - 0.42 * smoothstep(0.45, 1.0, np.abs(uu))) * (1 - 0.10 * (1 - vv))
+    shade = (0.96 - 0.10 * scallop**6 - 0.45 * smoothstep(0.5, 1.0, np.abs(uu))) * (1 - 0.10 * (1 - vv))
     colour = shade[..., None] * (np.array([0.97, 0.94, 0.88]) if upper else np.array([0.86, 0.82, 0.76]))
     gum = smoothstep(0.30, 0.12, vv - 0.06 * (1 - scallop))[..., None]
     colour = colour * (1 - gum) + gum * np.array([0.60, 0.30, 0.30]) * shade[..., None]
@@ -78,3 +81,15 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     if not upper:
         faces = faces[:, ::-1]
     return Patch(vertices.reshape(-1, 3), faces, np.clip(colour.reshape(-1, 3), 0, 1))
+
+
+def cavity(mouth: np.ndarray, half_width: float) -> Patch:
+    """The dark inside of the mouth behind the teeth, with a hint of tongue."""
+    u, v = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(1, -1, 21))
+    mm = 0.001 / 1.1775
+    depth = (13.0 + 12.0 * u * u + 5.0 * (1 - v * v)) * mm
+    x, y = u * half_width * 1.05, v * 19.0 * mm - 4.0 * mm
+    tongue = smoothstep(0.0, -0.45, v) * smoothstep(0.75, 0.2, np.abs(u))
+    colour = np.array([0.13, 0.035, 0.035]) + tongue[..., None] * np.array([0.30, 0.13, 0.13])
+    vertices = np.stack([mouth[0] + x, mouth[1] + y, mouth[2] - depth + 4.0 * mm * tongue], -1)
+    return Patch(vertices.reshape(-1, 3), grid_faces(21, 25, wrap=False), colour.reshape(-1, 3))

@@ -21,10 +21,10 @@ _THETA = np.radians(np.linspace(0.0, 150.0, 76))
 
 # The natural hairline: polar angle from the crown (degrees) by azimuth (degrees from the front, symmetric).
 _HAIRLINE = np.array([
-    (0, 62), (22, 63), (38, 65), (50, 73), (60, 88), (68, 103), (76, 104), (84, 90), (94, 82), (106, 88), (118, 104),
+    (0, 65), (22, 66), (38, 68), (50, 75), (60, 89), (68, 103), (76, 104), (84, 90), (94, 82), (106, 88), (118, 104),
     (135, 116), (155, 121), (180, 122),
 ])  # fmt: skip
-_EARLESS = np.array([(0, 62), (22, 63), (38, 65), (50, 73), (60, 88), (72, 104), (118, 112), (155, 121), (180, 122)])
+_EARLESS = np.array([(0, 65), (22, 66), (38, 69), (50, 79), (60, 94), (72, 106), (118, 112), (155, 121), (180, 122)])
 
 
 class HairRoots(NamedTuple):
@@ -117,7 +117,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     reach = np.array([np.interp(line[j], _THETA, roots.arc[j]) for j in range(COLUMNS)])
 
     # Strands beside and behind the face grow on.
-    grows = smoothstep(47.0, 66.0, degrees)
+    grows = smoothstep(41.0, 58.0, degrees)
     extra = 0.30 * float(smoothstep(0.36, 1.02, np.float64(length))) * (1 + 0.05 * ragged)
     total = reach + grows * extra * (1.0 - 0.18 * smoothstep(60.0, 100.0, 160.0 - degrees))
 
@@ -173,9 +173,9 @@ def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance,
     # The strand rounds off before it hangs straight; front strands drift forward over the shoulders.
     level = fall - 0.012 * (1 - np.exp(-fall / 0.012))
     hang[..., 1] -= level
-    inwards = 1.0 - 0.13 * smoothstep(0.02, 0.13, fall) + 0.16 * smoothstep(0.13, 0.26, fall)
+    inwards = 1.0 - 0.06 * smoothstep(0.02, 0.12, fall) + 0.30 * smoothstep(0.11, 0.26, fall)
     hang[..., 0] *= inwards
-    front = smoothstep(125.0, 70.0, np.abs(np.degrees(roots.azimuth)))[None]
+    front = smoothstep(135.0, 100.0, np.abs(np.degrees(roots.azimuth)))[None]
     hang[..., 2] += (0.030 * front - 0.012 * (1 - front)) * smoothstep(0.05, 0.17, fall)
     phase = 6.0 * noise(roots.azimuth / (2 * np.pi), 14)[None]
     swing = look.wave * 0.0050 * smoothstep(0.0, 0.06, fall) * np.sin(fall * (2 * np.pi / 0.062) + phase)

@@ -28,29 +28,27 @@ def visibility(points: np.ndarray, direction: np.ndarray, extra: np.ndarray | No
     side = np.cross((0.0, 0.0, 1.0) if abs(direction[2]) < 0.9 else (0.0, 1.0, 0.0), direction)
     side /= np.linalg.norm(side)
     up = np.cross(direction, side)
-    basis = np.stack([side, up, direction], 1)
     blockers = points if extra is None else np.concatenate([points, extra], 0)
-    local = blockers @ basis
-    low = local[:, :2].min(0)
-    cell = (local[:, :2].max(0) - low).max() / (_GRID - 3)
-    uv = (local[:, :2] - low) / cell + 1.0
-    index = np.rint(uv).astype(np.int64)
+    u, v, w = (blockers @ axis for axis in (side, up, direction))
+    low_u, low_v = u.min(), v.min()
+    cell = max(u.max() - low_u, v.max() - low_v) / (_GRID - 3)
+    u, v = (u - low_u) / cell + 1.0, (v - low_v) / cell + 1.0
     depth = np.full(_GRID * _GRID, -10.0)
-    np.maximum.at(depth, index[:, 1] * _GRID + index[:, 0], local[:, 2])
+    np.maximum.at(depth, np.rint(v).astype(np.int64) * _GRID + np.rint(u).astype(np.int64), w)
     n = len(points)
     # Bilinear look-up of the occlusion, so that shadow borders are soft and without cells.
-    base = np.floor(uv[:n]).astype(np.int64)
-    part = uv[:n] - base
-    own = local[:n, 2]
+    base_u, base_v = u[:n].astype(np.int64), v[:n].astype(np.int64)
+    part_u, part_v = u[:n] - base_u, v[:n] - base_v
+    base = base_v * _GRID + base_u
+    own = w[:n] + 2.6 * cell
     lit = np.zeros(n)
-    for dx, dy, w in (
-        (0, 0, (1 - part[:, 0]) * (1 - part[:, 1])),
-        (1, 0, part[:, 0] * (1 - part[:, 1])),
-        (0, 1, (1 - part[:, 0]) * part[:, 1]),
-        (1, 1, part[:, 0] * part[:, 1]),
+    for step, weight in (
+        (0, (1 - part_u) * (1 - part_v)),
+        (1, part_u * (1 - part_v)),
+        (_GRID, (1 - part_u) * part_v),
+        (_GRID + 1, part_u * part_v),
     ):
-        over = depth[(base[:, 1] + dy) * _GRID + base[:, 0] + dx] - own
-        lit += w / (1.0 + np.exp(np.clip((over - 2.6 * cell) / (0.7 * cell), -30, 30)))
+        lit += weight * np.clip(0.5 - (depth[base + step] - own) / (2.8 * cell), 0.0, 1.0)
     return lit
 
 

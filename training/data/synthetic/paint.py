@@ -95,7 +95,11 @@ def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray) -> FacePaint:
     fold = upper + np.array([0.0006, 4.6 * MM, -1.0 * MM])
     crease = smoothstep(1.6 * MM, 0.3 * MM, to_curve(half, fold)[0])
 
-    outline = np.concatenate([resample(marks[48:55], 40), resample(marks[[54, 55, 56, 57, 58, 59, 48]], 40)[1:-1]])
+    x_low = np.linspace(marks[54, 0], marks[48, 0], 41)[1:-1]  # the lower lip's border: one full curve
+    t = (x_low - marks[57, 0]) / (marks[54, 0] - marks[57, 0])
+    y_low = marks[54, 1] + (marks[57, 1] - marks[54, 1]) * np.maximum(1 - np.abs(t) ** 2.3, 0) ** 0.8
+    low = np.stack([x_low, y_low, np.full_like(x_low, marks[57, 2])], 1)
+    outline = np.concatenate([resample(marks[48:55], 40), low])
     outline_distance, _ = to_curve(p[:, :2], np.concatenate([outline, outline[:1]])[:, :2])
     lips = np.where(inside_polygon(p[:, :2], outline[:, :2]), -outline_distance, outline_distance)
     lips = np.where(np.abs(p[:, 2] - marks[48:60, 2].mean()) < 25 * MM, lips, 1.0)
@@ -105,9 +109,9 @@ def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray) -> FacePaint:
     upper_lip = smoothstep(-0.3 * MM, 0.3 * MM, p[:, 1] - np.interp(p[:, 0], middle[:, 0], middle[:, 1]))
 
     base = 0.5 * (marks[32] + marks[34] * mirror) * mirror
-    hole = base + np.array([1.0 * MM, 0.5 * MM, 1.0 * MM])
-    nostril = smoothstep(1.0, 0.35, np.sqrt((((half - hole) / (np.array([4.4, 3.2, 5.0]) * MM)) ** 2).sum(1)))
-    nostril = nostril * smoothstep(-0.05, -0.45, normals[:, 1])
+    hole = base + np.array([0.6 * MM, 1.0 * MM, 2.0 * MM])
+    nostril = smoothstep(1.0, 0.45, np.sqrt((((half - hole) / (np.array([4.6, 3.6, 6.5]) * MM)) ** 2).sum(1)))
+    nostril = nostril * smoothstep(0.15, -0.30, normals[:, 1])
 
     corner, nose, chin = marks[54], marks[33], marks[8]
     ear = marks[16]
@@ -169,8 +173,8 @@ def paint(fields: FacePaint, look: Appearance, detail: np.ndarray) -> np.ndarray
     skin = skin * (1 - 0.22 * detail[:, None] * fields.crease[:, None])
 
     along = fields.brow_along
-    width = (1.9 + 2.3 * look.brow_thickness) * MM * (1 - 0.62 * smoothstep(0.45, 1.0, along))
-    width = width * (0.80 + 0.20 * smoothstep(0.0, 0.2, along))
+    width = (2.0 + 2.2 * look.brow_thickness) * MM * (1 - 0.70 * smoothstep(0.40, 1.0, along))
+    width = width * (0.72 + 0.28 * smoothstep(0.0, 0.25, along))
     hairs = 0.80 + 0.20 * noise(fields.brow_slant * 0.05, 20)
     brow = smoothstep(1.25, 0.55, fields.brow_distance / width) * hairs
     brow = brow * (0.62 + 0.30 * smoothstep(0.0, 0.30, along)) * (1 - 0.5 * smoothstep(0.8, 1.0, along))

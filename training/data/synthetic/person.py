@@ -105,29 +105,28 @@ class SyntheticPerson:
     @cached_property
     def _parts(self) -> _Parts:
         t, look = self.template, self.look
-        skin = np.concatenate([self._body, self._face])
-        n_body, n_face = len(self._body), len(self._face)
-        skin_faces = np.concatenate([t.body_faces, t.face_faces + n_body])
+        skin = np.concatenate([self._body[t.bare], self._face])
+        n_body, n_face = len(t.bare), len(self._face)
+        skin_faces = np.concatenate([t.bare_faces, t.face_faces + n_body])
         body_normals = vertex_normals(self._body, t.body_faces)
-        skin_normals = np.concatenate([body_normals, vertex_normals(self._face, t.face_faces)])
+        face_normals = vertex_normals(self._face, t.face_faces)
         detail = np.concatenate([np.zeros(n_body), np.ones(n_face)])
         albedo = paint.paint(t.paint, look, detail)
         inside = np.concatenate([np.zeros(n_body), t.interior])[:, None]
         albedo = albedo * (1 - inside) + inside * np.array([0.16, 0.045, 0.045])
         pieces = [
             (skin, skin_faces, albedo, 1.0, 1.0, paint.shine(t.paint, detail) * (1 - inside[:, 0]), "skin",
-             np.concatenate([t.body_weights, t.face_weights])),
+             np.concatenate([t.body_weights[t.bare], t.face_weights])),
         ]  # fmt: skip
         rest = t.body_flat_mean
-        shirt = clothes.drape(self._body, body_normals, rest, look)
-        used, shirt_faces = np.unique(t.cloth_faces, return_inverse=True)
-        pieces.append((shirt[used], shirt_faces.reshape(-1, 3), clothes.dye(rest[used], look), 1.0, 0.25, 0.0, "clothes",
-                       t.body_weights[used]))  # fmt: skip
-        pieces.append(self._hair(skin, skin_normals, shirt[used]))
+        shirt = clothes.drape(self._body, body_normals, rest, t.neighbours, look)
+        pieces.append((shirt[t.cloth], t.cloth_faces, clothes.dye(rest[t.cloth], look), 1.0, 0.25, 0.0, "clothes",
+                       t.body_weights[t.cloth]))  # fmt: skip
+        pieces.append(self._hair(np.concatenate([shirt, self._face]), np.concatenate([body_normals, face_normals])))
         pieces += self._eyes_and_teeth()
         return _join(pieces)
 
-    def _hair(self, skin: np.ndarray, skin_normals: np.ndarray, shirt: np.ndarray):
+    def _hair(self, skin: np.ndarray, skin_normals: np.ndarray):
         t, look = self.template, self.look
         shell = hair.grow(t.roots, look)
         mean_skin = np.concatenate([t.body_flat_mean, t.face_mean])
@@ -152,14 +151,14 @@ class SyntheticPerson:
         # A soft band of sheen round the head, where the light from above glances off the strands.
         up = (vertices[:, 1] - 0.075) / 0.022
         sheen = (0.10 + 0.38 * look.hair_sheen) * np.exp(-up * up) * (0.6 + 0.4 * shell.strand)
-        colour = look.hair[None] * tone[:, None] + (0.12 + look.hair[None]) * 0.55 * sheen[:, None]
+        colour = 1.2 * look.hair[None] * tone[:, None] + (0.12 + look.hair[None]) * 0.55 * sheen[:, None]
         colour = colour * (1 - 0.45 * shell.inner[:, None])
         colour = colour * cover[:, None] + look.skin * 0.9 * (1 - cover[:, None])
         roots = head_only(len(vertices))
         fall = smoothstep(-0.085, -0.165, vertices[:, 1])[:, None] * (shell.fall > 0)[:, None]
         from training.data.synthetic.template import near_weights
 
-        weights = near_weights(vertices, self._body[::2], t.body_weights[::2], k=24)
+        weights = near_weights(vertices, self._body[::2], t.body_weights[::2], k=12)
         weights = roots * (1 - fall) + weights * fall
         return vertices, t.hair_faces, colour, 1.0, 0.15, 0.0, "hair", weights
 
@@ -170,14 +169,13 @@ class SyntheticPerson:
         centre = _canonical(_EYE_CENTRE)
         for side, rows in ((-1.0, t.marks[36:42]), (1.0, t.marks[42:48])):
             where = centre * np.array([side, 1.0, 1.0]) + change[rows].mean(0)
-            patch = eyes.eyeball(where, _EYE_RADIUS / 1.1775, self.look.iris)
+            patch = eyes.eyeball(where, 0.97 * _EYE_RADIUS / 1.1775, self.look.iris)
             out.append((patch.vertices, patch.faces, patch.colours, 0.0, 0.0, 0.0, "eyes", head_only(len(patch.vertices))))
         lips = t.marks[60:68]
         mouth = (mean[lips] + change[lips]).mean(0)
         half = 0.5 * np.ptp((mean + change)[t.marks[48:60], 0])
-        for upper in (True, False):
-            patch = eyes.teeth(mouth, half, upper)
-            out.append((patch.vertices, patch.faces, patch.colours * 0.86, 0.0, 0.0, 0.0, "mouth",
+        for patch in (eyes.cavity(mouth, half), eyes.teeth(mouth, half, True), eyes.teeth(mouth, half, False)):
+            out.append((patch.vertices, patch.faces, patch.colours * 0.92, 0.0, 0.0, 0.0, "mouth",
                         head_only(len(patch.vertices))))  # fmt: skip
         return out
 
@@ -196,12 +194,11 @@ class SyntheticPerson:
         t = self.template
         move = t.face_exp @ expression.astype(np.float64)  # [F, 3]
         offset = np.zeros_like(self._parts.vertices)
-        n_body, n_face = len(self._body), len(self._face)
+        n_body, n_face = len(t.bare), len(self._face)
         skin_move = t.follow_exp @ move
         offset[:n_body] = skin_move
         offset[n_body : n_body + n_face] = move
-        lower = np.nonzero(self._parts.parts == PART_NAMES.index("mouth"))[0]
-        lower = lower[len(lower) // 2 :]
+        lower = slice(-eyes.TEETH, None)
         offset[lower] = move[t.marks[[7, 8, 9]]].mean(0)  # the lower teeth ride on the jaw
         return offset
 

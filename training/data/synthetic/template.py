@@ -14,6 +14,7 @@ from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.body_model import HEAD, BodyModel
 from networks.embedded.face import face_regions
 from networks.face_model import embedded_face
+from training.data.synthetic.clothes import below_neckline
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
 from training.data.synthetic.mesh import Subdivision, smoothstep, subdivide, vertex_normals
 from training.data.synthetic.paint import MM, FacePaint, measure
@@ -31,17 +32,22 @@ class PersonTemplate(NamedTuple):
     body_relief: np.ndarray  # [B, 3] curved minus flat refinement
     body_faces: np.ndarray  # [Fb, 3]
     body_weights: np.ndarray  # [B, 24]
-    cloth_faces: np.ndarray  # [Fc, 3] into the refined body
+    bare: np.ndarray  # [S] refined body vertices that no shirt always hides
+    bare_faces: np.ndarray  # [Fs, 3] into ``bare``
+    cloth: np.ndarray  # [C] refined body vertices that carry the shirt
+    cloth_faces: np.ndarray  # [Fc, 3] into ``cloth``
+    neighbours: sparse.csr_matrix  # [B, B] mean of a refined body vertex's neighbours
     face_mean: np.ndarray  # [F, 3] refined face
     face_id: np.ndarray  # [F, 3, 80]
     face_exp: np.ndarray  # [F, 3, 64]
     face_faces: np.ndarray
     face_weights: np.ndarray  # [F, 24]
     interior: np.ndarray  # [F] 0..1 inside of the mouth
+    ear: np.ndarray  # [F] 0..1
     marks: np.ndarray  # [68] landmark indices
     follow_id: sparse.csr_matrix  # [B, F] how the body's skin follows the face's identity
-    follow_exp: sparse.csr_matrix  # [B, F] and its expression
-    paint: FacePaint  # on [B + F] skin vertices
+    follow_exp: sparse.csr_matrix  # [S, F] and its expression
+    paint: FacePaint  # on [S + F] skin vertices
     roots: HairRoots
     hair_faces: np.ndarray
 
@@ -86,6 +92,14 @@ def near_weights(points: np.ndarray, body: np.ndarray, weights: np.ndarray, k: i
     return (weights[index] * near[:, :, None]).sum(1)
 
 
+def neighbour_mean(faces: np.ndarray, count: int) -> sparse.csr_matrix:
+    """[V, V] matrix that averages the neighbours of every vertex (on an edge of the mesh too)."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    both = np.concatenate([edges, edges[:, ::-1]])
+    matrix = sparse.csr_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(count, count))
+    return sparse.diags(1.0 / np.maximum(np.asarray(matrix.sum(1)).ravel(), 1.0)) @ matrix
+
+
 def _boundary(faces: np.ndarray) -> np.ndarray:
     """Vertices on open edges."""
     edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
@@ -119,9 +133,13 @@ def person_template() -> PersonTemplate:
     with torch.no_grad():
         mean = model.canonical_vertices(torch.zeros(1, 10))[0].numpy().astype(np.float64)
 
-    face_mean, face_faces = face.mean.astype(np.float64), face.faces
-    interior = face_regions()["mouth_interior"].astype(np.float64)
-    basis = np.concatenate([face.id_basis, face.exp_basis, interior[:, None, None].repeat(3, 1)], 2)
+    labels = face_regions()
+    eyeball = labels["eye_white"] + labels["iris"] + labels["pupil"] > 0.5
+    inside = (labels["mouth_interior"] + labels["teeth"]).astype(np.float64)
+    face_mean = face.mean.astype(np.float64)
+    face_faces = face.faces[~(eyeball | (inside > 0.5))[face.faces].all(1)]  # eyes.py draws these finer
+    extra = np.stack([inside, labels["ear"], np.zeros_like(inside)], 1)
+    basis = np.concatenate([face.id_basis, face.exp_basis, extra[:, :, None]], 2)
     marks = face_mean[face.landmarks]
     for radius in (1.0, 0.62):  # twice where brows, eyes and lips are
         level, face_mean = _refine_curved(face_mean, face_faces, _detailed(face_mean, face_faces, marks, radius))
@@ -139,9 +157,12 @@ def person_template() -> PersonTemplate:
         flat, weights, faces = level.apply(flat), level.apply(weights), level.faces
         levels.append(level)
 
-    points = np.concatenate([curved, face_mean])
-    normals = np.concatenate([vertex_normals(curved, faces), vertex_normals(face_mean, face_faces)])
-    skull = np.concatenate([curved, face_mean])
+    hidden = np.minimum(below_neckline(flat, 0.0), below_neckline(flat, 1.0)) > 9 * MM
+    bare, bare_faces = np.unique(faces[~hidden[faces].all(1)], return_inverse=True)
+    cloth, cloth_faces = np.unique(faces[(below_neckline(flat, 0.0) > -25 * MM)[faces].all(1)], return_inverse=True)
+    points = np.concatenate([curved[bare], face_mean])
+    normals = np.concatenate([vertex_normals(curved, faces)[bare], vertex_normals(face_mean, face_faces)])
+    skull = np.concatenate([curved, face_mean[(basis[:, 1, 144] < 0.5) & (basis[:, 0, 144] < 0.5)]])
     skull = skull[(skull[:, 1] > -0.07) & (skull[:, 2] > -0.30)]
     return PersonTemplate(
         body_model=model,
@@ -151,16 +172,21 @@ def person_template() -> PersonTemplate:
         body_relief=curved - flat,
         body_faces=faces,
         body_weights=weights,
-        cloth_faces=faces[(curved[faces, 1] < -0.085).all(1)],
+        bare=bare,
+        bare_faces=bare_faces.reshape(-1, 3),
+        cloth=cloth,
+        cloth_faces=cloth_faces.reshape(-1, 3),
+        neighbours=neighbour_mean(faces, len(flat)),
         face_mean=face_mean,
         face_id=basis[:, :, :80],
         face_exp=basis[:, :, 80:144],
         face_faces=face_faces,
         face_weights=near_weights(face_mean, mean, arrays.lbs_weights),
         interior=basis[:, 0, 144],
+        ear=basis[:, 1, 144],
         marks=face.landmarks,
         follow_id=follow_matrix(curved, face_mean, 60 * MM, 4 * MM),
-        follow_exp=follow_matrix(curved, face_mean, 22 * MM, 3 * MM),
+        follow_exp=follow_matrix(curved[bare], face_mean, 22 * MM, 3 * MM),
         paint=measure(points, normals, marks),
         roots=find_roots(skull, np.array([0.0, 0.014, -0.080])),
         hair_faces=hair_faces(),
