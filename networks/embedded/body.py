@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from networks.embedded import figure, frames, mesh, sdf, shaping, skinning
-from networks.embedded.head import EAR
+from networks.embedded import face_layout, figure, frames, mesh, sdf, shaping, skinning
+from networks.embedded.head import CENTRE, EAR
 from networks.embedded.sdf import smoothstep
 
-_FACE_INSET = 0.0015  # metres the head lies inside the face mesh where that covers it
+_FACE_INSET = 0.0040  # metres the head lies inside the face mesh where that covers it
 
 
 class BodyParts(NamedTuple):
@@ -55,11 +55,14 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
 
 
 def under_face(v: np.ndarray) -> np.ndarray:
-    """How far a T-pose point lies under the face mesh, 0..1, [V]."""
+    """How far a T-pose point lies under the face mesh, 0 (at its edge) to 1 (8 mm inside it), [V]."""
     p = frames.to_upright(v)
-    height = smoothstep(0.330, 0.345, p[:, 1]) * smoothstep(0.535, 0.520, p[:, 1])
-    front = smoothstep(0.010, 0.025, p[:, 2])
-    return height * front
+    inside = face_layout.edge_distance(face_layout.chart(p))
+    out = np.zeros(len(p))
+    near = np.flatnonzero((inside > 0) & (np.linalg.norm(p - CENTRE, axis=1) < 0.16))
+    depth = np.linalg.norm(face_layout.surface(face_layout.chart(p[near])) - p[near], axis=1)  # excludes the neck
+    out[near] = smoothstep(0.0, 0.008, inside[near]) * smoothstep(0.016, 0.008, depth)
+    return out
 
 
 def build_body() -> BodyParts:
@@ -87,7 +90,7 @@ def body_regions(v_template: np.ndarray | None = None) -> dict[str, np.ndarray]:
     p = frames.to_upright(v)
     p[:, 0] = np.abs(p[:, 0])
     x = p[:, 0]
-    hairline = 0.515 - 0.25 * smoothstep(0.02, 0.08, x) * (x - 0.02) - 0.55 * smoothstep(0.075, -0.03, p[:, 2]) * (0.075 - p[:, 2])
+    hairline = 0.515 - 0.25 * smoothstep(0.02, 0.08, x) * (x - 0.02) - 1.0 * smoothstep(0.075, -0.03, p[:, 2]) * (0.075 - p[:, 2])
     ears = np.exp(-((np.linalg.norm((p - EAR) * (1.0, 0.55, 1.0), axis=1) / 0.022) ** 2))
     hands = weights[:, 20:24].sum(1)
     regions = {

@@ -117,24 +117,16 @@ def face_regions() -> dict[str, np.ndarray]:
     x, y = np.abs(p[:, 0]), p[:, 1]
     skin = np.isin(mesh.part, [SKIN, RIM])
     front = skin & (p[:, 2] > 0.06)
-    top, line, bottom = face_layout.lip_lines(x)
-    on_mouth = front & (x < MOUTH_HALF_WIDTH * 1.02)
-    side = y - line + 1e-4 * mesh.lip_side
-    upper = on_mouth * (side >= 0) * smoothstep(0.0006, -0.0006, y - top)
-    lower = on_mouth * (side < 0) * smoothstep(-0.0006, 0.0006, y - bottom)
-    centre = 0.4700 + 0.0040 * (1 - ((x - 0.0335) / 0.019) ** 2)
-    half = 0.0026 + 0.0016 * smoothstep(0.050, 0.020, x)
-    brow = front * smoothstep(1.3, 0.6, np.abs(y - centre) / half) * smoothstep(0.0115, 0.0150, x) * smoothstep(0.0530, 0.0480, x)
     lid_top, lid_low = face_layout.lid_lines(x)
     open_ = lid_top - lid_low > 1e-6
-    lash = front * open_ * smoothstep(0.0018, 0.0004, np.abs(y - lid_top))
+    lash = front * open_ * smoothstep(0.0016, 0.0003, np.abs(y - lid_top))
     ball, mouth = mesh.part == EYEBALL, mesh.part == MOUTH
     regions = {
         "skin": skin | (mesh.part == EAR_PART),
-        "upper_lip": upper,
-        "lower_lip": lower,
-        "brow_left": brow * (p[:, 0] > 0),
-        "brow_right": brow * (p[:, 0] < 0),
+        "upper_lip": mesh.lip > 0,
+        "lower_lip": mesh.lip < 0,
+        "brow_left": mesh.brow * (p[:, 0] > 0),
+        "brow_right": mesh.brow * (p[:, 0] < 0),
         "lash_line": lash,
         "eye_white": ball & (mesh.label > IRIS_ANGLE),
         "iris": ball & (mesh.label <= IRIS_ANGLE) & (mesh.label > PUPIL_ANGLE),

@@ -27,10 +27,10 @@ def _jaw_share(mesh: FaceMesh) -> np.ndarray:
     x = np.abs(p[:, 0])
     line = face_layout.lip_lines(np.minimum(x, MOUTH_HALF_WIDTH))[1] + 0.30 * np.maximum(x - MOUTH_HALF_WIDTH, 0.0)
     t = x / MOUTH_HALF_WIDTH
-    width = 0.0030 + 0.016 * smoothstep(0.35, 1.15, t) + 0.012 * smoothstep(1.1, 2.0, t)
+    width = 0.0030 + 0.016 * smoothstep(0.60, 1.15, t) + 0.012 * smoothstep(1.1, 2.0, t)
     height = p[:, 1] - line
     # the slit's two edges lie on the line itself: put each on its own side, less and less towards the corners
-    height = height + mesh.lip_side * 0.0040 * (1.0 - smoothstep(0.0, 1.0, t))
+    height = height + mesh.lip_side * 0.0040 * np.clip(1.0 - t**3, 0.0, 1.0)
     share = smoothstep(1.0, -1.0, height / width)
     upper, lower = share_of_edges(t, width)
     inside = mesh.part == MOUTH
@@ -41,7 +41,7 @@ def _jaw_share(mesh: FaceMesh) -> np.ndarray:
 
 def share_of_edges(t: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Jaw shares of the slit's upper and lower edge at |x| / half width = t."""
-    offset = 0.0040 * (1.0 - smoothstep(0.0, 1.0, t))
+    offset = 0.0040 * np.clip(1.0 - t**3, 0.0, 1.0)
     return smoothstep(1.0, -1.0, offset / width), smoothstep(1.0, -1.0, -offset / width)
 
 
@@ -94,15 +94,14 @@ def _mouth_fields(mesh: FaceMesh) -> dict[int, np.ndarray]:
     corner = blob(q, (0.0265, 0.3815, 0.0920), (0.0155, 0.0150, 0.030))
     cheek = blob(q, (0.0420, 0.4120, 0.0800), (0.0170, 0.0170, 0.030))
     lips = blob(q, (0.0, 0.3810, 0.100), (0.0210, 0.0135, 0.030))
-    wide = smoothstep(0.0, 0.030, x)
     zero = np.zeros_like(x)
     smile = np.column_stack([
         side * (0.0075 * corner + 0.0015 * cheek), 0.0065 * corner + 0.0045 * cheek, -0.0045 * corner + 0.0030 * cheek
     ])  # fmt: skip
     smile[:, 2] -= 0.0015 * lips
     pucker = np.column_stack([
-        -side * 0.0095 * blob(q, (0.0245, 0.3815, 0.092), (0.016, 0.016, 0.030)) * wide * 1.1,
-        -0.10 * (p[:, 1] - MOUTH_CENTRE[1]) * lips, 0.0075 * lips
+        -0.33 * p[:, 0] * blob(q, (0.0, 0.3815, 0.098), (0.034, 0.021, 0.035)),
+        0.10 * (p[:, 1] - MOUTH_CENTRE[1]) * lips, 0.0062 * lips
     ])  # fmt: skip
     above = smoothstep(-0.0005, 0.0040, p[:, 1] - MOUTH_CENTRE[1] + 0.004 * mesh.lip_side)
     sneer = np.column_stack([
@@ -140,14 +139,14 @@ def expression_basis(mesh: FaceMesh) -> np.ndarray:
                 field = field * np.where(inside, 0.0, 1.0)[:, None]
             out[:, :, index] = field
     share = _jaw_share(mesh)
-    out[:, 0, 7] = 0.0065 * share
+    out[:, 0, 7] = 0.0050 * share
     left, right = eye_closed(mesh, 1.0), eye_closed(mesh, -1.0)
     out[:, :, 8], out[:, :, 9] = -left, -right
     out[:, :, 32] = -(left + right) / 0.8
     small = [k for k in range(11, 64) if k != 32]
     lids = 1.0 - 0.75 * blob(np.abs(mesh.points) * (1, 1, 1), EYE, 0.020)
     for order, k in enumerate(small):
-        size = 0.0007 * 0.96**order
+        size = 0.0006 * 0.95**order
         out[:, :, k] = size * lids[:, None] * harmonics(mesh.points, order, antisymmetric=order % 3 == 2)
     out[~moving] = 0.0
     return out * fade[:, None, None]

@@ -6,6 +6,7 @@ import numpy as np
 
 from networks.embedded import face_layout
 from networks.embedded.head import EAR, EYE, EYE_RADIUS, MOUTH_HALF_WIDTH
+from networks.embedded.head import MOUTH as MOUTH_CENTRE
 
 SKIN, RIM, EYEBALL, MOUTH, EAR_PART = range(5)
 PUPIL_ANGLE = np.radians(9.5)
@@ -14,8 +15,8 @@ _EYE_ANGLES = np.radians([0.0, 5.0, 9.0, 10.0, 14.0, 19.0, 25.4, 26.6, 34.0, 44.
 _EYE_SEGMENTS = 28
 # mouth interior, from the upper lip round to the lower lip: up, back (m), share of the jaw's motion, teeth
 _MOUTH_ROWS = np.array([
-    (0.0004, 0.0012, 0.0, 0.0), (0.0075, 0.0045, 0.0, 0.6), (0.0045, 0.0042, 0.0, 1.0), (-0.0012, 0.0044, 0.0, 1.0),
-    (-0.0008, 0.0100, 0.1, 0.0), (-0.0005, 0.0180, 0.5, 0.0), (-0.0020, 0.0120, 0.9, 0.0), (-0.0070, 0.0055, 1.0, 0.0),
+    (0.0004, 0.0012, 0.0, 0.0), (0.0050, 0.0058, 0.0, 0.6), (0.0030, 0.0054, 0.0, 1.0), (-0.0036, 0.0056, 0.0, 1.0),
+    (-0.0032, 0.0076, 0.0, 0.0), (-0.0005, 0.0180, 0.5, 0.0), (-0.0020, 0.0120, 0.9, 0.0), (-0.0070, 0.0055, 1.0, 0.0),
     (-0.0004, 0.0012, 1.0, 0.0),
 ])  # fmt: skip
 
@@ -28,6 +29,8 @@ class FaceMesh(NamedTuple):
     part: np.ndarray  # [N] SKIN, RIM, EYEBALL, MOUTH or EAR_PART
     lip_side: np.ndarray  # [N] +1 on the slit's upper edge, -1 on its lower edge, 0 elsewhere
     jaw_share: np.ndarray  # [N] for MOUTH vertices: share of the jaw's motion
+    lip: np.ndarray  # [N] SKIN: 1 on the upper lip, -1 on the lower
+    brow: np.ndarray  # [N] SKIN: 0..1, the brows' hair
     label: np.ndarray  # [N] MOUTH: 0..1 teeth; EYEBALL: angle from the gaze axis
     margin: np.ndarray  # [N] 1 on the lid margin
     boundary: np.ndarray  # [N] chart distance to the face's outer edge, metres (large for other parts)
@@ -35,21 +38,20 @@ class FaceMesh(NamedTuple):
 
 class _Builder:
     def __init__(self) -> None:
-        self.columns = {name: [] for name in ("points", "part", "lip_side", "jaw_share", "label", "margin", "boundary")}
+        self.columns = {name: [] for name in ("points", "part", "lip_side", "jaw_share", "lip", "brow", "label", "margin", "boundary")}
         self.faces = []
         self.count = 0
 
-    def add(self, points, faces, part, lip_side=0.0, jaw_share=0.0, label=0.0, margin=0.0, boundary=1.0) -> np.ndarray:
-        """Appends vertices (scalars are spread); faces index them from 0. Returns their numbers."""
+    def add(self, points, faces, part, **labels) -> None:
+        """Appends vertices; `labels` are FaceMesh's columns (scalars are spread); faces index them from 0."""
         n = len(points)
-        values = dict(part=part, lip_side=lip_side, jaw_share=jaw_share, label=label, margin=margin, boundary=boundary)
+        values = dict.fromkeys(self.columns, 0.0) | {"boundary": 1.0, "part": part} | labels
+        del values["points"]
         self.columns["points"].append(points)
         for name, value in values.items():
             self.columns[name].append(np.broadcast_to(np.asarray(value, dtype=np.float64), (n,)))
-        numbers = np.arange(n) + self.count
         self.faces.append(np.asarray(faces, dtype=np.int64).reshape(-1, 3) + self.count)
         self.count += n
-        return numbers
 
     def build(self) -> FaceMesh:
         joined = {name: np.concatenate(value) for name, value in self.columns.items()}
@@ -87,12 +89,12 @@ def _ear() -> tuple[np.ndarray, np.ndarray]:
     """Left ear: rings from the concha out to the helix and back behind it."""
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)  # 0 backwards, pi/2 up
     #         size, relief over the ear's plane (m)
-    rings = [(0.04, -0.009), (0.30, -0.008), (0.50, -0.001), (0.62, 0.0025), (0.74, 0.0005), (0.86, 0.001),
+    rings = [(0.0, -0.009), (0.30, -0.008), (0.50, -0.001), (0.62, 0.0025), (0.74, 0.0005), (0.86, 0.001),
              (0.95, 0.0045), (1.00, 0.0035), (0.97, -0.001), (0.80, -0.010)]  # fmt: skip
     back = np.where(np.cos(turn) > 0, 0.0200, 0.0130) * np.cos(turn)
     up = np.where(np.sin(turn) > 0, 0.0310, 0.0300) * np.sin(turn)
     back = back * (1.0 - 0.28 * np.clip(-np.sin(turn), 0, 1)) - 0.0045 * np.clip(-np.sin(turn), 0, 1)
-    flare = np.radians(24.0)
+    flare = np.radians(20.0)
     e_up = np.array([0.0, np.cos(0.14), -np.sin(0.14)])
     e_back = np.array([np.sin(flare), -np.cos(flare) * np.sin(0.14), -np.cos(flare) * np.cos(0.14)])
     e_out = np.cross(e_back, e_up)
@@ -121,8 +123,10 @@ def _mouth(line: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     t = np.clip(np.abs(line[:, 0]) / MOUTH_HALF_WIDTH, 0.0, 1.0)
     room = np.sqrt(1.0 - t**2) * (1 - 0.3 * t)
     points = [line + np.outer(room, (0.0, up, -back)) for up, back, _, _ in _MOUTH_ROWS]
+    for row in points[1:-1]:  # teeth and palate do not repeat the lip line's bow
+        row[:, 1] += room * (MOUTH_CENTRE[1] - line[:, 1])
     rows = np.repeat(_MOUTH_ROWS, len(line), axis=0)
-    teeth = rows[:, 3] * (np.tile(t, len(_MOUTH_ROWS)) < 0.80)
+    teeth = rows[:, 3] * (np.tile(t, len(_MOUTH_ROWS)) < 0.78)
     return np.concatenate(points), _grid_faces(len(_MOUTH_ROWS), len(line))[:, ::-1], rows[:, 2], teeth
 
 
@@ -146,6 +150,7 @@ def build_face_mesh() -> FaceMesh:
         np.concatenate([skin.points, skin.points[off_middle] * flip]),
         np.concatenate([skin.faces, twin[skin.faces][:, ::-1]]),
         SKIN, lip_side=both(side), margin=both(margin), boundary=both(skin.boundary),
+        lip=both(skin.lip), brow=both(skin.brow),
     )  # fmt: skip
 
     def add_pair(points, faces, part, **labels):

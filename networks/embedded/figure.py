@@ -8,11 +8,11 @@ from networks.embedded.sdf import ellipsoid, smooth_union
 
 
 def _neck(p):
-    d = sdf.bone(p, (0.0, 0.200, -0.030), (0.0, 0.385, -0.010), 0.0600, 0.0530)
+    d = sdf.bone(p, (0.0, 0.200, -0.030), (0.0, 0.385, -0.004), 0.0540, 0.0490)
     d = smooth_union(d, sdf.bone(p, (0.0, 0.235, 0.012), (0.0, 0.345, 0.022), 0.0330, 0.0300), 0.030)  # throat
-    strap = sdf.chain(p, [(0.056, 0.395, -0.010), (0.046, 0.310, 0.010), (0.016, 0.222, 0.044)], (0.011, 0.012, 0.008))
+    strap = sdf.chain(p, [(0.054, 0.395, -0.010), (0.041, 0.310, 0.008), (0.015, 0.222, 0.042)], (0.010, 0.0105, 0.008))
     d = smooth_union(d, strap, 0.018)  # sternocleidomastoid
-    trapezius = sdf.chain(p, [(0.020, 0.370, -0.058), (0.050, 0.285, -0.045), (0.155, 0.236, -0.030)], (0.026, 0.030, 0.026))
+    trapezius = sdf.chain(p, [(0.018, 0.370, -0.042), (0.042, 0.285, -0.043), (0.150, 0.234, -0.030)], (0.024, 0.027, 0.024))
     return smooth_union(d, trapezius, 0.050)
 
 
@@ -29,7 +29,7 @@ def _torso(p):
 def _arm(p):
     points = [(0.165, 0.218, -0.015), (0.215, 0.215, -0.020), (0.310, 0.212, -0.030), (0.430, 0.213, -0.042),
               (0.500, 0.215, -0.043), (0.681, 0.221, -0.044)]  # fmt: skip
-    d = sdf.chain(p, points, (0.056, 0.051, 0.046, 0.038, 0.039, 0.026), k=0.04)
+    d = sdf.chain(p, points, (0.053, 0.049, 0.044, 0.037, 0.038, 0.026), k=0.04)
     palm = ellipsoid(p, (0.735, 0.216, -0.048), (0.060, 0.018, 0.042))
     d = smooth_union(d, palm, 0.030)
     d = smooth_union(d, ellipsoid(p, (0.805, 0.213, -0.055), (0.055, 0.013, 0.036)), 0.020)  # fingers
@@ -57,7 +57,7 @@ def body_distance(p: np.ndarray) -> np.ndarray:
     if high.any():
         q = p[high]
         d = smooth_union(out[high], _neck(q), 0.040)
-        out[high] = smooth_union(d, head_distance(frames.to_upright(q), detail=False), 0.022)
+        out[high] = smooth_union(d, head_distance(frames.to_upright(q), detail=False), 0.026)
     arm = upper & (p[:, 0] > 0.03) & (p[:, 1] < 0.40)
     if arm.any():
         out[arm] = smooth_union(out[arm], _arm(p[arm]), 0.045)
@@ -69,9 +69,9 @@ def body_distance(p: np.ndarray) -> np.ndarray:
 def portrait_distance(p: np.ndarray) -> np.ndarray:
     """Signed distance to the detailed head joined to the neck, [N, 3] *upright* metres -> [N]; the face's surface."""
     d = head_distance(p)
-    low = p[:, 1] < 0.40
+    low = p[:, 1] < 0.46
     if low.any():
         q = frames.to_tpose(p[low])
         q[:, 0] = np.abs(q[:, 0])
-        d[low] = smooth_union(_neck(q), d[low], 0.022)
+        d[low] = smooth_union(_neck(q), d[low], 0.026)
     return d

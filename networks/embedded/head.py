@@ -15,37 +15,40 @@ EYE_RADIUS = 0.0134
 LID_RADIUS = 0.0147
 MOUTH = np.array([0.0, 0.3815, 0.1015])  # middle of the lip line
 MOUTH_HALF_WIDTH = 0.0255
-EAR = np.array([0.0735, 0.4350, 0.0010])  # root of the left ear
+EAR = np.array([0.0720, 0.4350, 0.0010])  # root of the left ear
 
 
 def _skull(p):
     """Cranium, brow, cheekbones, upper and lower jaw."""
     d = ellipsoid(p, (0.0, 0.4885, -0.0005), (0.0765, 0.0845, 0.0945))
-    d = smooth_union(d, ellipsoid(p, (0.0, 0.495, 0.030), (0.0635, 0.060, 0.0655)), 0.030)  # forehead
-    d = smooth_union(d, ellipsoid(p, (0.0, 0.425, 0.036), (0.0630, 0.066, 0.0560)), 0.030)  # mid face
-    jaw = sdf.chain(p, [(0.058, 0.425, 0.008), (0.0475, 0.376, 0.020), (0.016, 0.3580, 0.0790)], (0.011, 0.0125, 0.0140), k=0.020)
-    d = smooth_union(d, jaw, 0.030)
-    d = smooth_union(d, ellipsoid(p, (0.0, 0.380, 0.060), (0.036, 0.034, 0.0395)), 0.026)  # muzzle
-    d = smooth_union(d, ellipsoid(p, (0.0, 0.3565, 0.0845), (0.0190, 0.0140, 0.0150)), 0.016)  # chin
-    d = smooth_union(d, ellipsoid(p, (0.0445, 0.4260, 0.0600), (0.0190, 0.0130, 0.0210)), 0.024)  # cheekbone
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.4950, 0.0300), (0.0635, 0.0600, 0.0660)), 0.030)  # forehead
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.4250, 0.0360), (0.0625, 0.0660, 0.0560)), 0.030)  # mid face
+    jaw = [(0.0570, 0.4250, 0.0080), (0.0415, 0.3770, 0.0220), (0.0115, 0.3575, 0.0790)]
+    d = smooth_union(d, sdf.chain(p, jaw, (0.0105, 0.0115, 0.0130), k=0.020), 0.034)
+    d = smooth_union(d, ellipsoid(p, (0.0340, 0.4010, 0.0540), (0.0240, 0.0310, 0.0300)), 0.024)  # cheek
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.4320, -0.0330), (0.0530, 0.0560, 0.0420)), 0.034)  # skull base
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.3840, 0.0620), (0.0340, 0.0255, 0.0375)), 0.022)  # muzzle
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.3950, 0.0830), (0.0200, 0.0180, 0.0195)), 0.012)  # philtrum
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.3535, 0.0870), (0.0165, 0.0120, 0.0150)), 0.013)  # chin
+    d = smooth_union(d, ellipsoid(p, (0.0430, 0.4270, 0.0600), (0.0190, 0.0130, 0.0215)), 0.026)  # cheekbone
     return smooth_union(d, ellipsoid(p, (0.0260, 0.4690, 0.0790), (0.0280, 0.0085, 0.0130)), 0.018)  # brow ridge
 
 
 def _nose(p):
-    d = sdf.bone(p, (0.0, 0.4590, 0.0860), (0.0, 0.4180, 0.1085), 0.0072, 0.0085, (1.0, 1.0, 1.0))
-    d = smooth_union(d, ellipsoid(p, (0.0, 0.4145, 0.1130), (0.0098, 0.0088, 0.0098)), 0.008)  # tip
-    wing = ellipsoid(p, (0.0115, 0.4115, 0.1000), (0.0062, 0.0070, 0.0095))
-    d = smooth_union(d, wing, 0.006)
-    return smooth_union(d, ellipsoid(p, (0.0, 0.4350, 0.0900), (0.0150, 0.026, 0.0110)), 0.010)  # root of the sides
+    d = sdf.bone(p, (0.0, 0.4590, 0.0870), (0.0, 0.4200, 0.1060), 0.0066, 0.0078)
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.4165, 0.1110), (0.0080, 0.0078, 0.0088)), 0.010)  # tip
+    d = smooth_union(d, ellipsoid(p, (0.0, 0.4105, 0.1030), (0.0040, 0.0055, 0.0090)), 0.006)  # columella
+    d = smooth_union(d, ellipsoid(p, (0.0104, 0.4125, 0.1000), (0.0056, 0.0066, 0.0085)), 0.009)  # wing
+    return smooth_union(d, ellipsoid(p, (0.0, 0.4350, 0.0900), (0.0145, 0.0260, 0.0110)), 0.010)  # root of the sides
 
 
 def _lips(p):
-    x = p[:, 0]
-    arch = 0.0035 * (x / MOUTH_HALF_WIDTH) ** 2  # lips follow the curve of the teeth
-    q = p + np.stack([np.zeros_like(x), np.zeros_like(x), 2.6 * arch], axis=1)
-    upper = ellipsoid(q, (0.0, 0.3850, 0.0985), (0.0240, 0.0050, 0.0075))
-    lower = ellipsoid(q, (0.0, 0.3762, 0.0975), (0.0205, 0.0056, 0.0075))
-    return upper, lower
+    """Upper and lower lip; they follow the curve of the teeth."""
+    q = p.copy()
+    q[:, 2] += 0.0085 * (p[:, 0] / MOUTH_HALF_WIDTH) ** 2
+    bow = ellipsoid(q, (0.0070, 0.3858, 0.1000), (0.0125, 0.0044, 0.0080))
+    upper = smooth_union(bow, ellipsoid(q, (0.0140, 0.3845, 0.0985), (0.0130, 0.0036, 0.0070)), 0.004)
+    return upper, ellipsoid(q, (0.0, 0.3760, 0.0995), (0.0195, 0.0053, 0.0078))
 
 
 def head_distance(p: np.ndarray, detail: bool = True) -> np.ndarray:
@@ -59,9 +62,9 @@ def head_distance(p: np.ndarray, detail: bool = True) -> np.ndarray:
     d = smooth_union(d, _nose(p), 0.010)
     if detail:
         upper, lower = _lips(p)
-        d = smooth_union(d, upper, 0.006)
-        d = smooth_union(d, lower, 0.006)
-        d = smooth_union(d, sdf.sphere(p, EYE, LID_RADIUS), 0.006)
+        d = smooth_union(d, upper, 0.005)
+        d = smooth_union(d, lower, 0.005)
+        d = smooth_union(d, sdf.sphere(p, EYE, LID_RADIUS), 0.004)
     return d
 
 
