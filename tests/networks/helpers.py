@@ -23,8 +23,8 @@ CORNERS = np.array([(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0,
 CORNER_FACES = np.array([(0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5)])
 RADIUS = 0.06
 TINY_CONFIG = GeneratorConfig(
-    image_size=40, lowres_size=10, num_samples=8, num_fine_samples=24, num_manifolds=3, manifold_dim=32,
-    mapping_dim=16, radiance_dim=16, feature_dim=4, expression_dim=16,
+    image_size=40, lowres_size=10, num_samples=8, num_fine_samples=24, num_manifolds=3, first_level=12.0,
+    last_level=6.0, manifold_dim=32, mapping_dim=16, radiance_dim=16, feature_dim=4, expression_dim=16,
     sr_features=6, sr_blocks=1, sr_growth=4, sr_up_channels=(6, 4),
 )  # fmt: skip
 
