@@ -52,11 +52,6 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _dtype(*args: Any) -> np.dtype:
-    """numpy.dtype for plain descriptions; object arrays are refused when they are turned into numbers."""
-    return np.dtype(*args)
-
-
 _SPARSE = {
     f"{kind}_{form}": getattr(sparse, f"{kind}_{form}")
     for kind in ("csc", "csr", "coo")
@@ -73,7 +68,9 @@ _PLAIN = {
 }  # fmt: skip
 
 
-class _Reader(pickle._Unpickler):  # the Python version: its opcodes can be told not to leave the list
+class _Reader(pickle._Unpickler):
+    """The interpreter's Python unpickler (its opcodes can be overridden) with the list above."""
+
     def find_class(self, module: str, name: str) -> Any:
         if module in ("builtins", "__builtin__") and name in _PLAIN:
             return _PLAIN[name]
@@ -92,6 +89,14 @@ class _Reader(pickle._Unpickler):  # the Python version: its opcodes can be told
         if module.split(".")[0] == "chumpy":
             return _Chumpy
         raise _Refused(f"{module}.{name}")
+
+    def _build(self) -> None:
+        """BUILD for instances only: a class or function must not be given new attributes."""
+        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+            raise _Refused("new attributes for a class or function")
+        pickle._Unpickler.load_build(self)
+
+    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
 
 
 def _plain(value: Any, where: str) -> Any:

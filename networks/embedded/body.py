@@ -55,13 +55,17 @@ def _template() -> tuple[np.ndarray, np.ndarray]:
 
 
 def under_face(v: np.ndarray) -> np.ndarray:
-    """How far a T-pose point lies under the face mesh, 0 (at its edge) to 1 (8 mm inside it), [V]."""
+    """How far a T-pose point lies under the face mesh, 0 (near its edge) to 1 (11 mm inside it), [V]."""
     p = frames.to_upright(v)
     inside = face_layout.edge_distance(face_layout.chart(p))
     out = np.zeros(len(p))
     near = np.flatnonzero((inside > 0) & (np.linalg.norm(p - CENTRE, axis=1) < 0.16))
-    depth = np.linalg.norm(face_layout.surface(face_layout.chart(p[near])) - p[near], axis=1)  # excludes the neck
-    out[near] = smoothstep(0.0, 0.008, inside[near]) * smoothstep(0.016, 0.008, depth)
+    q = p[near]
+    depth = np.linalg.norm(face_layout.surface(face_layout.chart(q)) - q, axis=1)
+    ray = (q - CENTRE) / np.linalg.norm(q - CENTRE, axis=1, keepdims=True)
+    # under the jaw rays graze the surface: measure depth along the normal; what lies far behind it is neck
+    slant = np.abs((sdf.normals(figure.portrait_distance, q) * ray).sum(1))
+    out[near] = smoothstep(0.003, 0.011, inside[near]) * smoothstep(0.010, 0.006, depth * slant) * (depth < 0.03)
     return out
 
 

@@ -144,7 +144,7 @@ def expression_basis(mesh: FaceMesh) -> np.ndarray:
     out[:, :, 8], out[:, :, 9] = -left, -right
     out[:, :, 32] = -(left + right) / 0.8
     small = [k for k in range(11, 64) if k != 32]
-    lids = 1.0 - 0.75 * blob(np.abs(mesh.points) * (1, 1, 1), EYE, 0.020)
+    lids = 1.0 - 0.75 * blob(np.abs(mesh.points), EYE, 0.020)
     for order, k in enumerate(small):
         size = 0.0006 * 0.95**order
         out[:, :, k] = size * lids[:, None] * harmonics(mesh.points, order, antisymmetric=order % 3 == 2)

@@ -13,8 +13,8 @@ def blob(points: np.ndarray, centre, size) -> np.ndarray:
 
 
 def edge_fade(mesh: FaceMesh) -> np.ndarray:
-    """0 at the face's outer edge and on the ears, 1 from 30 mm inside it: the edge stays on the body's head, [N]."""
-    fade = smoothstep(0.0, 0.030, mesh.boundary)
+    """0 at the face's outer edge and on the ears, 1 from 24 mm inside it: the edge stays on the body's head, [N]."""
+    fade = smoothstep(0.0, 0.024, mesh.boundary)
     return np.where(mesh.part == EAR_PART, 0.0, fade)
 
 
@@ -28,12 +28,11 @@ def harmonics(points: np.ndarray, order: int, antisymmetric: bool) -> np.ndarray
     wave = 2.2 + 0.10 * order
     direction = np.array([np.cos(phase), np.sin(phase)])
     along = np.cos(wave * (direction[0] * np.abs(x) * 0.8 + direction[1] * y) + phase)
-    along = along - np.cos(phase) * np.exp(-((x / 0.25) ** 2)) * 0.0
     axis = order % 3
     out = np.zeros_like(points)
     soft_side = np.tanh(x / 0.25)
     if axis == 0:
-        out[:, 0] = along * (np.sqrt(1 + 0 * x) if antisymmetric else soft_side)
+        out[:, 0] = along * (1.0 if antisymmetric else soft_side)
     else:
         out[:, axis] = along * (soft_side if antisymmetric else 1.0)
     return out

@@ -28,7 +28,7 @@ def _named(p: np.ndarray) -> list[np.ndarray]:
 
     low = smoothstep(0.415, 0.350, y)
     jaw = blob(q, (0.050, 0.372, 0.045), (0.028, 0.024, 0.040))
-    chin = blob(q, (0.0, 0.350, 0.092), (0.022, 0.017, 0.030))
+    chin = blob(q, (0.0, 0.350, 0.092), (0.028, 0.021, 0.034))
     bone = blob(q, (0.050, 0.428, 0.065), (0.022, 0.018, 0.035))
     hollow = blob(q, (0.045, 0.398, 0.070), (0.020, 0.022, 0.035))
     nose = blob(q, (0.0, 0.416, 0.113), (0.016, 0.017, 0.020))
@@ -44,7 +44,7 @@ def _named(p: np.ndarray) -> list[np.ndarray]:
         vec(0.050 * s),
         vec(dy=0.048 * (y - 0.445)),
         vec(side * 0.0038 * jaw),
-        vec(dy=-0.0040 * chin - 0.0008 * low),
+        vec(dy=-0.0034 * chin - 0.0008 * low),
         vec(dz=0.0036 * chin),
         vec(side * 0.0028 * bone, zero, 0.0018 * bone),
         vec(side * 0.0038 * hollow, zero, 0.0018 * hollow),
@@ -73,5 +73,7 @@ def identity_basis(mesh: FaceMesh) -> np.ndarray:
     for k, field in enumerate(named):
         out[:, :, k] = field
     for order, k in enumerate(range(len(named), NUM_IDENTITY)):
-        out[:, :, k] = 0.0009 * 0.965**order * harmonics(mesh.points, order + 7, antisymmetric=order % 4 == 3)
+        lopsided = order % 4 == 3
+        size = 0.0008 * 0.95**order * (0.5 if lopsided else 1.0)
+        out[:, :, k] = size * harmonics(mesh.points, order + 7, antisymmetric=lopsided)
     return out * edge_fade(mesh)[:, None, None]

@@ -58,7 +58,7 @@ def surface(uv: np.ndarray) -> np.ndarray:
 def _edge_angle(position: np.ndarray) -> np.ndarray:
     """How far the face reaches from straight ahead, radians, by position angle (-pi/2 down, 0 left, pi/2 up)."""
     knots = np.radians([-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0])
-    reach = np.radians([80.0, 88.0, 99.0, 104.0, 96.0, 78.0, 70.0])
+    reach = np.radians([77.0, 84.0, 98.0, 104.0, 96.0, 78.0, 70.0])
     return np.interp(position, knots, reach)
 
 
