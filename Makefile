@@ -11,7 +11,7 @@ help:
 	@echo "make video   set up, then render the default video to $(OUT)/  (options: make video ARGS='--seeds 3 --depth')"
 	@echo "make test    set up, then check the style and run the tests"
 	@echo "make lint    set up, then check the style only"
-	@echo "make clean   remove $(OUT)/, $(VENV)/ and caches"
+	@echo "make clean   remove $(VENV)/ and caches, but not the videos in $(OUT)/"
 	@echo "PYTHON=python3.12 chooses the Python (3.10 to 3.13) that the environment is made with"
 
 video: $(STAMP)
@@ -36,5 +36,5 @@ $(STAMP): requirements.txt
 	@touch $@
 
 clean:
-	rm -rf $(OUT) $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

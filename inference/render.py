@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from torch_utils.misc import UserError
 if TYPE_CHECKING:
     from inference.pipeline import Frame, Latents, Person, PortraitPipeline
 
+T = TypeVar("T")
+# A terminal shows one moving line; a log file should not get a new line ten times a second.
+LOG_INTERVAL = 10.0  # seconds
 RAND_KEYFRAMES = 8  # drawn for `rand` when nothing else says how many
 
 
@@ -48,13 +52,13 @@ def render_videos(pipe: PortraitPipeline, job: Job) -> list[Path]:
     """
     label = seeds_label(job.seeds)
     if job.grid:
-        everybody = [pipe.person(seed=seed, psi=job.psi) for seed in tqdm(job.seeds, desc="people", unit="person")]
+        everybody = [pipe.person(seed=seed, psi=job.psi) for seed in _progress(job.seeds, "people", "person")]
         return _write_video(f"video_grid_{label}", itertools.repeat(everybody), job)
     if job.seeds_interval:
         blend = ([pipe.person(**latents._asdict(), psi=job.psi)] for latents in blended_latents(pipe, job))
         return _write_video(f"video_loop_{label}", blend, job)
     paths = []
-    for seed in tqdm(job.seeds, desc="people", unit="person"):
+    for seed in _progress(job.seeds, "people", "person"):
         person = pipe.person(seed=seed, psi=job.psi)
         paths += _write_video(f"video_{seed}", itertools.repeat([person]), job)
     return paths
@@ -73,12 +77,17 @@ def _write_video(name: str, people: Iterable[list[Person]], job: Job) -> list[Pa
             kind: stack.enter_context(open_writer(job.output_dir / f"{name}_{kind}", job.ext, job.fps))
             for kind in outputs
         }
-        frames = tqdm(range(job.motion.n_frames), desc=name, unit="frame", leave=False)
+        frames = _progress(range(job.motion.n_frames), name, "frame", leave=False)
         for i, shown in zip(frames, people, strict=False):  # `people` may be endless
             rendered = [_render(person, job.motion, i) for person in shown]
             for kind, (convert, background) in outputs.items():
                 writers[kind].add(tile([convert(frame) for frame in rendered], rows, columns, background))
     return [path for writer in writers.values() for path in writer.paths]
+
+
+def _progress(items: Sequence[T], what: str, unit: str, leave: bool = True) -> Iterable[T]:
+    interval = 0.1 if sys.stderr.isatty() else LOG_INTERVAL
+    return tqdm(items, desc=what, unit=unit, leave=leave, mininterval=interval)
 
 
 def _render(person: Person, motion: Motion, i: int) -> Frame:

@@ -27,7 +27,9 @@ class CliParser(argparse.ArgumentParser):
 
 def run_cli(main: Callable[[], None]) -> None:
     """Runs `main`; a `UserError` becomes one `error: ...` line on stderr and exit code 2, Ctrl-C one line and 130."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill cleans up just as Ctrl-C does
+    # A polite kill cleans up just as Ctrl-C does; and shells start background jobs with Ctrl-C switched off.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         main()
     except UserError as error:
