@@ -117,7 +117,8 @@ def _brow_points() -> tuple[np.ndarray, np.ndarray]:
 
 def _mouth_rings() -> tuple[np.ndarray, list[np.ndarray], list[float]]:
     """Front-view lip line [LIP_POINTS, 2] from the middle to the corner, the rings round it, and each ring's lip sign."""
-    t = np.sin(np.linspace(0.0, np.pi / 2, LIP_POINTS))
+    across = np.linspace(0.0, 1.0, LIP_POINTS)
+    t = 0.7 * np.sin(0.5 * np.pi * across) + 0.3 * across  # closer towards the corner, but not too close
     x = MOUTH_HALF_WIDTH * t
     upper, line, lower = lip_lines(x)
     rings, lip = [], []
@@ -128,7 +129,7 @@ def _mouth_rings() -> tuple[np.ndarray, list[np.ndarray], list[float]]:
         lip += [1.0, -1.0]
     for offset in (0.0007, 0.0022, 0.0045, 0.0078):
         s = np.linspace(0.0, np.pi, 2 * LIP_POINTS - 1)
-        x_in = MOUTH_HALF_WIDTH * np.sin(s)
+        x_in = MOUTH_HALF_WIDTH * np.concatenate([t, t[-2::-1]])
         upper, line, lower = lip_lines(x_in)
         y = np.where(s < np.pi / 2, upper, lower) + offset * np.cos(s)
         rings.append(np.column_stack([x_in + offset * np.sin(s) * (np.sin(s) > 1e-9), y]))
