@@ -1,0 +1,214 @@
+"""The pipeline a user calls."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
+from networks.priors import LabelPriors
+from networks.saved_model import SavedModel, pack_model
+from tests.inference.released_files import write_released_file
+from tests.networks.helpers import TINY_CONFIG, make_body_dict, make_generator, make_priors_dict, max_error
+from torch_utils.checkpoint import save_checkpoint
+from torch_utils.misc import UserError
+
+SIZE = TINY_CONFIG.image_size
+NEAR, FAR = 1.675, 2.116
+
+
+def make_pipeline(*, priors: bool = True) -> PortraitPipeline:
+    rows = LabelPriors.from_dict(make_priors_dict(), "here") if priors else None
+    return PortraitPipeline(SavedModel(make_generator(), rows, {"source": "made up"}))
+
+
+@pytest.fixture(scope="module")
+def pipe() -> PortraitPipeline:
+    return make_pipeline()
+
+
+@pytest.fixture(scope="module")
+def person(pipe):
+    return pipe.person(seed=0)
+
+
+@pytest.fixture
+def released(tmp_path) -> dict[str, str]:
+    return write_released_file(tmp_path)
+
+
+# ---- people -------------------------------------------------------------------------------------------------------
+
+
+def test_a_seed_is_a_person(pipe, person):
+    again = pipe.person(seed=0).render()
+    for ours, expected in zip(again, person.render(), strict=True):
+        assert torch.equal(ours, expected)
+    assert max_error(pipe.person(seed=1).render().image, again.image) > 0.01
+
+
+def test_seeds_draw_by_themselves(pipe):
+    """From a generator of their own: nothing else that draws random numbers matters."""
+    torch.manual_seed(99)
+    first = pipe.sample_latents(7)
+    torch.randn(13)
+    for ours, expected in zip(pipe.sample_latents(7), first, strict=True):
+        assert torch.equal(ours, expected)
+    table = pipe.priors.id_shape
+    assert (table == torch.cat([first.z_id, first.betas])).all(-1).any()  # z_id and betas of one row
+    assert [part.shape for part in first] == [(80,), (80,), (10,)]
+
+
+def test_given_latents_replace_the_seed_s(pipe):
+    drawn = pipe.sample_latents(3)
+    person = pipe.person(seed=3, z_noise=np.full(80, 0.5))
+    assert torch.equal(person.latents.z_id[0], drawn.z_id) and torch.equal(person.latents.betas[0], drawn.betas)
+    assert torch.equal(person.latents.z_noise[0], torch.full((80,), 0.5))
+    same = pipe.person(**drawn._asdict())
+    assert torch.equal(same.render().image, pipe.person(seed=3).render().image)
+    alone = pipe.person(betas=[1.0] * 10).latents
+    assert alone.betas.tolist() == [[1.0] * 10] and alone.z_id.abs().max() == alone.z_noise.abs().max() == 0
+
+
+def test_psi_zero_is_the_mean_person(pipe):
+    """Maps are the same for everybody; faces still differ by D^e, so the latents do."""
+    first, second = (pipe.person(seed=seed, psi=0.0) for seed in (0, 1))
+    for ours, expected in zip(first.manifolds, second.manifolds, strict=True):
+        assert torch.equal(ours, expected)
+    halfway = pipe.person(seed=0, psi=0.5).manifolds.low
+    assert max_error(halfway, first.manifolds.low) > 1e-3
+    assert max_error(halfway, pipe.person(seed=0).manifolds.low) > 1e-3
+
+
+def test_without_priors():
+    """Identities are normal, bodies average."""
+    pipe = make_pipeline(priors=False)
+    latents = pipe.sample_latents(0)
+    assert pipe.priors is None
+    assert latents.betas.tolist() == [0.0] * 10
+    assert latents.z_id.std().item() == pytest.approx(1, abs=0.3)
+    assert not torch.equal(latents.z_id, latents.z_noise)
+    assert pipe.person(seed=0).render().image.std() > 0.05
+
+
+@pytest.mark.parametrize(
+    "latents, message",
+    [
+        ({"z_id": [0.0] * 79}, r"z_id: expected shape \[80\], found \[79\]"),
+        ({"z_noise": np.zeros((1, 80))}, r"z_noise: expected shape \[80\], found \[1, 80\]"),
+        ({"betas": torch.zeros(300)}, r"betas: expected shape \[10\], found \[300\]"),
+        ({"betas": [math.nan] * 10}, "betas: expected finite numbers"),
+        ({"seed": 1, "z_id": [math.inf] * 80}, "z_id: expected finite numbers"),
+    ],
+)
+def test_odd_latents(pipe, latents, message):
+    with pytest.raises(ValueError, match=message):
+        pipe.person(**latents)
+
+
+# ---- frames -------------------------------------------------------------------------------------------------------
+
+
+def test_frame_shapes_and_ranges(person):
+    frame = person.render(expression=torch.ones(64), joint_eulers=0.1 * torch.ones(6, 3), camera=(1.4, 1.8))
+    assert frame.image.shape == (3, SIZE, SIZE) and frame.image_lr.shape == (3, SIZE // 4, SIZE // 4)
+    assert frame.depth.shape == frame.alpha.shape == (SIZE, SIZE)
+    assert frame.image.min() >= -1 - 1e-5 and frame.image.max() <= 1 + 1e-5
+    assert frame.alpha.min() >= 0 and frame.alpha.max() <= 1 + 1e-5
+    seen = frame.alpha > 0
+    assert 0.2 < seen.float().mean() < 1
+    assert frame.depth[seen].min() > NEAR and frame.depth[seen].max() < FAR
+    assert frame.depth[~seen].abs().max() == 0
+    assert torch.equal(frame.image[:, ~seen], torch.ones_like(frame.image[:, ~seen]))  # white
+    assert not frame.image.requires_grad
+
+
+def test_defaults_are_neutral_and_frontal(person):
+    frame = person.render(expression=np.zeros(64), joint_eulers=np.zeros((6, 3)), camera=[math.pi / 2, math.pi / 2])
+    assert torch.equal(person.render().image, frame.image)
+    assert pytest.approx((math.pi / 2, math.pi / 2)) == FRONTAL_CAMERA
+
+
+@pytest.mark.parametrize(
+    "change", [{"expression": torch.ones(64)}, {"joint_eulers": 0.2 * torch.ones(6, 3)}, {"camera": (1.4, 1.7)}]
+)
+def test_everything_given_changes_the_picture(person, change):
+    assert max_error(person.render(**change).image, person.render().image) > 0.01
+
+
+def test_frames_do_not_depend_on_each_other(person):
+    first = person.render(camera=(1.5, 1.5)).image
+    person.render(expression=torch.ones(64), camera=(1.7, 1.2))
+    assert torch.equal(person.render(camera=(1.5, 1.5)).image, first)
+
+
+@pytest.mark.parametrize(
+    "motion, message",
+    [
+        ({"expression": [0.0] * 63}, r"expression: expected shape \[64\], found \[63\]"),
+        ({"expression": torch.zeros(1, 64)}, r"expression: expected shape \[64\], found \[1, 64\]"),
+        ({"joint_eulers": torch.zeros(18)}, r"joint_eulers: expected shape \[6, 3\], found \[18\]"),
+        ({"camera": (1.5,)}, r"camera: expected shape \[2\], found \[1\]"),
+        ({"camera": (1.5, math.nan)}, "camera: expected finite numbers, found NaN or infinity"),
+        ({"joint_eulers": np.full((6, 3), np.inf)}, "joint_eulers: expected finite numbers"),
+    ],
+)
+def test_odd_motion(person, motion, message):
+    with pytest.raises(ValueError, match=message):
+        person.render(**motion)
+
+
+# ---- files --------------------------------------------------------------------------------------------------------
+
+
+def test_our_own_file_draws_the_same_picture(pipe, tmp_path):
+    model = SavedModel(pipe.generator, pipe.priors, pipe.metadata)
+    save_checkpoint(tmp_path / "model.pt", pack_model(model))
+    again = PortraitPipeline.from_checkpoint(tmp_path / "model.pt")
+    assert again.metadata == {"source": "made up"}
+    assert type(again.generator).__name__ == "Generator"
+    assert torch.equal(again.person(seed=2).render().image, pipe.person(seed=2).render().image)
+    with pytest.raises(UserError, match="model.pt is not in the released layout; its config is inside"):
+        PortraitPipeline.from_checkpoint(tmp_path / "model.pt", "SSHQ512_inf")
+    for option in ({"body_model": make_body_dict()}, {"head_shoulder_index": [1, 2]}):
+        with pytest.raises(UserError, match="model.pt: a body model can be given only for a file in the released"):
+            PortraitPipeline.from_checkpoint(tmp_path / "model.pt", **option)
+
+
+def test_a_released_file_needs_a_config(released):
+    pipe = PortraitPipeline.from_checkpoint(**released)
+    assert type(pipe.generator).__name__ == "ReleasedGenerator"
+    assert not pipe.generator.training and not any(p.requires_grad for p in pipe.generator.parameters())
+    assert pipe.person(seed=0).render().image.std() > 0.05
+    with pytest.raises(UserError, match=r"released.pt: a file in the released layout needs --config"):
+        PortraitPipeline.from_checkpoint(released["path"])
+
+
+def test_a_body_and_an_index_for_a_released_file(released, tmp_path):
+    arrays = make_body_dict()
+    arrays["v_template"] = arrays["v_template"] * np.float32(1.1)
+    np.savez(tmp_path / "body.npz", **arrays)
+    for body_model in (arrays, tmp_path / "body.npz", str(tmp_path / "body.npz")):
+        pipe = PortraitPipeline.from_checkpoint(**released, body_model=body_model, head_shoulder_index=[80, 75, 95])
+        assert torch.equal(pipe.generator.body.v_template, torch.from_numpy(arrays["v_template"]))
+        assert pipe.generator.body.head_shoulder_index.tolist() == [80, 75, 95]
+    with pytest.raises(UserError, match="head_shoulder_index: expected distinct vertex indices in 0..143"):
+        PortraitPipeline.from_checkpoint(**released, body_model=arrays, head_shoulder_index=[1, 144])
+    with pytest.raises(UserError, match="nothing.npy: no such file"):
+        PortraitPipeline.from_checkpoint(**released, head_shoulder_index=tmp_path / "nothing.npy")
+    with pytest.raises(UserError, match="body_model: no array 'v_template'"):
+        PortraitPipeline.from_checkpoint(**released, body_model={"weights": np.zeros(3)})
+
+
+def test_files_that_are_not_checkpoints(tmp_path, released):
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(Path(released["path"]).read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut.pt: truncated or damaged checkpoint"):
+        PortraitPipeline.from_checkpoint(cut)
+    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="other.pt: expected a checkpoint of this project .*conv.weight"):
+        PortraitPipeline.from_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(UserError, match="none.pt: no such checkpoint file"):
+        PortraitPipeline.from_checkpoint(tmp_path / "none.pt")
