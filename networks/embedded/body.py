@@ -27,7 +27,10 @@ class BodyParts(NamedTuple):
 
 def _axis(knots, steps) -> np.ndarray:
     """Grid coordinates through `knots`, spaced about steps[i] between knots i and i + 1."""
-    parts = [np.linspace(a, b, max(int(round((b - a) / s)), 1), endpoint=False) for a, b, s in zip(knots[:-1], knots[1:], steps, strict=True)]
+    parts = [
+        np.linspace(a, b, max(int(round((b - a) / s)), 1), endpoint=False)
+        for a, b, s in zip(knots[:-1], knots[1:], steps, strict=True)
+    ]
     return np.concatenate([*parts, [knots[-1]]])
 
 
@@ -94,7 +97,11 @@ def body_regions(v_template: np.ndarray | None = None) -> dict[str, np.ndarray]:
     p = frames.to_upright(v)
     p[:, 0] = np.abs(p[:, 0])
     x = p[:, 0]
-    hairline = 0.515 - 0.25 * smoothstep(0.02, 0.08, x) * (x - 0.02) - 1.0 * smoothstep(0.075, -0.03, p[:, 2]) * (0.075 - p[:, 2])
+    hairline = (
+        0.515
+        - 0.25 * smoothstep(0.02, 0.08, x) * (x - 0.02)
+        - 1.0 * smoothstep(0.075, -0.03, p[:, 2]) * (0.075 - p[:, 2])
+    )
     ears = np.exp(-((np.linalg.norm((p - EAR) * (1.0, 0.55, 1.0), axis=1) / 0.022) ** 2))
     hands = weights[:, 20:24].sum(1)
     regions = {

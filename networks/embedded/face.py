@@ -36,7 +36,7 @@ class FaceParts(NamedTuple):
 def _landmark_targets() -> np.ndarray:
     """Upright points [68, 3] (z NaN: wherever the face is, seen from the front), iBUG order, right side first."""
     jaw = np.array([
-        (0.0755, 0.4420, 0.010), (0.0740, 0.4230, 0.012), (0.0700, 0.4030, 0.016), (0.0640, 0.3850, 0.024),
+        (0.0765, 0.4440, 0.006), (0.0715, 0.4200, 0.018), (0.0700, 0.4030, 0.016), (0.0640, 0.3850, 0.024),
         (0.0540, 0.3690, 0.036), (0.0420, 0.3580, 0.054), (0.0290, 0.3500, 0.070), (0.0140, 0.3450, 0.084),
         (0.0, 0.3435, 0.090),
     ])  # fmt: skip
@@ -58,7 +58,9 @@ def _landmark_targets() -> np.ndarray:
 
     rows += [flat(mirrored(brow)), flat(brow[::-1])]
     rows.append(flat(np.array([(0.0, 0.4560), (0.0, 0.4430), (0.0, 0.4300), (0.0, 0.4160)])))
-    rows.append(flat(np.array([(-0.0125, 0.4075), (-0.0065, 0.4060), (0.0, 0.4050), (0.0065, 0.4060), (0.0125, 0.4075)])))
+    rows.append(
+        flat(np.array([(-0.0125, 0.4075), (-0.0065, 0.4060), (0.0, 0.4050), (0.0065, 0.4060), (0.0125, 0.4075)]))
+    )
     rows += [flat(mirrored(eye)), flat(eye[[3, 2, 1, 0, 5, 4]])]
     outer_top = np.column_stack([lip_x, top])
     outer_low = np.column_stack([lip_x, bottom])[1:]

@@ -18,7 +18,7 @@ NAMES = {
     8: "eye_left", 9: "eye_right", 10: "cheeks_puff", 32: "blink",
 }  # fmt: skip
 _HINGE = np.array([0.0, 0.4250, 0.0080])  # jaw joint, in front of the ears
-_JAW_ANGLE = 0.150  # radians at coefficient -1: the chin goes about 14 mm down
+_JAW_ANGLE = 0.175  # radians at coefficient -1: the chin goes about 14 mm down
 
 
 def _jaw_share(mesh: FaceMesh) -> np.ndarray:
@@ -104,9 +104,8 @@ def _mouth_fields(mesh: FaceMesh) -> dict[int, np.ndarray]:
         0.10 * (p[:, 1] - MOUTH_CENTRE[1]) * lips, 0.0062 * lips
     ])  # fmt: skip
     above = smoothstep(-0.0005, 0.0040, p[:, 1] - MOUTH_CENTRE[1] + 0.004 * mesh.lip_side)
-    sneer = np.column_stack([
-        zero, (0.0030 * blob(q, (0.008, 0.390, 0.104), (0.018, 0.012, 0.03)) + 0.0015 * blob(q, (0.014, 0.41, 0.1), 0.010)) * above, zero
-    ])  # fmt: skip
+    lift = 0.0030 * blob(q, (0.008, 0.390, 0.104), (0.018, 0.012, 0.030)) + 0.0015 * blob(q, (0.014, 0.410, 0.1), 0.010)
+    sneer = np.column_stack([zero, lift * above, zero])
     stretch = np.column_stack([side * 0.0050 * corner, -0.0004 * corner, -0.0020 * corner])
     puff = np.column_stack([side * 0.0060, zero, zero + 0.0030]) * blob(q, (0.042, 0.388, 0.070), 0.017)[:, None]
     return {1: smile, 2: -pucker, 3: -sneer, 5: -stretch, 10: puff}

@@ -13,8 +13,8 @@ def blob(points: np.ndarray, centre, size) -> np.ndarray:
 
 
 def edge_fade(mesh: FaceMesh) -> np.ndarray:
-    """0 at the face's outer edge and on the ears, 1 from 24 mm inside it: the edge stays on the body's head, [N]."""
-    fade = smoothstep(0.0, 0.024, mesh.boundary)
+    """0 at the face's outer edge and on the ears, 1 from 21 mm inside it: the edge stays on the body's head, [N]."""
+    fade = smoothstep(0.0, 0.021, mesh.boundary)
     return np.where(mesh.part == EAR_PART, 0.0, fade)
 
 

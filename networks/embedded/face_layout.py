@@ -116,7 +116,7 @@ def _brow_points() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _mouth_rings() -> tuple[np.ndarray, list[np.ndarray], list[float]]:
-    """Front-view lip line [LIP_POINTS, 2] from the middle to the corner, the rings round it, and each ring's lip sign."""
+    """Front-view lip line [LIP_POINTS, 2] from the middle to the corner, rings round it, and each ring's lip sign."""
     across = np.linspace(0.0, 1.0, LIP_POINTS)
     t = 0.7 * np.sin(0.5 * np.pi * across) + 0.3 * across  # closer towards the corner, but not too close
     x = MOUTH_HALF_WIDTH * t

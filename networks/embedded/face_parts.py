@@ -38,7 +38,10 @@ class FaceMesh(NamedTuple):
 
 class _Builder:
     def __init__(self) -> None:
-        self.columns = {name: [] for name in ("points", "part", "lip_side", "jaw_share", "lip", "brow", "label", "margin", "boundary")}
+        self.columns = {
+            name: []
+            for name in ("points", "part", "lip_side", "jaw_share", "lip", "brow", "label", "margin", "boundary")
+        }
         self.faces = []
         self.count = 0
 
@@ -108,9 +111,7 @@ def _ear() -> tuple[np.ndarray, np.ndarray]:
         )
     index = np.arange(len(rings) * len(turn)).reshape(len(rings), -1)
     closed = np.concatenate([index, index[:, :1]], axis=1)
-    return np.concatenate(points), np.concatenate(
-        [_strip(closed[k], closed[k + 1]) for k in range(len(rings) - 1)]
-    )
+    return np.concatenate(points), np.concatenate([_strip(closed[k], closed[k + 1]) for k in range(len(rings) - 1)])
 
 
 def smooth_front(turn: np.ndarray) -> np.ndarray:

@@ -12,7 +12,9 @@ def _neck(p):
     d = smooth_union(d, sdf.bone(p, (0.0, 0.235, 0.012), (0.0, 0.345, 0.022), 0.0330, 0.0300), 0.030)  # throat
     strap = sdf.chain(p, [(0.054, 0.395, -0.010), (0.041, 0.310, 0.008), (0.015, 0.222, 0.042)], (0.010, 0.0105, 0.008))
     d = smooth_union(d, strap, 0.018)  # sternocleidomastoid
-    trapezius = sdf.chain(p, [(0.018, 0.370, -0.042), (0.042, 0.285, -0.043), (0.150, 0.234, -0.030)], (0.024, 0.027, 0.024))
+    trapezius = sdf.chain(
+        p, [(0.018, 0.370, -0.042), (0.042, 0.285, -0.043), (0.150, 0.234, -0.030)], (0.024, 0.027, 0.024)
+    )
     return smooth_union(d, trapezius, 0.050)
 
 
@@ -22,7 +24,9 @@ def _torso(p):
     d = smooth_union(d, ellipsoid(p, (0.080, 0.150, -0.060), (0.090, 0.095, 0.050)), 0.060)  # shoulder blade
     d = smooth_union(d, ellipsoid(p, (0.0, -0.070, 0.005), (0.130, 0.150, 0.098)), 0.080)  # waist
     d = smooth_union(d, ellipsoid(p, (0.0, -0.220, 0.000), (0.160, 0.125, 0.110)), 0.080)  # pelvis
-    collar = sdf.chain(p, [(0.014, 0.219, 0.050), (0.080, 0.231, 0.038), (0.160, 0.248, -0.006)], (0.009, 0.0085, 0.010))
+    collar = sdf.chain(
+        p, [(0.014, 0.219, 0.050), (0.080, 0.231, 0.038), (0.160, 0.248, -0.006)], (0.009, 0.0085, 0.010)
+    )
     return smooth_union(d, collar, 0.028)
 
 
@@ -33,8 +37,8 @@ def _arm(p):
     palm = ellipsoid(p, (0.735, 0.216, -0.048), (0.060, 0.018, 0.042))
     d = smooth_union(d, palm, 0.030)
     d = smooth_union(d, ellipsoid(p, (0.805, 0.213, -0.055), (0.055, 0.013, 0.036)), 0.020)  # fingers
-    thumb = sdf.bone(p, (0.715, 0.212, -0.025), (0.770, 0.208, 0.012), 0.016, 0.011)
-    return smooth_union(d, thumb, 0.018)
+    thumb = sdf.bone(p, (0.705, 0.212, -0.025), (0.770, 0.210, -0.004), 0.018, 0.014)
+    return smooth_union(d, thumb, 0.030)
 
 
 def _leg(p):

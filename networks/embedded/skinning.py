@@ -53,9 +53,7 @@ def lbs_weights(v: np.ndarray) -> np.ndarray:
             shoulder, arm, [16 + side, 18 + side, 20 + side, 22 + side], x, [(0.37, 0.49), (0.65, 0.71), (0.745, 0.785)]
         )
         shoulder[:, 13 + side] += collar - arm
-        _blend_chain(
-            shoulder, leg * (1.0 - collar), [1 + side, 4 + side, 7 + side], -y, [(0.62, 0.76), (1.06, 1.11)]
-        )
+        _blend_chain(shoulder, leg * (1.0 - collar), [1 + side, 4 + side, 7 + side], -y, [(0.62, 0.76), (1.06, 1.11)])
         toes = smoothstep(0.06, 0.12, z) * shoulder[:, 7 + side]
         shoulder[:, 10 + side] += toes
         shoulder[:, 7 + side] -= toes
