@@ -87,13 +87,13 @@ def head_poses() -> np.ndarray:
 
 
 def shoulder_poses() -> np.ndarray:
-    """[12,6,3]: shrugs, single shoulders, and a roll."""
+    """[12,6,3]: shrugs, single shoulders, a roll and a twist."""
     return np.stack([
-        pose(), pose(lift=(0.25, 0.25)), pose(), pose(lift=(-0.12, -0.12)),
-        pose(lift=(0.25, 0.0)), pose(lift=(0.0, 0.25)), pose(),
-        pose(lift=(0.1, 0.1), forward=(0.2, 0.2)), pose(lift=(0.2, 0.2)),
-        pose(lift=(0.1, 0.1), forward=(-0.15, -0.15)),
-        pose(forward=(0.2, -0.2)), pose(forward=(-0.2, 0.2)),
+        pose(), pose(lift=(0.45, 0.45)), pose(), pose(lift=(-0.2, -0.2)),
+        pose(lift=(0.4, 0.0)), pose(lift=(0.0, 0.4)), pose(),
+        pose(lift=(0.15, 0.15), forward=(0.3, 0.3)), pose(lift=(0.4, 0.4)),
+        pose(lift=(0.15, 0.15), forward=(-0.25, -0.25)),
+        pose(forward=(0.3, -0.3)), pose(forward=(-0.3, 0.3)),
     ])  # fmt: skip
 
 
@@ -101,8 +101,8 @@ def poses() -> np.ndarray:
     """[12,6,3]: head and shoulders together, to go with `expressions` (the default video)."""
     return np.stack([
         pose(), pose(turn=0.3), pose(nod=-0.12), pose(turn=-0.3),
-        pose(lift=(0.22, 0.22), nod=-0.05), pose(tilt=0.18), pose(tilt=-0.18), pose(nod=0.18),
-        pose(nod=0.1, turn=-0.15), pose(lift=(0.2, 0.0), turn=0.1), pose(lift=(0.0, 0.2), turn=-0.1),
+        pose(lift=(0.45, 0.45), nod=-0.05), pose(tilt=0.18), pose(tilt=-0.18), pose(nod=0.18),
+        pose(nod=0.1, turn=-0.15), pose(lift=(0.4, 0.0), turn=0.1), pose(lift=(0.0, 0.4), turn=-0.1),
         pose(turn=0.2, tilt=0.08),
     ])  # fmt: skip
 
