@@ -18,7 +18,7 @@ N_USED = 20
 
 _SKIN = np.array([  # light to dark, at equal steps of SKIN_TONE's squashed value
     (0.955, 0.805, 0.730), (0.925, 0.745, 0.640), (0.870, 0.665, 0.535), (0.765, 0.550, 0.415),
-    (0.610, 0.415, 0.300), (0.455, 0.300, 0.215),
+    (0.610, 0.415, 0.300), (0.480, 0.320, 0.235),
 ])  # fmt: skip
 _HAIR = np.array([  # black, dark brown, brown, auburn, red, dark blond, blond, grey
     (0.075, 0.062, 0.060), (0.165, 0.105, 0.075), (0.290, 0.185, 0.120), (0.360, 0.165, 0.090),
@@ -67,7 +67,7 @@ def ramp(palette: np.ndarray, t: float) -> np.ndarray:
 def appearance(eps: np.ndarray) -> Appearance:
     """eps [80] (or any length >= 20) -> :class:`Appearance`; smooth, deterministic."""
     e = np.asarray(eps, np.float64)
-    tone = squash(e[SKIN_TONE], 0.35)
+    tone = squash(e[SKIN_TONE], 0.5)
     skin = ramp(_SKIN, tone)
     warm = np.tanh(0.6 * e[UNDERTONE])
     skin = skin * (1.0 + 0.025 * warm * np.array([0.4, 0.2, -2.2]))
@@ -78,7 +78,7 @@ def appearance(eps: np.ndarray) -> Appearance:
     weight += 1e-6 / (1e-6 + ((_HAIR_AT - spot) ** 2).sum(1))
     hair = (weight[:, None] * _HAIR).sum(0) / weight.sum()
 
-    eye = squash(e[EYE_COLOUR] - 1.5 * (tone - 0.25) + 0.25 * e[HAIR_DARKNESS], 0.35)
+    eye = squash(e[EYE_COLOUR] - 2.4 * (tone - 0.25) + 0.25 * e[HAIR_DARKNESS], 0.35)
     iris = ramp(_EYES, eye) * (0.85 + 0.3 * squash(e[IRIS_LIGHTNESS]))
 
     hue, chroma = 1.9 * e[CLOTHES_HUE], 0.34 * squash(e[CLOTHES_CHROMA], 0.4)

@@ -24,7 +24,8 @@ def below_neckline(p: np.ndarray, neckline: float) -> np.ndarray:
     sharp = 2.2 - 1.1 * neckline  # parabola for a crew neck, straight sides for a V
     line_front = centre + (side - centre) * t**sharp
     line_back = back + (side - back) * np.clip(t, 0, 1.3) ** 2
-    return line_front * front + line_back * (1 - front) - p[:, 1]
+    line = line_front * front + line_back * (1 - front) + 2.0 * np.maximum(x - reach, 0.0)  # shoulders stay covered
+    return line - p[:, 1]
 
 
 def drape(p: np.ndarray, normals: np.ndarray, rest: np.ndarray, neighbours, look: Appearance) -> np.ndarray:

@@ -27,13 +27,18 @@ class Patch(NamedTuple):
     colours: np.ndarray  # [N, 3]; light included
 
 
-def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray) -> Patch:
-    """The front of an eyeball that looks along +z: centre [3], radius (canonical units), iris colour [3]."""
+def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray, nose_side: float) -> Patch:
+    """The front of an eyeball that looks along +z: centre [3], radius (canonical units), iris colour [3], and the sign
+    of x towards the nose."""
     angle = np.linspace(0, 2 * np.pi, _SEGMENTS, endpoint=False)
     theta, phi = np.meshgrid(_RINGS, angle, indexing="ij")
     direction = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], -1)
     bulge = 1.0 + 0.012 * smoothstep(_IRIS * 1.15, 0.0, theta)  # cornea
     vertices = centre + radius * bulge[..., None] * direction
+    # The inner corner reaches past the ball: there its edge flares into a sheet that closes the socket.
+    flare = smoothstep(np.radians(58), np.radians(78), theta) * smoothstep(0.2, 0.8, nose_side * np.cos(phi))
+    vertices[..., :2] += (radius * 0.36 * flare)[..., None] * direction[..., :2]
+    vertices[..., 2] += radius * 0.30 * flare
 
     white = np.array([0.93, 0.905, 0.885]) - smoothstep(np.radians(35), np.radians(75), theta)[..., None] * [0.06, 0.15, 0.14]
     spokes = 0.10 * noise(phi / (2 * np.pi), 40) + 0.08 * noise(phi / (2 * np.pi), 19)
@@ -49,6 +54,7 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray) -> Patch:
     spot /= np.linalg.norm(spot)
     near = np.arccos(np.clip(direction @ spot, -1, 1))
     colour = colour + (1.0 - colour) * (0.95 * smoothstep(np.radians(6.2), np.radians(3.6), near))[..., None]
+    colour = colour + (np.array([0.60, 0.36, 0.33]) - colour) * smoothstep(np.radians(56), np.radians(64), theta)[..., None]
     return Patch(
         vertices.reshape(-1, 3),
         grid_faces(len(_RINGS), _SEGMENTS, wrap=True),
@@ -71,7 +77,7 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     tooth = uu * 4.6  # about nine visible
     scallop = np.abs(((tooth + 0.5) % 1.0) - 0.5) * 2  # 1 at the gap
     y = mouth[1] + sign * height * (1 - vv) - sign * np.abs(edge) * (1.0 if upper else -1.0) + sign * 0.7 * mm * scallop**3 * vv
-    z = mouth[2] - back - arch + 0.35 * mm * (1 - scallop)
+    z = mouth[2] - back - arch + 0.35 * mm * (1 - scallop) - (2.5 if upper else 6.0) * mm * (1 - vv)  # gums recede
     vertices = np.stack([mouth[0] + x, y, z], -1)
     shade = (0.96 - 0.10 * scallop**6 - 0.45 * smoothstep(0.5, 1.0, np.abs(uu))) * (1 - 0.10 * (1 - vv))
     colour = shade[..., None] * (np.array([0.97, 0.94, 0.88]) if upper else np.array([0.86, 0.82, 0.76]))
@@ -87,9 +93,9 @@ def cavity(mouth: np.ndarray, half_width: float) -> Patch:
     """The dark inside of the mouth behind the teeth, with a hint of tongue."""
     u, v = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(1, -1, 21))
     mm = 0.001 / 1.1775
-    depth = (13.0 + 12.0 * u * u + 5.0 * (1 - v * v)) * mm
-    x, y = u * half_width * 1.05, v * 19.0 * mm - 4.0 * mm
-    tongue = smoothstep(0.0, -0.45, v) * smoothstep(0.75, 0.2, np.abs(u))
+    depth = (14.0 + 12.0 * u * u + 5.0 * (1 - v * v) + 11.0 * smoothstep(-0.45, -1.0, v)) * mm
+    x, y = u * half_width * 1.05, v * 17.0 * mm - 4.0 * mm
+    tongue = smoothstep(0.0, -0.35, v) * smoothstep(-0.95, -0.6, v) * smoothstep(0.75, 0.2, np.abs(u))
     colour = np.array([0.13, 0.035, 0.035]) + tongue[..., None] * np.array([0.30, 0.13, 0.13])
     vertices = np.stack([mouth[0] + x, mouth[1] + y, mouth[2] - depth + 4.0 * mm * tongue], -1)
     return Patch(vertices.reshape(-1, 3), grid_faces(21, 25, wrap=False), colour.reshape(-1, 3))

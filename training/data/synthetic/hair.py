@@ -43,6 +43,7 @@ class HairShell(NamedTuple):
     inner: np.ndarray  # [.] 1 on the hidden side
     cover: np.ndarray  # [.] 0..1, how much hair rather than skin shows (stubble is half skin)
     fall: np.ndarray  # [.] distance fallen below the point where the strand leaves the skull
+    height: np.ndarray  # [.] wanted height of the outer sheet over the skin (where fall is 0)
 
 
 def hair_faces() -> np.ndarray:
@@ -100,24 +101,43 @@ def _table(knots: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
     return np.radians(CubicSpline(at, value, bc_type="periodic")(np.degrees(azimuth)))
 
 
+def raggedness(azimuth: np.ndarray) -> np.ndarray:
+    """Uneven ends of the strands, about -1..1."""
+    return 1.0 * noise(azimuth / (2 * np.pi), 60) + 0.7 * noise(azimuth / (2 * np.pi), 96)
+
+
+def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
+    """Polar angle [N] (radians) at which hair on the skull ends: over the ears once long enough, with the fringe."""
+    long = float(smoothstep(0.34, 0.52, np.float64(look.hair_length)))
+    some = float(smoothstep(0.10, 0.34, np.float64(look.hair_length)))
+    ragged = raggedness(azimuth)
+    line = _table(_HAIRLINE, azimuth) * (1 - long) + _table(_EARLESS, azimuth) * long
+    line += np.radians(0.9) * ragged * (0.4 + 0.6 * some)
+    side = np.degrees(azimuth) - 26.0 * look.fringe
+    line -= np.radians(5.0) * long * np.exp(-(((np.degrees(azimuth) + 16.0 * look.fringe) / 7.0) ** 2))  # the parting
+    low = smoothstep(0.25, 1.0, np.float64(abs(look.fringe))) * 9.0 + 5.0 * max(look.fringe, 0.0)
+    return line + np.radians(some * low) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
+
+
+def polar(points: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(azimuth, polar angle) [P] in radians of points [P, 3] about the crown."""
+    x, y, z = (points - centre).T
+    c, s = np.cos(_POLE_TILT), np.sin(_POLE_TILT)
+    return np.arctan2(x, s * y + c * z), np.arctan2(np.hypot(x, s * y + c * z), c * y - s * z)
+
+
 def grow(roots: HairRoots, look: Appearance) -> HairShell:
     """The shell on the mean head for a person's length, volume, fringe and wave (before any collision)."""
     azimuth, length = roots.azimuth, look.hair_length
     degrees = np.abs(np.degrees(azimuth))
     long = float(smoothstep(0.34, 0.52, np.float64(length)))
     some = float(smoothstep(0.10, 0.34, np.float64(length)))
-
-    # Where the hair ends if it lies on the skull: the hairline, over the ears once long enough, with the fringe.
-    ragged = 1.0 * noise(azimuth / (2 * np.pi), 60) + 0.7 * noise(azimuth / (2 * np.pi), 96)
-    line = _table(_HAIRLINE, azimuth) * (1 - long) + _table(_EARLESS, azimuth) * long
-    line += np.radians(0.9) * ragged * (0.4 + 0.6 * some)
-    side = np.degrees(azimuth) - 26.0 * look.fringe
-    low = smoothstep(0.25, 1.0, np.float64(abs(look.fringe))) * 9.0 + 5.0 * max(look.fringe, 0.0)
-    line += np.radians(some * low) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
+    ragged = raggedness(azimuth)
+    line = hairline(azimuth, look)
     reach = np.array([np.interp(line[j], _THETA, roots.arc[j]) for j in range(COLUMNS)])
 
     # Strands beside and behind the face grow on.
-    grows = smoothstep(41.0, 58.0, degrees)
+    grows = smoothstep(41.0, 51.0, degrees)
     extra = 0.30 * float(smoothstep(0.36, 1.02, np.float64(length))) * (1 + 0.05 * ragged)
     total = reach + grows * extra * (1.0 - 0.18 * smoothstep(60.0, 100.0, 160.0 - degrees))
 
@@ -126,7 +146,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     s = t[:, None] * total[None]  # [R, C] distance from the crown
     to_tip = total[None] - s
 
-    thick = (0.0010 + some * (0.0075 + 0.0165 * look.hair_volume)) * (1 + 0.25 * long)
+    thick = (0.0010 + some * (0.0075 + 0.0165 * look.hair_volume)) * (1 + 0.40 * long)
     crown = 1.0 - 0.18 * np.exp(-((s / 0.03) ** 2))
     # The outer offset falls below the skin at a hairline, and stays out on a strand that hangs free.
     tuck = smoothstep(0.0, 0.016 + 0.5 * thick, to_tip)
@@ -136,6 +156,10 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     offset = thick * crown * sides * (tuck * (1 - free) + free) - 0.0030 * (1 - tuck) * (1 - free)
     lobes = noise(azimuth / (2 * np.pi), 24)[None] * smoothstep(0.02, 0.08, s)
     offset = offset + 0.10 * thick * lobes * tuck
+    sideways = roots.radius[:, 30][None] * np.sin(np.minimum(s / 0.075, 1.4)) * np.sin(azimuth)[None]
+    ahead = smoothstep(0.2, 0.6, np.cos(azimuth))[None] * smoothstep(0.0, 0.03, s)
+    part = np.exp(-(((sideways + 0.022 * look.fringe) / 0.0075) ** 2)) * ahead
+    offset = offset - 0.55 * long * thick * part * tuck
     depth = (1 - free) * (offset + 0.004) + free * (0.004 + 0.020 * smoothstep(0.0, 0.10, to_tip))
     depth = depth * smoothstep(-1e-6, 0.012, to_tip)
 
@@ -146,7 +170,11 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     flat = np.concatenate([strand.ravel()] * 2)
     cover = np.broadcast_to((0.45 + 0.55 * some) * (1 - (1 - free) * 0.35 * (1 - tuck)), s.shape).ravel()
     hidden = np.repeat([0.0, 1.0], ROWS * COLUMNS)
-    return HairShell(vertices, flat, hidden, np.concatenate([cover, cover]), np.concatenate([fall.ravel()] * 2))
+
+    def both(values):
+        return np.concatenate([values.ravel()] * 2)
+
+    return HairShell(vertices, flat, hidden, both(cover), both(fall), both(offset))
 
 
 def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance, long: float):
@@ -173,7 +201,8 @@ def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance,
     # The strand rounds off before it hangs straight; front strands drift forward over the shoulders.
     level = fall - 0.012 * (1 - np.exp(-fall / 0.012))
     hang[..., 1] -= level
-    inwards = 1.0 - 0.06 * smoothstep(0.02, 0.12, fall) + 0.30 * smoothstep(0.11, 0.26, fall)
+    aside = smoothstep(48.0, 85.0, np.abs(np.degrees(roots.azimuth)))[None]
+    inwards = 1.0 - 0.06 * smoothstep(0.02, 0.12, fall) + (0.02 + 0.26 * aside) * smoothstep(0.11, 0.26, fall)
     hang[..., 0] *= inwards
     front = smoothstep(135.0, 100.0, np.abs(np.degrees(roots.azimuth)))[None]
     hang[..., 2] += (0.030 * front - 0.012 * (1 - front)) * smoothstep(0.05, 0.17, fall)
@@ -197,3 +226,13 @@ def _streaks(roots: HairRoots, position: np.ndarray, s: np.ndarray, look: Appear
     back = smoothstep(110.0, 150.0, np.abs(np.degrees(roots.azimuth)))[None]
     weight = long * (1 - back)
     return radial * (1 - weight) + parted * weight
+
+
+def even_out(move: np.ndarray) -> np.ndarray:
+    """Displacements [2 * ROWS * COLUMNS, 3] blurred over the two grids, so that pushes leave no steps."""
+    grid = move.reshape(2, ROWS, COLUMNS, 3)
+    for _ in range(4):
+        grid = 0.5 * grid + 0.25 * (np.roll(grid, 1, 2) + np.roll(grid, -1, 2))
+        padded = np.concatenate([grid[:, :1], grid, grid[:, -1:]], 1)
+        grid = 0.5 * grid + 0.25 * (padded[:, :-2] + padded[:, 2:])
+    return grid.reshape(-1, 3)

@@ -36,6 +36,7 @@ class FacePaint(NamedTuple):
     tired: np.ndarray  # 0..1 under the eyes
     speckle: np.ndarray  # -1..1 unevenness of the skin
     gloss: np.ndarray  # 0..1 where skin shines
+    rim: np.ndarray  # 0..1 wet inner edge of the lids
 
 
 def resample(points: np.ndarray, count: int) -> np.ndarray:
@@ -80,8 +81,9 @@ def bump(p: np.ndarray, centre: np.ndarray, radii: tuple[float, float, float]) -
     return np.exp(-0.5 * (((p - centre) / (np.array(radii) * MM)) ** 2).sum(1))
 
 
-def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray) -> FacePaint:
-    """All fields for skin points ``p`` [V, 3] with ``normals`` [V, 3]; ``marks`` [68, 3] landmarks of the mean face."""
+def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray, rim: np.ndarray) -> FacePaint:
+    """All fields for skin points ``p`` [V, 3] with ``normals`` [V, 3]; ``marks`` [68, 3] landmarks of the mean face;
+    ``rim`` [V] the lids' inner edges."""
     mirror = np.array([-1.0, 1.0, 1.0])
     half = p * np.array([1.0, 1.0, 1.0])
     half[:, 0] = np.abs(half[:, 0])  # the mean face is symmetric: work on the person's left
@@ -90,7 +92,8 @@ def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray) -> FacePaint:
     brow_distance, brow_along = to_curve(half, brow)
     upper = resample(0.5 * (marks[42:46] + marks[[39, 38, 37, 36]] * mirror), 24)
     lower = resample(0.5 * (marks[[42, 47, 46, 45]] + marks[[39, 40, 41, 36]] * mirror), 24)
-    lid_distance, _ = to_curve(half, upper)
+    lid_distance, lid_along = to_curve(half, upper)
+    lid_distance = lid_distance + 1.0 * MM * smoothstep(0.22, 0.0, lid_along)  # no lashes at the tear duct
     low_lid_distance, _ = to_curve(half, lower)
     fold = upper + np.array([0.0006, 4.6 * MM, -1.0 * MM])
     crease = smoothstep(1.6 * MM, 0.3 * MM, to_curve(half, fold)[0])
@@ -142,7 +145,7 @@ def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray) -> FacePaint:
     slant = (half[:, 0] * 0.75 + (half[:, 1] - np.interp(x, brow[:, 0], brow[:, 1])) * -0.9) / (1.15 * MM)
     return FacePaint(
         brow_distance, brow_along, slant, lid_distance, low_lid_distance, crease, lips, lip_line, upper_lip, nostril,
-        beard, np.clip(blush, 0, 1), tired, speckle, np.clip(gloss, 0, 1),
+        beard, np.clip(blush, 0, 1), tired, speckle, np.clip(gloss, 0, 1), rim,
     )  # fmt: skip
 
 
@@ -157,7 +160,7 @@ def paint(fields: FacePaint, look: Appearance, detail: np.ndarray) -> np.ndarray
     skin = look.skin[None] * (1.0 + 0.02 * fields.speckle[:, None])
     skin = skin * (1 + fields.blush[:, None] * (look.blush - 1.0))
     skin = skin * (1 - detail[:, None] * fields.tired[:, None] * np.array([0.07, 0.10, 0.06]))
-    skin = _mix(skin, 0.5 * look.hair + 0.5 * look.skin * np.array([0.45, 0.40, 0.40]), 0.10 * fields.beard)
+    skin = _mix(skin, 0.5 * look.hair + 0.5 * look.skin * np.array([0.45, 0.40, 0.40]), 0.12 * min(1.0, 3.0 * look.beard) * fields.beard)
 
     strength = look.beard * fields.beard
     grain = 0.5 + 0.5 * noise(fields.brow_slant * 0.011 + fields.speckle * 0.13, 97)
@@ -183,7 +186,8 @@ def paint(fields: FacePaint, look: Appearance, detail: np.ndarray) -> np.ndarray
     lash = smoothstep((1.3 + 0.6 * look.lashes) * MM, 0.3 * MM, fields.lid_distance) * (0.62 + 0.35 * look.lashes)
     skin = _mix(skin, 0.12 * look.hair + 0.03, detail * lash)
     low = smoothstep(1.0 * MM, 0.1 * MM, fields.low_lid_distance) * (0.30 + 0.2 * look.lashes)
-    return _mix(skin, 0.35 * look.skin, detail * low)
+    skin = _mix(skin, 0.35 * look.skin, detail * low)
+    return _mix(skin, look.skin * np.array([0.85, 0.55, 0.52]), 0.85 * fields.rim)
 
 
 def shine(fields: FacePaint, detail: np.ndarray) -> np.ndarray:

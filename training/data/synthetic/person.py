@@ -14,10 +14,9 @@ from training.data.synthetic.appearance import Appearance, appearance
 from training.data.synthetic.mesh import PART_NAMES, ColouredMesh, smoothstep, vertex_normals
 from training.data.synthetic.paint import MM
 from training.data.synthetic.sampling import sample_identity
-from training.data.synthetic.template import PersonTemplate, head_only, person_template
+from training.data.synthetic.template import EYE_CENTRE, EYE_RADIUS, PersonTemplate, head_only, near_weights, person_template
 
-_EYE_CENTRE = np.array([0.0315, 0.4515, 0.0775])  # of the embedded head, metres, upright frame (left eye)
-_EYE_RADIUS = 0.0120
+PART = {name: index for index, name in enumerate(PART_NAMES)}
 _LEVEL = 1.62  # brings the brightest skin to about its own colour
 
 
@@ -105,7 +104,10 @@ class SyntheticPerson:
     @cached_property
     def _parts(self) -> _Parts:
         t, look = self.template, self.look
-        skin = np.concatenate([self._body[t.bare], self._face])
+        face = self._face.copy()
+        # Hair that falls over the ears presses them to the head.
+        face[:, 0] *= 1.0 - 0.15 * t.ear * smoothstep(0.34, 0.52, np.float64(look.hair_length))
+        skin = np.concatenate([self._body[t.bare], face])
         n_body, n_face = len(t.bare), len(self._face)
         skin_faces = np.concatenate([t.bare_faces, t.face_faces + n_body])
         body_normals = vertex_normals(self._body, t.body_faces)
@@ -113,39 +115,60 @@ class SyntheticPerson:
         detail = np.concatenate([np.zeros(n_body), np.ones(n_face)])
         albedo = paint.paint(t.paint, look, detail)
         inside = np.concatenate([np.zeros(n_body), t.interior])[:, None]
+        stubble = self._stubble(np.concatenate([t.body_flat_mean[t.bare], t.face_mean]), np.concatenate([np.zeros(n_body), t.ear]))
+        albedo = albedo * (1 - stubble) + stubble * (0.9 * look.hair + 0.05 * look.skin)
         albedo = albedo * (1 - inside) + inside * np.array([0.16, 0.045, 0.045])
+        skin_parts = np.where(np.concatenate([np.zeros(n_body), t.ear]) > 0.5, PART["ears"], PART["skin"])
         pieces = [
-            (skin, skin_faces, albedo, 1.0, 1.0, paint.shine(t.paint, detail) * (1 - inside[:, 0]), "skin",
+            (skin, skin_faces, albedo, 1.0, 1.0, paint.shine(t.paint, detail) * (1 - inside[:, 0]), skin_parts,
              np.concatenate([t.body_weights[t.bare], t.face_weights])),
         ]  # fmt: skip
         rest = t.body_flat_mean
         shirt = clothes.drape(self._body, body_normals, rest, t.neighbours, look)
-        pieces.append((shirt[t.cloth], t.cloth_faces, clothes.dye(rest[t.cloth], look), 1.0, 0.25, 0.0, "clothes",
+        pieces.append((shirt[t.cloth], t.cloth_faces, clothes.dye(rest[t.cloth], look), 1.0, 0.25, 0.0, PART["clothes"],
                        t.body_weights[t.cloth]))  # fmt: skip
-        pieces.append(self._hair(np.concatenate([shirt, self._face]), np.concatenate([body_normals, face_normals])))
+        pieces.append(self._hair(np.concatenate([shirt, face]), np.concatenate([body_normals, face_normals])))
         pieces += self._eyes_and_teeth()
         return _join(pieces)
+
+    def _stubble(self, rest: np.ndarray, ear: np.ndarray) -> np.ndarray:
+        """Share [V, 1] of hair colour on the scalp under the shell: a soft hairline, and all there is of a crop."""
+        azimuth, angle = hair.polar(rest, self.template.roots.centre)
+        inside = smoothstep(np.radians(-0.2), np.radians(-3.6), angle - hair.hairline(azimuth, self.look))
+        return (inside * (1 - ear) * 0.92 * smoothstep(0.0, 0.22, np.float64(self.look.hair_length)) ** 0.7)[:, None]
 
     def _hair(self, skin: np.ndarray, skin_normals: np.ndarray):
         t, look = self.template, self.look
         shell = hair.grow(t.roots, look)
         mean_skin = np.concatenate([t.body_flat_mean, t.face_mean])
         change = skin - mean_skin
-        tree = cKDTree(mean_skin[::3])
-        distance, index = tree.query(shell.vertices, k=6)
+        distance, index = cKDTree(mean_skin[::3]).query(shell.vertices, k=6)
         near = 1.0 / (distance + 4 * MM) ** 2
         near /= near.sum(1, keepdims=True)
         vertices = shell.vertices + (change[::3][index] * near[:, :, None]).sum(1)
+        # On the skull the shell keeps its exact height over this person's skin.
+        n = len(vertices) // 2
+        lying = np.nonzero(shell.fall[:n] == 0)[0]
+        smooth = np.concatenate([np.ones(len(self._body), bool), t.ear < 0.01])
+        distance, index = cKDTree(skin[smooth]).query(vertices[lying], k=6)
+        normal = skin_normals[smooth][index].mean(1)
+        height = ((vertices[lying] - skin[smooth][index].mean(1)) * normal).sum(-1)
+        lift = np.clip(shell.height[lying] - height, -8 * MM, 8 * MM)[:, None] * normal
+        vertices[lying] += lift
+        vertices[lying + n] += lift
         # Hanging strands rest on neck, shoulders and shirt instead of passing through.
         loose = np.nonzero(shell.fall > 0)[0]
         if len(loose):
             clearance = (6.0 - 4.0 * shell.inner[loose]) * MM
             for _ in range(2):
-                distance, index = cKDTree(skin).query(vertices[loose], k=4)
+                distance, index = cKDTree(skin[smooth]).query(vertices[loose], k=6)
+                index = np.nonzero(smooth)[0][index]
                 height = ((vertices[loose][:, None] - skin[index]) * skin_normals[index]).sum(-1).mean(1)
                 close = distance[:, 0] < 40 * MM
                 push = np.where(close, np.clip(clearance - height, 0.0, 30 * MM), 0.0)
-                vertices[loose] += push[:, None] * skin_normals[index].mean(1)
+                move = np.zeros_like(vertices)
+                move[loose] = push[:, None] * skin_normals[index].mean(1)
+                vertices += hair.even_out(move)
         cover = shell.cover * smoothstep(0.0, 0.16, np.float64(look.hair_length)) ** 0.5
         tone = 1.0 + (0.26 + 0.1 * look.hair_sheen) * shell.strand
         # A soft band of sheen round the head, where the light from above glances off the strands.
@@ -156,26 +179,23 @@ class SyntheticPerson:
         colour = colour * cover[:, None] + look.skin * 0.9 * (1 - cover[:, None])
         roots = head_only(len(vertices))
         fall = smoothstep(-0.085, -0.165, vertices[:, 1])[:, None] * (shell.fall > 0)[:, None]
-        from training.data.synthetic.template import near_weights
-
         weights = near_weights(vertices, self._body[::2], t.body_weights[::2], k=12)
         weights = roots * (1 - fall) + weights * fall
-        return vertices, t.hair_faces, colour, 1.0, 0.15, 0.0, "hair", weights
+        return vertices, t.hair_faces, colour, 1.0, 0.15, 0.0, PART["hair"], weights
 
     def _eyes_and_teeth(self) -> list:
         t = self.template
         change, mean = self._face_change, t.face_mean
         out = []
-        centre = _canonical(_EYE_CENTRE)
         for side, rows in ((-1.0, t.marks[36:42]), (1.0, t.marks[42:48])):
-            where = centre * np.array([side, 1.0, 1.0]) + change[rows].mean(0)
-            patch = eyes.eyeball(where, 0.97 * _EYE_RADIUS / 1.1775, self.look.iris)
-            out.append((patch.vertices, patch.faces, patch.colours, 0.0, 0.0, 0.0, "eyes", head_only(len(patch.vertices))))
+            where = EYE_CENTRE * np.array([side, 1.0, 1.0]) + change[rows].mean(0)
+            patch = eyes.eyeball(where, 0.985 * EYE_RADIUS, self.look.iris, -side)
+            out.append((patch.vertices, patch.faces, patch.colours, 0.0, 0.0, 0.0, PART["eyes"], head_only(len(patch.vertices))))
         lips = t.marks[60:68]
         mouth = (mean[lips] + change[lips]).mean(0)
         half = 0.5 * np.ptp((mean + change)[t.marks[48:60], 0])
         for patch in (eyes.cavity(mouth, half), eyes.teeth(mouth, half, True), eyes.teeth(mouth, half, False)):
-            out.append((patch.vertices, patch.faces, patch.colours * 0.92, 0.0, 0.0, 0.0, "mouth",
+            out.append((patch.vertices, patch.faces, patch.colours * 0.92, 0.0, 0.0, 0.0, PART["mouth"],
                         head_only(len(patch.vertices))))  # fmt: skip
         return out
 
@@ -201,13 +221,6 @@ class SyntheticPerson:
         lower = slice(-eyes.TEETH, None)
         offset[lower] = move[t.marks[[7, 8, 9]]].mean(0)  # the lower teeth ride on the jaw
         return offset
-
-
-def _canonical(upright: np.ndarray) -> np.ndarray:
-    """Metres of the embedded head, upright -> canonical units."""
-    from networks.embedded import frames
-
-    return frames.to_canonical(upright)
 
 
 def _reorder(identity):
@@ -237,6 +250,6 @@ def _join(pieces: list) -> _Parts:
         lit=spread(3),
         warmth=spread(4),
         gloss=spread(5),
-        parts=np.concatenate([np.full(len(p[0]), PART_NAMES.index(p[6]), np.int8) for p in pieces]),
+        parts=np.concatenate([np.broadcast_to(np.asarray(p[6], np.int8), len(p[0])) for p in pieces]),
         weights=np.concatenate([p[7] for p in pieces]),
     )

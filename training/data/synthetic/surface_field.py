@@ -8,6 +8,8 @@ from scipy.spatial import cKDTree
 from training.data.synthetic.mesh import ColouredMesh, cross
 
 _NEIGHBOURS = 4
+_VIEWS = 30  # directions from which the surface is looked at
+_VIEW_GRID = 90
 _COARSE_STEP = 16  # one sample in so many is in the coarse tree
 _FINE_REACH = 0.02  # canonical units; several times the spacing of the coarse samples
 
@@ -23,12 +25,15 @@ class SurfaceField:
     def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
         """``samples``: about how many surface points are kept in memory (positions, colours, normals)."""
         points, normals, colours, parts = _sample(mesh, samples)
-        visible = np.ones(len(points), bool)
+        visible = _exposed(points, normals)
         labels = np.unique(parts)
         reach = 0.05  # canonical units: no part is thicker than this over another
         for label in labels if len(labels) > 1 else ():
             own = parts == label
-            others = np.nonzero(~own)[0]
+            own &= visible
+            others = np.nonzero(visible & (parts != label))[0]
+            if not own.any() or not len(others):
+                continue
             tree = cKDTree(points[own])
             distance, near = tree.query(points[others], k=1, distance_upper_bound=reach)
             found = np.isfinite(distance)
@@ -67,6 +72,28 @@ class SurfaceField:
         size = near * (1.0 - blend) + far * blend
         rgb = (self.colours[index] * weight[:, :, None]).sum(1)
         return rgb.astype(np.float32), (sign * size).astype(np.float32)
+
+
+def _exposed(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """Which samples [N] bool are seen from outside: from some direction they face, nothing lies far in front.
+
+    This drops the inner sheet of the hair, the roots of the ears and whatever else hangs inside the head.
+    """
+    step = np.arange(_VIEWS) + 0.5
+    y = 1.0 - 2.0 * step / _VIEWS
+    angle = step * np.pi * (3.0 - np.sqrt(5.0))
+    ring = np.sqrt(1.0 - y * y)
+    seen = np.zeros(len(points), bool)
+    for direction in np.stack([ring * np.cos(angle), y, ring * np.sin(angle)], 1).astype(np.float32):
+        side = np.cross((0.0, 0.0, 1.0) if abs(direction[2]) < 0.9 else (0.0, 1.0, 0.0), direction)
+        side = (side / np.linalg.norm(side)).astype(np.float32)
+        u, v, w = points @ side, points @ np.cross(direction, side).astype(np.float32), points @ direction
+        cell = max(np.ptp(u), np.ptp(v), 1e-6) / (_VIEW_GRID - 1)
+        index = np.rint((v - v.min()) / cell).astype(np.int64) * _VIEW_GRID + np.rint((u - u.min()) / cell).astype(np.int64)
+        front = np.full(_VIEW_GRID * _VIEW_GRID, -np.inf, np.float32)
+        np.maximum.at(front, index, w)
+        seen |= (normals @ direction > 0.35) & (w > front[index] - 1.2 * cell)
+    return seen
 
 
 def _sample(mesh: ColouredMesh, samples: int):

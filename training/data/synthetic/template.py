@@ -13,12 +13,17 @@ from scipy.spatial import cKDTree
 from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.body_model import HEAD, BodyModel
 from networks.embedded.face import face_regions
+from networks.embedded.frames import to_canonical
+from networks.embedded.head import EYE
+from networks.embedded.head import EYE_RADIUS as HEAD_EYE_RADIUS
 from networks.face_model import embedded_face
 from training.data.synthetic.clothes import below_neckline
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
 from training.data.synthetic.mesh import Subdivision, smoothstep, subdivide, vertex_normals
 from training.data.synthetic.paint import MM, FacePaint, measure
 
+EYE_CENTRE = to_canonical(EYE)  # of the left eyeball
+EYE_RADIUS = HEAD_EYE_RADIUS * MM * 1000
 _LOWEST = -0.33  # canonical y below which nothing is in the picture
 
 
@@ -138,7 +143,9 @@ def person_template() -> PersonTemplate:
     inside = (labels["mouth_interior"] + labels["teeth"]).astype(np.float64)
     face_mean = face.mean.astype(np.float64)
     face_faces = face.faces[~(eyeball | (inside > 0.5))[face.faces].all(1)]  # eyes.py draws these finer
-    extra = np.stack([inside, labels["ear"], np.zeros_like(inside)], 1)
+    from_eye = np.sqrt(((np.abs(face_mean) * [1, 0, 0] + face_mean * [0, 1, 1] - EYE_CENTRE) ** 2).sum(1))
+    rim = (from_eye < EYE_RADIUS + 0.4 * MM) & (labels["skin"] > 0.5)
+    extra = np.stack([inside, labels["ear"], rim], 1)
     basis = np.concatenate([face.id_basis, face.exp_basis, extra[:, :, None]], 2)
     marks = face_mean[face.landmarks]
     for radius in (1.0, 0.62):  # twice where brows, eyes and lips are
@@ -187,7 +194,7 @@ def person_template() -> PersonTemplate:
         marks=face.landmarks,
         follow_id=follow_matrix(curved, face_mean, 60 * MM, 4 * MM),
         follow_exp=follow_matrix(curved[bare], face_mean, 22 * MM, 3 * MM),
-        paint=measure(points, normals, marks),
+        paint=measure(points, normals, marks, np.concatenate([np.zeros(len(bare)), basis[:, 2, 144]])),
         roots=find_roots(skull, np.array([0.0, 0.014, -0.080])),
         hair_faces=hair_faces(),
     )
