@@ -91,7 +91,7 @@ def _mouth_fields(mesh: FaceMesh) -> dict[int, np.ndarray]:
     side = np.sign(p[:, 0])
     x = np.abs(p[:, 0])
     q = np.column_stack([x, p[:, 1], p[:, 2]])
-    corner = blob(q, (0.0265, 0.3815, 0.0920), (0.0155, 0.0150, 0.030))
+    corner = blob(q, (0.0280, 0.3815, 0.0920), (0.0180, 0.0160, 0.030))
     cheek = blob(q, (0.0420, 0.4120, 0.0800), (0.0170, 0.0170, 0.030))
     lips = blob(q, (0.0, 0.3810, 0.100), (0.0210, 0.0135, 0.030))
     zero = np.zeros_like(x)

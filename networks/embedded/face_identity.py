@@ -3,7 +3,7 @@
 import numpy as np
 
 from networks.embedded.face_fields import blob, edge_fade, harmonics
-from networks.embedded.face_parts import FaceMesh
+from networks.embedded.face_parts import EYEBALL, FaceMesh
 from networks.embedded.head import EYE, MOUTH
 from networks.embedded.sdf import smoothstep
 
@@ -52,7 +52,7 @@ def _named(p: np.ndarray) -> list[np.ndarray]:
         vec(side * 0.0024 * wings + 0.06 * s * nose),
         vec(dz=0.0028 * bridge),
         vec(dy=0.0026 * blob(q, (0.0, 0.412, 0.118), (0.012, 0.010, 0.014))),
-        vec(0.110 * eye_side * eye, 0.170 * (y - EYE[1]) * eye),
+        vec(0.110 * eye_side * eye, 0.170 * (y - EYE[1]) * eye, 0.110 * (z - EYE[2]) * eye),
         vec(side * 0.0020 * eye),
         vec(dy=0.145 * (x - EYE[0]) * eye),
         vec(dz=-0.0018 * eye),
@@ -66,14 +66,31 @@ def _named(p: np.ndarray) -> list[np.ndarray]:
     ]
 
 
+def _keep_round(field: np.ndarray, mesh: FaceMesh) -> np.ndarray:
+    """Eyeballs follow a field as a whole and only grow or shrink: the irises stay round."""
+    out = field.copy()
+    for side in (1.0, -1.0):
+        ball = (mesh.part == EYEBALL) & (mesh.points[:, 0] * side > 0)
+        q = mesh.points[ball] - EYE * (side, 1.0, 1.0)
+        front = np.abs(q).sum(1) < 0.020  # what shows between the lids
+        arm = q[front] - q[front].mean(0)
+        move = field[ball][front]
+        shift = move.mean(0)
+        grow = (arm * (move - shift)).sum() / (arm * arm).sum()
+        out[ball] = shift + grow * (q - q[front].mean(0))
+    return out
+
+
 def identity_basis(mesh: FaceMesh) -> np.ndarray:
-    """[N, 3, 80], upright metres. Fields of position alone: coincident vertices move together, nothing tears."""
+    """[N, 3, 80], upright metres. Smooth fields of position: coincident vertices move together, nothing tears."""
     out = np.zeros((len(mesh.points), 3, NUM_IDENTITY))
+    fade = edge_fade(mesh)[:, None]
     named = _named(mesh.points)
     for k, field in enumerate(named):
-        out[:, :, k] = field
+        out[:, :, k] = _keep_round(field, mesh) * fade
     for order, k in enumerate(range(len(named), NUM_IDENTITY)):
         lopsided = order % 4 == 3
         size = 0.0008 * 0.95**order * (0.5 if lopsided else 1.0)
-        out[:, :, k] = size * harmonics(mesh.points, order + 7, antisymmetric=lopsided)
-    return out * edge_fade(mesh)[:, None, None]
+        field = size * harmonics(mesh.points, order + 7, antisymmetric=lopsided)
+        out[:, :, k] = _keep_round(field, mesh) * fade
+    return out
