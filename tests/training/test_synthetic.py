@@ -75,7 +75,8 @@ def test_a_small_sphere_lands_where_the_ray_passes():
     # the disc's centroid; a sphere this small is symmetric to a tenth of a pixel
     assert abs((rows * weight).sum() - row) < 0.1
     assert abs((columns * weight).sum() - column) < 0.1
-    assert picture.depth[row, column] == pytest.approx(1.9 - 0.012, abs=2e-4)
+    # the mean over a pixel of a sphere four pixels wide
+    assert picture.depth[row, column] == pytest.approx(1.9 - 0.012, abs=5e-4)
 
 
 def test_face_camera_rides_on_the_head(person):
@@ -109,7 +110,8 @@ def test_nearest_surface_wins():
     )
     merged = draw(both, FRONT, 65).image[:, 29, 32]  # the canonical origin lies a little above the picture's centre
     np.testing.assert_allclose(merged, draw(far, FRONT, 65).image[:, 29, 32], atol=1e-6)  # it is inside the big one
-    moved = both._replace(vertices=both.vertices + np.float32([0, 0, 0.1]) * (np.arange(len(both.vertices)) < 6000)[:, None])
+    is_near = np.arange(len(both.vertices)) < len(near.vertices)
+    moved = both._replace(vertices=both.vertices + np.float32([0, 0, 0.1]) * is_near[:, None])
     np.testing.assert_allclose(draw(moved, FRONT, 65).image[:, 29, 32], [-1, -1, 1], atol=1e-5)
 
 
@@ -155,7 +157,7 @@ def to_row(person, y, size=128):
 def test_jaw_and_blink_change_the_right_pixels(person):
     marks = person.landmarks()
     jaw = moved_rows(person, make_expression(z0=-1.0))
-    assert jaw.min() > to_row(person, marks[30, 1])  # nothing above the tip of the nose
+    assert jaw.min() > to_row(person, marks[29, 1])  # nothing above the lower third of the nose
     assert jaw.max() > to_row(person, marks[57, 1])  # the lower lip and what is below
     blink = moved_rows(person, make_expression(z32=-0.8))
     assert blink.min() > to_row(person, marks[19:25, 1].max() + 0.012)
@@ -176,7 +178,7 @@ def test_hair_grows_with_its_entry_of_eps():
         hair = (picture.image.mean(0) + 1) / 2 - (1 - picture.alpha)
         counts.append(hair[int(to_row(person, person.landmarks()[8, 1], 96)) :].sum())
     assert counts[0] < 1 and counts[1] < 1  # short hair ends above the chin
-    assert all(b >= a - 1e-6 for a, b in zip(counts, counts[1:]))
+    assert all(b >= a - 1e-6 for a, b in zip(counts, counts[1:], strict=False))
     assert counts[-1] > 100
 
 
@@ -201,11 +203,14 @@ def test_surface_field_of_a_sphere():
     points = np.random.default_rng(0).uniform(-0.15, 0.15, (4000, 3))
     rgb, distance = field.query(points)
     true = np.linalg.norm(points, axis=1) - 0.1
-    # sample spacing is 2.5e-3; the facets lie up to 2e-4 inside the sphere
-    assert np.abs(distance - true).max() < 1.5e-3
+    # Sample spacing is 2.5e-3, and four times that for the far field; facets lie up to 2e-4 inside the sphere.
+    near = np.abs(true) < 0.01
+    assert np.abs(distance - true)[near].max() < 1.5e-3
+    assert np.abs(distance - true).max() < 6e-3
     assert (np.sign(distance) == np.sign(true))[np.abs(true) > 5e-4].all()
     side = np.abs(points[:, 0]) > 0.02
-    np.testing.assert_allclose(rgb[side & (points[:, 0] > 0)], np.tile([0, 1, 0], (int((side & (points[:, 0] > 0)).sum()), 1)), atol=1e-5)
+    red, green = side & (points[:, 0] < 0), side & (points[:, 0] > 0)
+    assert (rgb[red] @ [1, 0, 0] > 0.99).mean() > 0.99 and (rgb[green] @ [0, 1, 0] > 0.99).mean() > 0.99
 
 
 def test_surface_field_of_a_person(person):
@@ -241,12 +246,11 @@ def test_priors_are_plausible():
 
 def test_subdivision_keeps_the_surface_closed():
     mesh = make_sphere()
-    marked = mesh.vertices[mesh.faces].mean(1)[:, 1] > 0.03
+    marked = np.abs(mesh.vertices[mesh.faces].mean(1)[:, 1]) < 0.03  # a belt; the pin-holes at the poles stay
     level = subdivide(mesh.faces, marked, len(mesh.vertices))
     edges = np.sort(level.faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1)
     _, count = np.unique(edges, axis=0, return_counts=True)
-    open_before = 2 * 100  # the two pin-holes at the poles
-    assert (count == 1).sum() == 100 + 200 - 0 or (count == 1).sum() == open_before
+    assert (count == 1).sum() == 2 * 100  # only the two pin-holes at the poles
     assert (count <= 2).all()
     normals = vertex_normals(level.apply(mesh.vertices), level.faces)
     assert ((normals * level.apply(mesh.vertices)).sum(1) > 0.095).all()

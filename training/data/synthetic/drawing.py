@@ -106,7 +106,7 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
     if not hit_parts:
         empty = np.zeros(0, np.int64)
         return empty, empty, np.zeros((0, 3)), np.zeros(0)
-    sample, face, bary, depth = (np.concatenate(part) for part in zip(*hit_parts))
+    sample, face, bary, depth = (np.concatenate(part) for part in zip(*hit_parts, strict=True))
     # Nearest wins: positive float32 bit patterns sort like the numbers; the low half breaks ties by order.
     keys = (depth.astype(np.float32).view(np.uint32).astype(np.int64) << 32) | np.arange(len(depth))
     nearest = np.full(size * size, np.iinfo(np.int64).max)

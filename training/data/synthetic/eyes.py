@@ -40,12 +40,14 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray, nose_side: floa
     vertices[..., :2] += (radius * 0.36 * flare)[..., None] * direction[..., :2]
     vertices[..., 2] += radius * 0.30 * flare
 
-    white = np.array([0.93, 0.905, 0.885]) - smoothstep(np.radians(35), np.radians(75), theta)[..., None] * [0.06, 0.15, 0.14]
+    pink = smoothstep(np.radians(35), np.radians(75), theta)[..., None]
+    white = np.array([0.93, 0.905, 0.885]) - pink * [0.06, 0.15, 0.14]
     spokes = 0.10 * noise(phi / (2 * np.pi), 40) + 0.08 * noise(phi / (2 * np.pi), 19)
     ring = smoothstep(_PUPIL, _IRIS, theta)
     inside = iris * (1.22 + spokes - 0.18 * ring)[..., None]
     inside = inside * (1 - 0.62 * smoothstep(_IRIS * 0.82, _IRIS, theta))[..., None]  # dark rim
-    inside = inside * (1.0 - 0.25 * np.sin(phi) * np.sin(theta) / np.sin(_IRIS))[..., None]  # lit from above: low half glows
+    # Light from above is refracted into the lower half.
+    inside = inside * (1.0 - 0.25 * np.sin(phi) * np.sin(theta) / np.sin(_IRIS))[..., None]
     colour = white + (inside - white) * smoothstep(_IRIS * 1.05, _IRIS * 0.97, theta)[..., None]
     colour = colour + (0.02 - colour) * smoothstep(_PUPIL * 1.08, _PUPIL * 0.94, theta)[..., None]
     lid_shadow = smoothstep(0.10, 0.48, direction[..., 1])
@@ -54,7 +56,8 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray, nose_side: floa
     spot /= np.linalg.norm(spot)
     near = np.arccos(np.clip(direction @ spot, -1, 1))
     colour = colour + (1.0 - colour) * (0.95 * smoothstep(np.radians(6.2), np.radians(3.6), near))[..., None]
-    colour = colour + (np.array([0.60, 0.36, 0.33]) - colour) * smoothstep(np.radians(56), np.radians(64), theta)[..., None]
+    socket = smoothstep(np.radians(56), np.radians(64), theta)[..., None]
+    colour = colour + (np.array([0.60, 0.36, 0.33]) - colour) * socket
     return Patch(
         vertices.reshape(-1, 3),
         grid_faces(len(_RINGS), _SEGMENTS, wrap=True),
@@ -76,7 +79,7 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     edge = (2.4 if upper else -2.6) * mm  # upper teeth reach below the lip line, covering the lower ones' tips
     tooth = uu * 4.6  # about nine visible
     scallop = np.abs(((tooth + 0.5) % 1.0) - 0.5) * 2  # 1 at the gap
-    y = mouth[1] + sign * height * (1 - vv) - sign * np.abs(edge) * (1.0 if upper else -1.0) + sign * 0.7 * mm * scallop**3 * vv
+    y = mouth[1] + sign * (height * (1 - vv) + 0.7 * mm * scallop**3 * vv) - sign * edge
     z = mouth[2] - back - arch + 0.35 * mm * (1 - scallop) - (2.5 if upper else 6.0) * mm * (1 - vv)  # gums recede
     vertices = np.stack([mouth[0] + x, y, z], -1)
     shade = (0.96 - 0.10 * scallop**6 - 0.45 * smoothstep(0.5, 1.0, np.abs(uu))) * (1 - 0.10 * (1 - vv))

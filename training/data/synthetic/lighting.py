@@ -1,4 +1,4 @@
-"""View-independent soft light, baked into vertex colours: a bright dome above and in front, with soft self-shadowing."""
+"""View-independent soft light, baked into vertex colours: a bright dome above and in front, softly shadowed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def soft_light(vertices: np.ndarray, normals: np.ndarray, faces: np.ndarray) -> 
     directions, weights = dome()
     centres = vertices[faces[::2]].mean(1)
     light = np.zeros(len(vertices))
-    for direction, weight in zip(directions, weights):
+    for direction, weight in zip(directions, weights, strict=True):
         facing = normals @ direction
         wrapped = np.clip((facing + 0.25) / 1.25, 0.0, None)  # light bleeds a little round the edge, as in skin
         light += weight * wrapped * visibility(vertices, direction, centres)

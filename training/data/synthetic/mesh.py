@@ -16,7 +16,7 @@ class ColouredMesh(NamedTuple):
     parts: np.ndarray  # [V] int8, index into PART_NAMES
 
 
-PART_NAMES = ("skin", "eyes", "mouth", "hair", "clothes", "ears")
+PART_NAMES = ("skin", "eyes", "mouth", "hair", "clothes", "ears", "hair_inner")
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

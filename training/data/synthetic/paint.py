@@ -46,9 +46,7 @@ def resample(points: np.ndarray, count: int) -> np.ndarray:
     cell = np.minimum(t.astype(np.int64), len(points) - 2)
     u = (t - cell)[:, None]
     p0, p1, p2, p3 = (padded[cell + i] for i in range(4))
-    return 0.5 * (
-        2 * p1 + (p2 - p0) * u + (2 * p0 - 5 * p1 + 4 * p2 - p3) * u**2 + (3 * p1 - p0 - 3 * p2 + p3) * u**3
-    )
+    return 0.5 * (2 * p1 + (p2 - p0) * u + (2 * p0 - 5 * p1 + 4 * p2 - p3) * u**2 + (3 * p1 - p0 - 3 * p2 + p3) * u**3)
 
 
 def to_curve(points: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +66,7 @@ def to_curve(points: np.ndarray, curve: np.ndarray) -> tuple[np.ndarray, np.ndar
 def inside_polygon(xy: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     """Even-odd rule: [V] bool for xy [V, 2] against a closed polygon [N, 2]."""
     inside = np.zeros(len(xy), bool)
-    for a, b in zip(polygon, np.roll(polygon, -1, 0)):
+    for a, b in zip(polygon, np.roll(polygon, -1, 0), strict=True):
         if a[1] == b[1]:
             continue
         crosses = (a[1] > xy[:, 1]) != (b[1] > xy[:, 1])
@@ -160,12 +158,14 @@ def paint(fields: FacePaint, look: Appearance, detail: np.ndarray) -> np.ndarray
     skin = look.skin[None] * (1.0 + 0.02 * fields.speckle[:, None])
     skin = skin * (1 + fields.blush[:, None] * (look.blush - 1.0))
     skin = skin * (1 - detail[:, None] * fields.tired[:, None] * np.array([0.07, 0.10, 0.06]))
-    skin = _mix(skin, 0.5 * look.hair + 0.5 * look.skin * np.array([0.45, 0.40, 0.40]), 0.12 * min(1.0, 3.0 * look.beard) * fields.beard)
+    shadow = 0.5 * look.hair + 0.5 * look.skin * np.array([0.45, 0.40, 0.40])
+    skin = _mix(skin, shadow, 0.12 * min(1.0, 3.0 * look.beard) * fields.beard)
 
     strength = look.beard * fields.beard
     grain = 0.5 + 0.5 * noise(fields.brow_slant * 0.011 + fields.speckle * 0.13, 97)
     full = smoothstep(0.25, 0.95, strength)
-    skin = _mix(skin, look.hair * 0.75 + 0.1 * look.skin, (0.62 * smoothstep(0.0, 0.7, strength) + 0.30 * full) * (1 - 0.25 * grain))
+    whiskers = (0.62 * smoothstep(0.0, 0.7, strength) + 0.30 * full) * (1 - 0.25 * grain)
+    skin = _mix(skin, look.hair * 0.75 + 0.1 * look.skin, whiskers)
 
     lips = look.lips[None] * np.where(fields.upper_lip[:, None] > 0.5, 0.90, 1.0)
     lips = lips * (1 + 0.05 * (noise(fields.brow_slant * 0.02, 60)[:, None]))

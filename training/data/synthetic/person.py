@@ -14,7 +14,14 @@ from training.data.synthetic.appearance import Appearance, appearance
 from training.data.synthetic.mesh import PART_NAMES, ColouredMesh, smoothstep, vertex_normals
 from training.data.synthetic.paint import MM
 from training.data.synthetic.sampling import sample_identity
-from training.data.synthetic.template import EYE_CENTRE, EYE_RADIUS, PersonTemplate, head_only, near_weights, person_template
+from training.data.synthetic.template import (
+    EYE_CENTRE,
+    EYE_RADIUS,
+    PersonTemplate,
+    head_only,
+    near_weights,
+    person_template,
+)
 
 PART = {name: index for index, name in enumerate(PART_NAMES)}
 _LEVEL = 1.62  # brings the brightest skin to about its own colour
@@ -115,10 +122,11 @@ class SyntheticPerson:
         detail = np.concatenate([np.zeros(n_body), np.ones(n_face)])
         albedo = paint.paint(t.paint, look, detail)
         inside = np.concatenate([np.zeros(n_body), t.interior])[:, None]
-        stubble = self._stubble(np.concatenate([t.body_flat_mean[t.bare], t.face_mean]), np.concatenate([np.zeros(n_body), t.ear]))
+        ear = np.concatenate([np.zeros(n_body), t.ear])
+        stubble = self._stubble(np.concatenate([t.body_flat_mean[t.bare], t.face_mean]), ear)
         albedo = albedo * (1 - stubble) + stubble * (0.9 * look.hair + 0.05 * look.skin)
         albedo = albedo * (1 - inside) + inside * np.array([0.16, 0.045, 0.045])
-        skin_parts = np.where(np.concatenate([np.zeros(n_body), t.ear]) > 0.5, PART["ears"], PART["skin"])
+        skin_parts = np.where(ear > 0.5, PART["ears"], PART["skin"])
         pieces = [
             (skin, skin_faces, albedo, 1.0, 1.0, paint.shine(t.paint, detail) * (1 - inside[:, 0]), skin_parts,
              np.concatenate([t.body_weights[t.bare], t.face_weights])),
@@ -181,7 +189,8 @@ class SyntheticPerson:
         fall = smoothstep(-0.085, -0.165, vertices[:, 1])[:, None] * (shell.fall > 0)[:, None]
         weights = near_weights(vertices, self._body[::2], t.body_weights[::2], k=12)
         weights = roots * (1 - fall) + weights * fall
-        return vertices, t.hair_faces, colour, 1.0, 0.15, 0.0, PART["hair"], weights
+        labels = np.where(shell.inner > 0, PART["hair_inner"], PART["hair"])
+        return vertices, t.hair_faces, colour, 1.0, 0.15, 0.0, labels, weights
 
     def _eyes_and_teeth(self) -> list:
         t = self.template
@@ -190,7 +199,8 @@ class SyntheticPerson:
         for side, rows in ((-1.0, t.marks[36:42]), (1.0, t.marks[42:48])):
             where = EYE_CENTRE * np.array([side, 1.0, 1.0]) + change[rows].mean(0)
             patch = eyes.eyeball(where, 0.985 * EYE_RADIUS, self.look.iris, -side)
-            out.append((patch.vertices, patch.faces, patch.colours, 0.0, 0.0, 0.0, PART["eyes"], head_only(len(patch.vertices))))
+            out.append((patch.vertices, patch.faces, patch.colours, 0.0, 0.0, 0.0, PART["eyes"],
+                        head_only(len(patch.vertices))))  # fmt: skip
         lips = t.marks[60:68]
         mouth = (mean[lips] + change[lips]).mean(0)
         half = 0.5 * np.ptp((mean + change)[t.marks[48:60], 0])
@@ -245,7 +255,7 @@ def _join(pieces: list) -> _Parts:
 
     return _Parts(
         vertices=np.concatenate([p[0] for p in pieces]).astype(np.float64),
-        faces=np.concatenate([p[1] + s for p, s in zip(pieces, start)]).astype(np.int32),
+        faces=np.concatenate([p[1] + s for p, s in zip(pieces, start[:-1], strict=True)]).astype(np.int32),
         albedo=np.concatenate([p[2] for p in pieces]),
         lit=spread(3),
         warmth=spread(4),

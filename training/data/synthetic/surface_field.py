@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
-from training.data.synthetic.mesh import ColouredMesh, cross
+from training.data.synthetic.mesh import PART_NAMES, ColouredMesh, cross
 
 _NEIGHBOURS = 4
-_VIEWS = 30  # directions from which the surface is looked at
+_DEEP = 0.012  # canonical units: about two cells of a view
+_VIEWS = 40  # directions from which the surface is looked at
 _VIEW_GRID = 90
 _COARSE_STEP = 16  # one sample in so many is in the coarse tree
 _FINE_REACH = 0.02  # canonical units; several times the spacing of the coarse samples
@@ -25,7 +26,10 @@ class SurfaceField:
     def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
         """``samples``: about how many surface points are kept in memory (positions, colours, normals)."""
         points, normals, colours, parts = _sample(mesh, samples)
-        visible = _exposed(points, normals)
+        self._views = _Views(points)
+        visible = self._views.exposed(points, normals)
+        sheet = parts == PART_NAMES.index("hair_inner")
+        parts = np.where(sheet, PART_NAMES.index("hair"), parts).astype(parts.dtype)
         labels = np.unique(parts)
         reach = 0.05  # canonical units: no part is thicker than this over another
         for label in labels if len(labels) > 1 else ():
@@ -42,6 +46,7 @@ class SurfaceField:
             depth = (offset * normals[index]).sum(1)
             # Only what lies well behind the sheet, and not beside its edge, is covered by it.
             covered = (depth < -0.0008) & (depth < -0.6 * distance[found])
+            covered |= sheet[others[found]] & (depth < 0.002)  # the hair's inner side shows only where it hangs free
             visible[others[found][covered]] = False
         self.points, self.normals = points[visible], normals[visible]
         self.colours, self.parts = colours[visible], parts[visible]
@@ -65,6 +70,8 @@ class SurfaceField:
         weight = 1.0 / (distance * distance + 1e-7)
         weight /= weight.sum(1, keepdims=True)
         sign = np.where((height * weight).sum(1) < 0, -1.0, 1.0)
+        deep = np.nonzero(distance[:, 0] > _DEEP)[0]  # so far in, single sheets mislead; ask whether it sees the sky
+        sign[deep] = np.where(self._views.open_air(points[deep]), 1.0, -1.0)
         # Near the surface the height over the tangent plane is finer than the distance to the nearest sample.
         near = np.abs((height * weight).sum(1))
         far = distance[:, 0]
@@ -74,26 +81,56 @@ class SurfaceField:
         return rgb.astype(np.float32), (sign * size).astype(np.float32)
 
 
-def _exposed(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Which samples [N] bool are seen from outside: from some direction they face, nothing lies far in front.
+class _Views:
+    """Orthographic depth maps of the samples from directions all round."""
 
-    This drops the inner sheet of the hair, the roots of the ears and whatever else hangs inside the head.
-    """
-    step = np.arange(_VIEWS) + 0.5
-    y = 1.0 - 2.0 * step / _VIEWS
-    angle = step * np.pi * (3.0 - np.sqrt(5.0))
-    ring = np.sqrt(1.0 - y * y)
-    seen = np.zeros(len(points), bool)
-    for direction in np.stack([ring * np.cos(angle), y, ring * np.sin(angle)], 1).astype(np.float32):
-        side = np.cross((0.0, 0.0, 1.0) if abs(direction[2]) < 0.9 else (0.0, 1.0, 0.0), direction)
-        side = (side / np.linalg.norm(side)).astype(np.float32)
-        u, v, w = points @ side, points @ np.cross(direction, side).astype(np.float32), points @ direction
-        cell = max(np.ptp(u), np.ptp(v), 1e-6) / (_VIEW_GRID - 1)
-        index = np.rint((v - v.min()) / cell).astype(np.int64) * _VIEW_GRID + np.rint((u - u.min()) / cell).astype(np.int64)
-        front = np.full(_VIEW_GRID * _VIEW_GRID, -np.inf, np.float32)
-        np.maximum.at(front, index, w)
-        seen |= (normals @ direction > 0.35) & (w > front[index] - 1.2 * cell)
-    return seen
+    def __init__(self, points: np.ndarray):
+        step = np.arange(_VIEWS) + 0.5
+        y = 1.0 - 2.0 * step / _VIEWS
+        angle = step * np.pi * (3.0 - np.sqrt(5.0))
+        ring = np.sqrt(1.0 - y * y)
+        self.directions = np.stack([ring * np.cos(angle), y, ring * np.sin(angle)], 1)  # [L, 3]
+        side = np.cross((0.31, 0.17, 0.93), self.directions)
+        side /= np.sqrt((side * side).sum(1, keepdims=True))
+        axes = np.stack([side, np.cross(self.directions, side), self.directions], 1)  # [L, 3, 3]
+        self.axes = axes.astype(np.float32)
+        centre = 0.5 * (points.min(0) + points.max(0))
+        self.centre = centre.astype(np.float32)
+        reach = np.sqrt(((points - centre) ** 2).sum(1).max())
+        self.cell = max(2.0 * reach / (_VIEW_GRID - 3), 1e-9)
+        self.fronts = []
+        for i in range(_VIEWS):
+            index, height = self.locate(points, i)
+            front = np.full(_VIEW_GRID * _VIEW_GRID, -np.inf, np.float32)
+            np.maximum.at(front, index, height)
+            self.fronts.append(front)
+
+    def locate(self, points: np.ndarray, view: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cell [N] and height towards the viewer [N] of points [N, 3] float32; far points share the empty border."""
+        u, v, w = ((points - self.centre) @ self.axes[view].T).T
+        middle, last = 0.5 * (_VIEW_GRID - 1), _VIEW_GRID - 1
+        column = np.clip(np.rint(u / self.cell + middle), 0, last).astype(np.int64)
+        return np.clip(np.rint(v / self.cell + middle), 0, last).astype(np.int64) * _VIEW_GRID + column, w
+
+    def exposed(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """Which samples [N] bool are seen from a direction that they face: drops the hair's inner side on the skull,
+        the roots of the ears, and whatever else hangs inside the head."""
+        seen = np.zeros(len(points), bool)
+        for i, front in enumerate(self.fronts):
+            index, height = self.locate(points, i)
+            seen |= (normals @ self.axes[i, 2] > 0.35) & (height > front[index] - 1.2 * self.cell)
+        return seen
+
+    def open_air(self, points: np.ndarray) -> np.ndarray:
+        """Which points [N] bool have nothing in front of them from some direction: outside, whatever the normals."""
+        seen = np.zeros(len(points), bool)
+        for i, front in enumerate(self.fronts):
+            if self.directions[i, 1] < -0.3:
+                continue  # a bust is open below
+            hidden = np.nonzero(~seen)[0]
+            index, height = self.locate(points[hidden], i)
+            seen[hidden] = height > front[index]
+        return seen
 
 
 def _sample(mesh: ColouredMesh, samples: int):

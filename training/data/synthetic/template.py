@@ -75,12 +75,13 @@ def _refine_curved(points: np.ndarray, faces: np.ndarray, marked: np.ndarray):
     normals = vertex_normals(points, faces)
     a, b = level.pairs.T
     edge = points[b] - points[a]
-    lift = -(normals[a] * edge).sum(1, keepdims=True) * normals[a] + (normals[b] * edge).sum(1, keepdims=True) * normals[b]
+    lift = (normals[b] * edge).sum(1, keepdims=True) * normals[b]
+    lift -= (normals[a] * edge).sum(1, keepdims=True) * normals[a]
     return level, np.concatenate([points, 0.5 * (points[a] + points[b]) + lift / 8.0])
 
 
 def follow_matrix(targets: np.ndarray, sources: np.ndarray, reach: float, core: float) -> sparse.csr_matrix:
-    """[T, S] weights by which targets copy the displacement of near sources: full within ``core``, none past ``reach``."""
+    """[T, S] weights by which targets copy near sources' displacement: fully within ``core``, not past ``reach``."""
     distance, index = cKDTree(sources).query(targets, k=8)
     weight = 1.0 / (distance + 1.0 * MM) ** 2
     weight /= weight.sum(1, keepdims=True)
