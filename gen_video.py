@@ -18,7 +18,7 @@ from inference.video import EXTENSIONS, check_writer, grid_shape
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parent
-MAX_SEEDS, MAX_FRAMES = 10_000, 1_000_000
+MAX_SEEDS, MAX_INTERVAL, MAX_FRAMES = 1000, 10_000, 1_000_000
 
 EPILOG = """\
 paths: --exp_path, --pose_path and --cam_path take a .npy file, `rand` (keyframes drawn from the checkpoint's priors,
@@ -101,18 +101,18 @@ def parse_grid(text: str | None, n_people: int) -> tuple[int, int] | None:
 def check_args(args: argparse.Namespace, n_people: int) -> None:
     """Raises a UserError for the first number that makes no sense."""
 
-    def whole(flag: str, value: int | None, least: int) -> None:
-        if value is not None and not least <= value <= MAX_FRAMES:
-            raise UserError(f"--{flag}: expected a whole number from {least} to {MAX_FRAMES}, found {value}")
+    def whole(flag: str, value: int | None, least: int, most: int = MAX_FRAMES) -> None:
+        if value is not None and not least <= value <= most:
+            raise UserError(f"--{flag}: expected a whole number from {least} to {most}, found {value}")
 
     def real(flag: str, value: float, most: float) -> None:
         if not (math.isfinite(value) and 0 <= value <= most):
             raise UserError(f"--{flag}: expected a number from 0 to {most:g}, found {value:g}")
 
-    whole("n_interval", args.n_interval, 1)
+    whole("n_interval", args.n_interval, 1, MAX_INTERVAL)
     whole("cam_cycle", args.cam_cycle, 1)
     whole("video_length", args.video_length, 1)
-    whole("seeds_interval", args.seeds_interval, 0)
+    whole("seeds_interval", args.seeds_interval, 0, MAX_INTERVAL)
     real("psi", args.psi, 2)
     real("cam_yaw_range", args.cam_yaw_range, math.pi)
     if args.seeds_interval and n_people < 2:

@@ -26,6 +26,7 @@ MEANING: dict[Kind, str] = {
     "pose": "Euler angles of SMPL joints 12..17 in radians",
     "camera": "pitch and yaw in radians, pitch first",
 }
+LIMIT = 1000.0  # no coefficient or angle in radians is that large; such a file holds something else
 FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
 
 
@@ -55,10 +56,10 @@ def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
         UserError: the file is missing, is no `.npy` file, is empty, or has a wrong shape, dtype or value.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such {kind} keyframe file")
     try:
         array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {kind} keyframe file") from None
     except OSError as error:
         raise UserError(f"{path}: {kind} keyframes cannot be read: {reason(error)}") from error
     except (ValueError, EOFError, MemoryError, SyntaxError, pickle.UnpicklingError) as error:
@@ -89,6 +90,10 @@ def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
     if not np.isfinite(array).all():
         index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise UserError(f"{where}: {kind} keyframes: expected finite numbers, found {array[tuple(index)]} at {index}")
+    if np.abs(array).max() > LIMIT:
+        index = [int(i) for i in np.argwhere(np.abs(array) > LIMIT)[0]]
+        found = f"{array[tuple(index)]:g} at {index}"
+        raise UserError(f"{where}: {kind} keyframes: expected numbers within +-{LIMIT:g}, found {found}")
     if kind == "camera" and not ((array[:, 0] > 0) & (array[:, 0] < math.pi)).all():
         row = int(np.argmax((array[:, 0] <= 0) | (array[:, 0] >= math.pi)))
         found = f"{array[row, 0]:g} in row {row}"

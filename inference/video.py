@@ -22,6 +22,7 @@ from torch_utils.misc import UserError, atomic_path, reason
 EXTENSIONS = ("mp4", "gif", "png")
 # Depth range of the portrait camera in canonical units (method: near and far of its rays).
 DEPTH_NEAR, DEPTH_FAR = 1.675087979372887, 2.115087979372887
+MIN_FPS, MAX_FPS = 0.1, 240
 GIF_MAX_FPS = 50  # players slow down anything faster
 
 
@@ -44,10 +45,9 @@ def check_writer(ext: str, fps: float) -> None:
     """Raises the UserErrors of `open_writer`, without opening anything."""
     if ext not in EXTENSIONS:
         raise UserError(f"--ext: expected one of {', '.join(EXTENSIONS)}, found '{ext}'")
-    if not (math.isfinite(fps) and fps > 0):
-        raise UserError(f"--fps: expected a number above 0, found {fps:g}")
-    if ext == "gif" and fps > GIF_MAX_FPS:
-        raise UserError(f"--fps: expected at most {GIF_MAX_FPS} for gif, found {fps:g}")
+    most = GIF_MAX_FPS if ext == "gif" else MAX_FPS
+    if not MIN_FPS <= fps <= most:
+        raise UserError(f"--fps: expected a number from {MIN_FPS:g} to {most} for {ext}, found {fps:g}")
     if ext == "mp4":
         _ffmpeg()
 

@@ -1,9 +1,7 @@
-"""The program: arguments in, files out, and one clear line for everything that is wrong."""
+"""The program: arguments in, files out."""
 
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +11,7 @@ import torch
 from PIL import Image
 
 import gen_video
-from torch_utils.misc import UserError, run_cli
+from torch_utils.misc import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 8
@@ -243,109 +241,10 @@ def test_nonsense_in_seeds(text):
 
 
 def test_too_many_seeds():
-    assert len(gen_video.parse_seeds(["0-9999"])) == 10_000
-    for text in ("0-10000", "0-4294967295", "0-6000,7000-13000"):
-        with pytest.raises(UserError, match="at most 10000 seeds"):
+    assert len(gen_video.parse_seeds(["0-999"])) == 1000
+    for text in ("0-1000", "0-4294967295", "0-600,700-1300"):
+        with pytest.raises(UserError, match="at most 1000 seeds"):
             gen_video.parse_seeds([text])
-
-
-# ---- bad input ----------------------------------------------------------------------------------------------------
-
-
-# Arguments ({dir} is a folder with the files of `bad_files`) and a part of what must be said.
-BAD_INPUT = {
-    "missing keyframes": ("--exp_path {dir}/no.npy", "{dir}/no.npy: no such expression keyframe file"),
-    "shape": ("--exp_path {dir}/wide.npy", "{dir}/wide.npy: expression keyframes: expected shape [N,64]"),
-    "dtype": ("--exp_path {dir}/ints.npy", "{dir}/ints.npy: expression keyframes: expected floating-point numbers"),
-    "nan": ("--pose_path {dir}/nan.npy", "{dir}/nan.npy: pose keyframes: expected finite numbers, found nan"),
-    "empty": ("--cam_path {dir}/none.npy", "{dir}/none.npy: camera keyframes: expected at least one keyframe"),
-    "lengths": ("--exp_path {dir}/e.npy --pose_path {dir}/p4.npy", "{dir}/e.npy has 3, {dir}/p4.npy has 4; rule: "),
-    "seeds": ("--seeds a-b", "--seeds: expected whole numbers and rising ranges like 0-3,7, found 'a-b'"),
-    "negative seed": ("--seeds -1", "--seeds: expected whole numbers and rising ranges like 0-3,7, found '-1'"),
-    "fps 0": ("--fps 0", "--fps: expected a number above 0, found 0"),
-    "fps -3": ("--fps -3", "--fps: expected a number above 0, found -3"),
-    "fps text": ("--fps fast", "argument --fps: invalid float value: 'fast'"),
-    "ext": ("--ext avi", "--ext: expected one of mp4, gif, png, found 'avi'"),
-    "length 0": ("--video_length 0", "--video_length: expected a whole number from 1 to 1000000, found 0"),
-    "length -5": ("--video_length -5", "--video_length: expected a whole number from 1 to 1000000, found -5"),
-    "interval": ("--n_interval 0", "--n_interval: expected a whole number from 1 to 1000000, found 0"),
-    "cycle": ("--cam_cycle 0", "--cam_cycle: expected a whole number from 1 to 1000000, found 0"),
-    "seeds_interval": ("--seeds_interval -1", "--seeds_interval: expected a whole number from 0 to 1000000, found -1"),
-    "one seed": ("--seeds_interval 5 --seeds 1", "--seeds_interval: expected at least two --seeds to blend between"),
-    "blended grid": ("--seeds_interval 5 --grid", "--seeds_interval: expected without --grid"),
-    "psi": ("--psi nan", "--psi: expected a number from 0 to 2, found nan"),
-    "yaw range": ("--cam_yaw_range 9", "--cam_yaw_range: expected a number from 0 to 3.14159, found 9"),
-    "small grid": ("--grid 1x1", "--grid: expected RxC with at least 2 cells (one for each seed), found '1x1'"),
-    "zero grid": ("--grid 0x2", "--grid: expected RxC with at least 2 cells (one for each seed), found '0x2'"),
-    "grid text": ("--grid big", "--grid: expected RxC with at least 2 cells (one for each seed), found 'big'"),
-    "device": ("--device gpu", "--device: expected auto, cpu, cuda or cuda:N, found 'gpu'"),
-    "cuda": ("--device cuda", "--device cuda: expected a CUDA device, found none on this machine"),
-    "folder": (
-        "--output_dir {dir}/file/x",
-        "--output_dir {dir}/file/x: expected a folder to write to, found: Not a dir",
-    ),
-    "folder is a file": (
-        "--output_dir {dir}/file",
-        "--output_dir {dir}/file: expected a folder to write to, found: File",
-    ),
-    "unknown flag": ("--speed 3", "unrecognized arguments: --speed 3"),
-    "half a flag": ("--video_len 3", "unrecognized arguments: --video_len 3"),
-    "missing checkpoint": ("--ckpt {dir}/no.pt", "{dir}/no.pt: no such checkpoint file"),
-    "truncated checkpoint": ("--ckpt {dir}/half.pt", "{dir}/half.pt: truncated or damaged checkpoint"),
-    "code in checkpoint": ("--ckpt {dir}/code.pt", "{dir}/code.pt: expected tensors and plain data, found a pickle"),
-    "other checkpoint": ("--ckpt {dir}/other.pt", "{dir}/other.pt: expected a checkpoint of this project"),
-}
-
-
-def bad_files(folder):
-    """The files that BAD_INPUT speaks of."""
-    make_files(folder)
-    np.save(folder / "wide.npy", np.zeros((3, 65)))
-    np.save(folder / "ints.npy", np.zeros((3, 64), dtype=np.int32))
-    np.save(folder / "nan.npy", np.full((3, 6, 3), np.nan))
-    np.save(folder / "none.npy", np.zeros((0, 2)))
-    np.save(folder / "p4.npy", np.zeros((4, 6, 3)))
-    (folder / "file").write_text("")
-    torch.save({"weights": torch.zeros(100)}, folder / "other.pt")
-    (folder / "half.pt").write_bytes((folder / "other.pt").read_bytes()[:600])
-    torch.save({"a": os.system}, folder / "code.pt")
-
-
-def check_complaint(folder, err, code, expected):
-    assert code == 2
-    assert err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, err
-    assert expected.format(dir=folder) in err
-    assert not list(folder.rglob("*.mp4")) and not list(folder.rglob("*partial*"))
-
-
-@pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_and_exit_code_2(tmp_path, monkeypatch, capsys, case):
-    bad_files(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    words, expected = BAD_INPUT[case]
-    argv = ["--output_dir", str(tmp_path / "out"), *(word.format(dir=tmp_path) for word in words.split())]
-    with pytest.raises(SystemExit) as exit_info:
-        run_cli(lambda: gen_video.main(argv))
-    check_complaint(tmp_path, capsys.readouterr().err, exit_info.value.code, expected)
-
-
-@pytest.mark.parametrize("case", ["lengths", "fps text", "code in checkpoint"])
-def test_bad_input_from_a_shell(tmp_path, case):
-    bad_files(tmp_path)
-    words, expected = BAD_INPUT[case]
-    argv = [word.format(dir=tmp_path) for word in words.split()]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "gen_video.py"), *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout == ""
-    check_complaint(tmp_path, done.stderr, done.returncode, expected)
-
-
-def test_missing_ffmpeg(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "nowhere"))
-    with pytest.raises(SystemExit) as exit_info:
-        run_cli(lambda: gen_video.main(["--output_dir", str(tmp_path / "out")]))
-    check_complaint(tmp_path, capsys.readouterr().err, exit_info.value.code, "--ext mp4 needs ffmpeg")
 
 
 def test_rand_without_priors(tmp_path, pipe):

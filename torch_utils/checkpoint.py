@@ -57,21 +57,21 @@ def load_raw(path: str | Path) -> dict[str, Any]:
         UserError: the file is missing, truncated, no checkpoint, wants to run code, or holds no mapping.
     """
     path = Path(path)
-    if not path.exists():
-        raise UserError(f"{path}: no such checkpoint file")
-    if not path.is_file():
-        raise UserError(f"{path}: expected a checkpoint file, found a folder")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path}: expected a checkpoint, found an empty file")
     try:
+        if path.is_dir():
+            raise UserError(f"{path}: expected a checkpoint file, found a folder")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: expected a checkpoint, found an empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle's protocol: what matters becomes an error below
             data = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {reason(error)}") from error
-    except (
-        Exception
-    ) as error:  # torch wraps damage of every kind in RuntimeError, UnpicklingError, EOFError, KeyError ...
+    except Exception as error:  # damage comes as RuntimeError, UnpicklingError, EOFError, KeyError ...
         raise UserError(f"{path}: {_diagnose(path, error)}") from error
     if not isinstance(data, Mapping):
         raise UserError(f"{path}: expected a checkpoint (a mapping of names), found {type(data).__name__}")

@@ -142,6 +142,17 @@ def test_mp4(tmp_path, size):
         assert np.abs(error).mean() < 4  # of 255: colour is stored at half resolution
 
 
+@pytest.mark.parametrize(("ext", "fps"), [("mp4", 0.1), ("mp4", 240), ("gif", 0.1), ("gif", 50)])
+def test_slowest_and_fastest(tmp_path, ext, fps):
+    (path,) = write(tmp_path / "a", ext, make_frames(3), fps=fps)
+    if ext == "mp4":
+        meta, frames = read_mp4(path)
+        assert meta["fps"] == pytest.approx(fps, rel=0.01) and len(frames) == 3
+    else:
+        frames, delays, _ = read_gif(path)
+        assert len(frames) == 3 and delays == [1000 / fps] * 3
+
+
 def test_gif_frames_speed_and_loop(tmp_path):
     frames = make_frames(5)
     frames[3] = frames[2]  # a pause must not shorten the video
@@ -198,11 +209,11 @@ def test_a_video_without_frames_is_refused(tmp_path):
     ("ext", "fps", "message"),
     [
         ("avi", 20, "--ext: expected one of mp4, gif, png, found 'avi'"),
-        ("png", 0, "--fps: expected a number above 0, found 0"),
-        ("png", -1, "--fps: expected a number above 0, found -1"),
-        ("png", float("nan"), "--fps: expected a number above 0, found nan"),
-        ("png", float("inf"), "--fps: expected a number above 0, found inf"),
-        ("gif", 60, "--fps: expected at most 50 for gif, found 60"),
+        ("png", 0, "--fps: expected a number from 0.1 to 240 for png, found 0"),
+        ("png", -1, "--fps: expected a number from 0.1 to 240 for png, found -1"),
+        ("mp4", float("nan"), "--fps: expected a number from 0.1 to 240 for mp4, found nan"),
+        ("mp4", float("inf"), "--fps: expected a number from 0.1 to 240 for mp4, found inf"),
+        ("gif", 60, "--fps: expected a number from 0.1 to 50 for gif, found 60"),
     ],
 )
 def test_bad_settings_are_named(ext, fps, message):
