@@ -18,7 +18,7 @@ from networks.body_model import BodyModel
 from networks.cameras import PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, sample_depths
 from networks.compositing import composite, lookup_manifolds
 from networks.expression_deformation import ExpressionDeformation
-from networks.manifolds import Crossings, ManifoldPredictor, find_crossings, orthographic_points
+from networks.manifolds import FLAT_HALF_EXTENT, Crossings, ManifoldPredictor, find_crossings, orthographic_points
 from networks.pose_deformation import (
     GRID_STRIDE,
     PoseDeformationProcessor,
@@ -186,9 +186,9 @@ class Generator(nn.Module):
             torch.lerp(self.mean_superresolution, superresolution, psi),
         )
 
-    def flat_crossings(self, resolution: int) -> tuple[Tensor, Tensor]:
+    def flat_crossings(self, resolution: int, half_extent: float = FLAT_HALF_EXTENT) -> tuple[Tensor, Tensor]:
         """Manifolds seen by the orthographic view: canonical points [h*w, K, 3] and validity [h*w, K]."""
-        points = orthographic_points(resolution, device=self.manifolds.levels.device)  # [R, S, 3]
+        points = orthographic_points(resolution, half_extent, device=self.manifolds.levels.device)  # [R, S, 3]
         size = _chunk_size(len(points), POINTS_PER_CHUNK, points.device, points.shape[1])
         results = []
         for part in _chunks(len(points), size):
