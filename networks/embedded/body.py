@@ -1,6 +1,6 @@
 """The embedded body: a smooth person in SMPL's array layout, made from the distance field of figure.py.
 
-About 3,500 vertices (densest on head, neck and shoulders), 24 joints, 10 named shape directions.
+About 6,800 vertices, nearly half of them on head, neck and shoulders, 24 joints, 10 named shape directions.
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from networks.embedded import face_layout, figure, frames, mesh, sdf, shaping, s
 from networks.embedded.head import CENTRE, EAR
 from networks.embedded.sdf import smoothstep
 
-_FACE_INSET = 0.0040  # metres the head lies inside the face mesh where that covers it
+_FACE_INSET = 0.0018  # metres the head lies inside the face mesh where that covers it
 
 
 class BodyParts(NamedTuple):
@@ -42,16 +42,38 @@ def _grid() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, z
 
 
+def _out_of_the_nose(vertices: np.ndarray) -> np.ndarray:
+    """Carries vertices deep inside the face, where the net's cells are as wide as the nose, outwards to the surface.
+
+    Newton's steps could leave them inside; along rays from head.CENTRE the way is clear (the head is star-shaped).
+    """
+    deep = figure.body_distance(vertices) < -0.001
+    deep &= (np.abs(vertices[:, 0]) < 0.06) & (frames.to_upright(vertices)[:, 2] > 0.06)
+    centre = frames.to_tpose(CENTRE)
+    ray = vertices[deep] - centre
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    out = vertices.copy()
+    out[deep] = centre + sdf.cast(figure.body_distance, centre, ray, 0.03, 0.13)[:, None] * ray
+    return out
+
+
 def _template() -> tuple[np.ndarray, np.ndarray]:
     x, y, z = _grid()
     half = x[len(x) // 2 :]
     points = np.stack(np.meshgrid(half, y, z, indexing="ij"), axis=-1).reshape(-1, 3)
     values = figure.body_distance(points).reshape(len(half), len(y), len(z))
     vertices, faces = mesh.surface_net(np.concatenate([values[::-1], values]), (x, y, z))
+    upright = frames.to_upright(vertices[faces].mean(1))
+    fine = (upright[:, 2] > 0.025) & (upright[:, 1] > 0.325) & (upright[:, 1] < 0.500)
+    vertices, faces = mesh.split_faces(vertices, faces, fine)  # the features are smaller than the net's cells
     twin = mesh.mirror_index(vertices)
+    vertices = _out_of_the_nose(vertices)
     average = mesh.neighbour_mean(faces, len(vertices))
     for _ in range(3):  # even the net out along the surface, then return to it
-        vertices = sdf.project(figure.body_distance, 0.5 * (vertices + average @ vertices), steps=2)
+        move = average @ vertices - vertices
+        normal = sdf.normals(figure.body_distance, vertices)
+        move -= (move * normal).sum(1, keepdims=True) * normal
+        vertices = sdf.project(figure.body_distance, vertices + 0.5 * move, steps=2)
         vertices = mesh.symmetrise(vertices, twin)
     vertices = vertices - _FACE_INSET * under_face(vertices)[:, None] * mesh.vertex_normals(vertices, faces)
     return mesh.symmetrise(vertices, twin), faces

@@ -61,8 +61,49 @@ def surface_net(values: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarr
             corner.append(number[tuple(cell.T)])
         quad = np.stack(corner, axis=1)
         quad[flip] = quad[flip][:, ::-1]
-        faces += [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
+        faces += _split_quads(vertices, quad)
     return vertices, np.concatenate(faces)
+
+
+def _split_quads(vertices: np.ndarray, quad: np.ndarray) -> list[np.ndarray]:
+    """Cuts quads [Q, 4] along their shorter diagonals; mirror images in x are cut alike, ties included."""
+    rank = 5.0 + np.abs(vertices) @ (3.0, 0.37, 0.61)  # breaks ties without regard to the side of x
+
+    def cost(i, j):
+        a, b = quad[:, i], quad[:, j]
+        return np.linalg.norm(vertices[a] - vertices[b], axis=1) + 1e-3 * rank[a] * rank[b]
+
+    turn = cost(1, 3) < cost(0, 2)
+    quad[turn] = np.roll(quad[turn], 1, axis=1)
+    return [quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]]
+
+
+def split_faces(vertices: np.ndarray, faces: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the `chosen` faces ([F] bool) in four at their edges' middles, and their neighbours so that all fit.
+
+    New vertices are appended. Returns vertices, faces.
+    """
+    count = len(vertices)
+    edges = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=2), axis=2)  # [F, 3, 2]: ab, bc, ca
+    keys = edges[..., 0] * count + edges[..., 1]
+    marked = np.unique(keys[chosen])
+    place = np.minimum(np.searchsorted(marked, keys), len(marked) - 1)
+    split = marked[place] == keys
+    middle = np.where(split, count + place, -1)  # [F, 3]
+    vertices = np.concatenate([vertices, 0.5 * (vertices[marked // count] + vertices[marked % count])])
+    out = [faces[~split.any(1)]]
+    for pattern in ((1, 0, 0), (1, 1, 0), (1, 1, 1)):
+        for turn in range(3 if sum(pattern) < 3 else 1):
+            rows = (split == np.roll(pattern, turn).astype(bool)).all(1)
+            a, b, c = np.roll(faces[rows], -turn, axis=1).T
+            ab, bc, ca = np.roll(middle[rows], -turn, axis=1).T
+            corners = {
+                1: [(a, ab, c), (ab, b, c)],
+                2: [(ab, b, bc), (a, ab, bc), (a, bc, c)],
+                3: [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)],
+            }[sum(pattern)]
+            out += [np.stack(corner, axis=1) for corner in corners]
+    return vertices, np.concatenate(out)
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
