@@ -96,13 +96,15 @@ def find_crossings(s: Tensor, levels: Tensor, *, either_direction: bool = False)
     return Crossings(index, weight, valid)
 
 
-def orthographic_points(resolution: int, half_extent: float = FLAT_HALF_EXTENT, *, device=None) -> Tensor:
+def orthographic_points(
+    resolution: int, half_extent: float = FLAT_HALF_EXTENT, *, dtype=torch.float32, device=None
+) -> Tensor:
     """Samples of the flattening view [resolution^2, S, 3], canonical; row 0 is the lowest y, z falls along a ray.
 
     The outer pixels' centres lie ``half_extent`` from the middle.
     """
-    extent = torch.linspace(-half_extent, half_extent, resolution, device=device)
-    depth = torch.linspace(FLAT_NEAR_Z, FLAT_FAR_Z, FLAT_SAMPLES, device=device)
+    extent = torch.linspace(-half_extent, half_extent, resolution, dtype=dtype, device=device)
+    depth = torch.linspace(FLAT_NEAR_Z, FLAT_FAR_Z, FLAT_SAMPLES, dtype=dtype, device=device)
     grid_y, grid_x, grid_z = torch.meshgrid(extent + FLAT_CENTRE_Y, extent, depth, indexing="ij")
     return torch.stack([grid_x, grid_y, grid_z], -1).reshape(-1, FLAT_SAMPLES, 3)
 
