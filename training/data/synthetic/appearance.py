@@ -81,7 +81,7 @@ def appearance(eps: np.ndarray) -> Appearance:
     eye = squash(e[EYE_COLOUR] - 2.4 * (tone - 0.25) + 0.25 * e[HAIR_DARKNESS], 0.35)
     iris = ramp(_EYES, eye) * (0.85 + 0.3 * squash(e[IRIS_LIGHTNESS]))
 
-    hue, chroma = 1.9 * e[CLOTHES_HUE], 0.34 * squash(e[CLOTHES_CHROMA], 0.4)
+    hue, chroma = 1.9 * e[CLOTHES_HUE], 0.25 * squash(e[CLOTHES_CHROMA], 0.4)
     lightness = 0.14 + 0.66 * squash(e[CLOTHES_LIGHTNESS], 0.1)
     turn = hue + np.array([0.0, -2.0944, 2.0944])
     clothes = lightness * (1.0 + chroma * 1.7 * np.cos(turn))

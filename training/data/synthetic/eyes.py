@@ -44,7 +44,7 @@ def eyeball(centre: np.ndarray, radius: float, iris: np.ndarray, nose_side: floa
     white = np.array([0.93, 0.905, 0.885]) - pink * [0.06, 0.15, 0.14]
     spokes = 0.10 * noise(phi / (2 * np.pi), 40) + 0.08 * noise(phi / (2 * np.pi), 19)
     ring = smoothstep(_PUPIL, _IRIS, theta)
-    inside = iris * (1.22 + spokes - 0.18 * ring)[..., None]
+    inside = iris * (1.04 + spokes - 0.12 * ring)[..., None]
     inside = inside * (1 - 0.62 * smoothstep(_IRIS * 0.82, _IRIS, theta))[..., None]  # dark rim
     # Light from above is refracted into the lower half.
     inside = inside * (1.0 - 0.25 * np.sin(phi) * np.sin(theta) / np.sin(_IRIS))[..., None]
@@ -73,8 +73,8 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     mm = 0.001 / 1.1775
     height = (9.0 if upper else 8.0) * mm
     sign = 1.0 if upper else -1.0
-    x = uu * half_width * (0.92 if upper else 0.86)
-    arch = (uu**2) * 13.0 * mm
+    x = uu * half_width * (0.82 if upper else 0.76)
+    arch = (uu**2) * 12.0 * mm
     back = (5.2 if upper else 6.4) * mm
     edge = (2.4 if upper else -2.6) * mm  # upper teeth reach below the lip line, covering the lower ones' tips
     tooth = uu * 4.6  # about nine visible
@@ -84,6 +84,7 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     vertices = np.stack([mouth[0] + x, y, z], -1)
     shade = (0.96 - 0.10 * scallop**6 - 0.45 * smoothstep(0.5, 1.0, np.abs(uu))) * (1 - 0.10 * (1 - vv))
     colour = shade[..., None] * (np.array([0.97, 0.94, 0.88]) if upper else np.array([0.86, 0.82, 0.76]))
+    colour = colour * (1 - smoothstep(0.6, 1.0, np.abs(uu))[..., None] * np.array([0.1, 0.45, 0.45]))
     gum = smoothstep(0.30, 0.12, vv - 0.06 * (1 - scallop))[..., None]
     colour = colour * (1 - gum) + gum * np.array([0.60, 0.30, 0.30]) * shade[..., None]
     faces = grid_faces(len(v), len(u), wrap=False)

@@ -160,6 +160,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     ahead = smoothstep(0.2, 0.6, np.cos(azimuth))[None] * smoothstep(0.0, 0.03, s)
     part = np.exp(-(((sideways + 0.022 * look.fringe) / 0.0075) ** 2)) * ahead
     offset = offset - 0.55 * long * thick * part * tuck
+    offset = offset - 0.0048 * (1.0 - float(smoothstep(0.05, 0.15, np.float64(length))))  # a shaved head shows none
     depth = (1 - free) * (offset + 0.004) + free * (0.004 + 0.020 * smoothstep(0.0, 0.10, to_tip))
     depth = depth * smoothstep(-1e-6, 0.012, to_tip)
 

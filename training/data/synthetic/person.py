@@ -112,12 +112,13 @@ class SyntheticPerson:
     def _parts(self) -> _Parts:
         t, look = self.template, self.look
         face = self._face.copy()
-        # Hair that falls over the ears presses them to the head.
+        # Ears are rooted a little inside the head; hair that falls over them presses them to it.
+        face[:, 0] -= np.sign(face[:, 0]) * t.ear * 2.5 * MM
         face[:, 0] *= 1.0 - 0.15 * t.ear * smoothstep(0.34, 0.52, np.float64(look.hair_length))
-        skin = np.concatenate([self._body[t.bare], face])
+        body_normals = vertex_normals(self._body, t.body_faces)
+        skin = np.concatenate([self._body[t.bare] - t.sink[:, None] * body_normals[t.bare], face])
         n_body, n_face = len(t.bare), len(self._face)
         skin_faces = np.concatenate([t.bare_faces, t.face_faces + n_body])
-        body_normals = vertex_normals(self._body, t.body_faces)
         face_normals = vertex_normals(self._face, t.face_faces)
         detail = np.concatenate([np.zeros(n_body), np.ones(n_face)])
         albedo = paint.paint(t.paint, look, detail)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
 from training.data.synthetic.mesh import PART_NAMES, ColouredMesh, cross
@@ -127,9 +128,10 @@ class _Views:
         for i, front in enumerate(self.fronts):
             if self.directions[i, 1] < -0.3:
                 continue  # a bust is open below
+            solid = maximum_filter(front.reshape(_VIEW_GRID, _VIEW_GRID), 3).ravel()  # no pinholes between samples
             hidden = np.nonzero(~seen)[0]
             index, height = self.locate(points[hidden], i)
-            seen[hidden] = height > front[index]
+            seen[hidden] = height > solid[index]
         return seen
 
 

@@ -52,6 +52,7 @@ class PersonTemplate(NamedTuple):
     marks: np.ndarray  # [68] landmark indices
     follow_id: sparse.csr_matrix  # [B, F] how the body's skin follows the face's identity
     follow_exp: sparse.csr_matrix  # [S, F] and its expression
+    sink: np.ndarray  # [S] how far body skin is pulled in under the face
     paint: FacePaint  # on [S + F] skin vertices
     roots: HairRoots
     hair_faces: np.ndarray
@@ -115,14 +116,19 @@ def _boundary(faces: np.ndarray) -> np.ndarray:
 
 def _drawn_body(mean: np.ndarray, faces: np.ndarray, face_mean: np.ndarray, face_faces: np.ndarray):
     """Indices of the drawn coarse vertices and their renumbered faces: above the picture's edge, not under the face."""
-    distance, near = cKDTree(face_mean).query(mean)
-    rim = face_mean[_boundary(face_faces)]
-    rim = rim[_outer_rim(rim)]
-    to_rim = cKDTree(rim).query(face_mean)[0]
-    covered = (distance < 9 * MM) & (to_rim[near] > 14 * MM)
+    under = _depth_under_face(mean, face_mean, face_faces)
+    covered = under > 24 * MM
     keep = (mean[faces, 1] > _LOWEST).any(1) & ~covered[faces].all(1)
     used, renumbered = np.unique(faces[keep], return_inverse=True)
     return used, renumbered.reshape(-1, 3)
+
+
+def _depth_under_face(points: np.ndarray, face_mean: np.ndarray, face_faces: np.ndarray) -> np.ndarray:
+    """How far [P] inside the face's outer rim body points lie, 0 where the face does not cover them."""
+    distance, near = cKDTree(face_mean).query(points)
+    rim = face_mean[_boundary(face_faces)]
+    rim = rim[_outer_rim(rim)]
+    return np.where(distance < 16 * MM, cKDTree(rim).query(face_mean)[0][near], 0.0)
 
 
 def _outer_rim(rim: np.ndarray) -> np.ndarray:
@@ -189,12 +195,15 @@ def person_template() -> PersonTemplate:
         face_id=basis[:, :, :80],
         face_exp=basis[:, :, 80:144],
         face_faces=face_faces,
-        face_weights=near_weights(face_mean, mean, arrays.lbs_weights),
+        face_weights=near_weights(
+            face_mean, np.concatenate([mean, curved[bare]]), np.concatenate([arrays.lbs_weights, weights[bare]])
+        ),
         interior=basis[:, 0, 144],
         ear=basis[:, 1, 144],
         marks=face.landmarks,
-        follow_id=follow_matrix(curved, face_mean, 60 * MM, 4 * MM),
-        follow_exp=follow_matrix(curved[bare], face_mean, 22 * MM, 3 * MM),
+        follow_id=follow_matrix(curved, face_mean, 65 * MM, 12 * MM),
+        follow_exp=follow_matrix(curved[bare], face_mean, 45 * MM, 12 * MM),
+        sink=3.5 * MM * smoothstep(3 * MM, 12 * MM, _depth_under_face(curved[bare], face.mean, face.faces)),
         paint=measure(points, normals, marks, np.concatenate([np.zeros(len(bare)), basis[:, 2, 144]])),
         roots=find_roots(skull, np.array([0.0, 0.014, -0.080])),
         hair_faces=hair_faces(),
