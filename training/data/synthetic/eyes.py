@@ -74,8 +74,8 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
     height = (9.0 if upper else 8.0) * mm
     sign = 1.0 if upper else -1.0
     x = uu * half_width * (0.82 if upper else 0.76)
-    arch = (uu**2) * 12.0 * mm
-    back = (5.2 if upper else 6.4) * mm
+    arch = (uu**2) * 16.0 * mm
+    back = (6.0 if upper else 7.2) * mm
     edge = (2.4 if upper else -2.6) * mm  # upper teeth reach below the lip line, covering the lower ones' tips
     tooth = uu * 4.6  # about nine visible
     scallop = np.abs(((tooth + 0.5) % 1.0) - 0.5) * 2  # 1 at the gap
@@ -95,7 +95,7 @@ def teeth(mouth: np.ndarray, half_width: float, upper: bool) -> Patch:
 
 def cavity(mouth: np.ndarray, half_width: float) -> Patch:
     """The dark inside of the mouth behind the teeth, with a hint of tongue."""
-    u, v = np.meshgrid(np.linspace(-1, 1, 25), np.linspace(1, -1, 21))
+    u, v = np.meshgrid(np.linspace(-1.5, 1.5, 25), np.linspace(1, -1, 21))
     mm = 0.001 / 1.1775
     depth = (14.0 + 12.0 * u * u + 5.0 * (1 - v * v) + 11.0 * smoothstep(-0.45, -1.0, v)) * mm
     x, y = u * half_width * 1.05, v * 17.0 * mm - 4.0 * mm

@@ -117,7 +117,7 @@ def _boundary(faces: np.ndarray) -> np.ndarray:
 def _drawn_body(mean: np.ndarray, faces: np.ndarray, face_mean: np.ndarray, face_faces: np.ndarray):
     """Indices of the drawn coarse vertices and their renumbered faces: above the picture's edge, not under the face."""
     under = _depth_under_face(mean, face_mean, face_faces)
-    covered = under > 24 * MM
+    covered = under > 36 * MM
     keep = (mean[faces, 1] > _LOWEST).any(1) & ~covered[faces].all(1)
     used, renumbered = np.unique(faces[keep], return_inverse=True)
     return used, renumbered.reshape(-1, 3)
