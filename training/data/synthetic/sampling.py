@@ -9,6 +9,8 @@ import numpy as np
 # Expression coefficients with a meaning in the embedded face model.
 JAW, SMILE, PUCKER, SNEER, BROWS_UP, STRETCH, FROWN, JAW_SIDE, LEFT_LID, RIGHT_LID, PUFF = range(11)
 BLINK = 32
+# Identity coefficients that set the body's shape.
+_BODY_FROM = slice(30, 40)
 # Rows of joint_eulers (SMPL joints 12..17).
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)
 
@@ -27,10 +29,11 @@ class Identity(NamedTuple):
 def sample_identity(rng: np.random.Generator) -> Identity:
     """Identity, body shape and appearance noise of a person.
 
-    A shared factor ties the leading body shapes to the leading face shapes: a heavier body comes with a fuller face.
+    Body shape follows from the identity: the leading coefficients and some of those that hardly show in the face set
+    it, so that a heavier body comes with a fuller face, and a generator whose radiance knows z_id alone can know it.
     """
     z_id = np.clip(rng.standard_normal(80), -2.2, 2.2) * 0.9
-    betas = np.clip(rng.standard_normal(10), -2.0, 2.0) * 0.7
+    betas = 0.7 * z_id[_BODY_FROM]
     betas[:3] = 0.85 * betas[:3] + 0.35 * z_id[:3]
     eps = rng.standard_normal(80)
     return Identity(z_id.astype(np.float32), betas.astype(np.float32), eps.astype(np.float32))

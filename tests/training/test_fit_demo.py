@@ -1,0 +1,153 @@
+"""The fit of the demo model: its targets in closed form, and that every stage learns."""
+
+import numpy as np
+import pytest
+import torch
+
+from networks.body_assets import embedded_body, head_shoulder_vertices
+from networks.face_model import embedded_face
+from networks.generator import Generator, GeneratorConfig
+from networks.priors import Latents
+from training.demo.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
+from training.demo.people import (
+    EDGE,
+    Shot,
+    Sitter,
+    map_texels,
+    opacity,
+    sitter_from_dict,
+    sitter_to_dict,
+    synthetic_priors,
+)
+from training.demo.stages import (
+    ExpressionTargets,
+    _texel_position,
+    fit_expression,
+    fit_images,
+    fit_radiance,
+    fit_superresolution,
+    image_psnr,
+)
+
+CONFIG = GeneratorConfig(
+    image_size=64, lowres_size=16, num_samples=16, num_fine_samples=16, num_manifolds=4, manifold_dim=32,
+    mapping_dim=16, radiance_dim=32, feature_dim=4, expression_dim=32, sr_features=8, sr_blocks=1, sr_growth=4,
+    sr_up_channels=(8, 8),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    torch.manual_seed(0)
+    body = embedded_body()
+    generator = Generator(CONFIG, body, torch.as_tensor(head_shoulder_vertices(body)))
+    average = generator.body.canonical_vertices(torch.zeros(1, 10))[0].numpy()
+    generator.fit_error = fit_manifolds(generator, average, steps=150, seed=0)
+    return generator
+
+
+def make_sitter(texels, colour=(0.2, 0.4, 0.6)) -> Sitter:
+    """A stand-in person: everything behind z = -0.05 is opaque and of one colour; its picture is of that colour."""
+    texel = texels.valid.nonzero().squeeze(1)[::3]
+    inside = texels.canonical[texel, 2] < -0.05
+    rgb = (torch.tensor(colour) * 255).round().byte()
+    image = rgb[:, None, None].expand(3, 64, 64).contiguous()
+    shot = Shot(torch.zeros(64), torch.zeros(6, 3), torch.tensor([np.pi / 2, np.pi / 2]).float(), image)
+    return Sitter(
+        latents=Latents(torch.zeros(80), torch.zeros(80), torch.zeros(10)),
+        texel=texel.int(),
+        num_near=len(texel),
+        rgb=rgb.expand(len(texel), 3),
+        alpha=inside.byte() * 255,
+        shell=torch.ones(len(texel), dtype=torch.bool),
+        shots=(shot,),
+    )
+
+
+def test_relief_of_one_point_is_a_blurred_cone():
+    height = relief(np.array([[0.0, 0.0, 0.1]]))
+    far = height([[0.15, 0.0], [0.2, 0.0]])
+    assert far[0] - far[1] == pytest.approx(0.05 * MAX_SLOPE, rel=0.05)  # the cone's slope, off its blurred tip
+    assert height([[0.0, 0.0]])[0] < 0.1
+    assert relief(np.array([[0.0, 0.0, -0.2]]))([[0.25, 0.25]])[0] == pytest.approx(MIN_HEIGHT, abs=1e-6)
+
+
+def test_manifolds_follow_the_relief(generator):
+    # 150 of the 800 steps and a narrow M: well below the 0.12 that the manifolds span.
+    assert generator.fit_error < 0.03
+
+
+def test_opacity():
+    assert opacity(np.array([0.0, -EDGE, EDGE, -EDGE / 4])).tolist() == [0.5, 1.0, 0.0, 0.75]
+
+
+def test_texels_are_where_the_lookup_reads(generator):
+    texels = map_texels(generator)
+    size = CONFIG.image_size
+    level, row, column = _texel_position(torch.tensor([0, size * size + 2 * size + 3]), size)
+    assert level.tolist() == [0, 1] and row.tolist() == [0, 2] and column.tolist() == [0, 3]
+    x, y = texels.canonical[size * size + 2 * size + 3, :2].tolist()
+    # grid_sample with align_corners=False: pixel j's centre lies at (j + 0.5) * 2 / size - 1.
+    assert x == pytest.approx(0.22 * (7 / size - 1), abs=1e-6)
+    assert y == pytest.approx(0.22 * (5 / size - 1) - 0.02830771, abs=1e-6)
+
+
+def test_expression_targets_lead_back_to_the_neutral_face():
+    face = embedded_face()
+    z_exp = np.zeros(64, np.float32)
+    z_exp[0] = -1.0  # the jaw opens
+    targets = ExpressionTargets(face, 0)
+    points, displacement = targets.sample(np.zeros(80, np.float32), z_exp, 4000)
+    assert points.shape == displacement.shape == (4000, 3)
+    # The surface goes back by -B_exp z_exp, so no displacement exceeds the largest motion of a vertex.
+    largest = np.linalg.norm(face.exp_basis[:, :, 0], axis=1).max()
+    assert np.linalg.norm(displacement, axis=1).max() <= largest * 1.0001
+    assert displacement[:, 1].max() > 0.8 * largest * 0.5  # lower lip and chin come back up
+    # The gap of the open mouth closes into the line between the lips, whose vertices coincide in the neutral face.
+    line = face.mean[targets.lips].reshape(-1, 3)
+    gap = slice(4000 - 4000 // 8 - 4000 // 8, 4000 - 4000 // 8)
+    back = (points + displacement)[gap]
+    assert back[:, 1].min() >= line[:, 1].min() - 1e-6 and back[:, 1].max() <= line[:, 1].max() + 1e-6
+    assert np.ptp(points[gap][:, 1]) > np.ptp(line[:, 1]) + 0.005
+
+
+def test_neutral_expression_has_no_displacement():
+    targets = ExpressionTargets(embedded_face(), 0)
+    _, displacement = targets.sample(np.ones(80, np.float32), np.zeros(64, np.float32), 400)
+    assert np.abs(displacement).max() == 0
+
+
+def test_sitter_survives_plain_data(generator):
+    sitter = make_sitter(map_texels(generator))
+    back = sitter_from_dict(sitter_to_dict(sitter))
+    assert torch.equal(back.alpha, sitter.alpha) and torch.equal(back.shots[0].image, sitter.shots[0].image)
+    assert back.num_near == sitter.num_near and torch.equal(back.latents.betas, sitter.latents.betas)
+
+
+def test_priors_are_the_sitters(generator):
+    priors = synthetic_priors(20, seed=3)
+    assert torch.equal(priors.id_shape, synthetic_priors(20, seed=3).id_shape)
+    camera = priors.camera_pose[:, :2]
+    assert ((camera - torch.pi / 2).abs() < 0.36).all()  # pitch and yaw about the frontal camera
+
+
+def test_every_stage_learns(generator):
+    texels = map_texels(generator)
+    sitters = [make_sitter(texels)]
+    before = image_psnr(generator, sitters)
+    first = fit_radiance(generator, sitters, texels, steps=20, people=2, points=400, seed=0)
+    last = fit_radiance(generator, sitters, texels, steps=150, people=2, points=400, seed=0)
+    assert last < 0.5 * first
+    first = fit_superresolution(generator, sitters, steps=20, crop=12, seed=0)
+    last = fit_superresolution(generator, sitters, steps=60, crop=12, seed=0)
+    assert last < first
+    fit_images(generator, sitters, steps=30, shots=1, seed=0)
+    assert image_psnr(generator, sitters) > before + 1
+
+
+def test_expression_stage_learns(generator):
+    sitters = [make_sitter(map_texels(generator))]
+    face = embedded_face()
+    first = fit_expression(generator, sitters, face, steps=20, people=2, points=300, seed=0)
+    last = fit_expression(generator, sitters, face, steps=150, people=2, points=300, seed=0)
+    assert last < 0.9 * first

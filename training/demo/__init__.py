@@ -1,0 +1,1 @@
+"""The demo model: the generator fitted by plain reconstruction to synthetic portraits (no adversary)."""

@@ -1,0 +1,160 @@
+"""The people the demo is fitted to: what each looks like on the manifolds, and pictures of it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.generator import UPSCALE, Generator
+from networks.manifolds import FLAT_HALF_EXTENT
+from networks.priors import LabelPriors, Latents
+from training.data.synthetic import (
+    SurfaceField,
+    SyntheticPerson,
+    draw,
+    sample_expression,
+    sample_identity,
+    sample_pose_camera,
+)
+
+# Opacity falls from 1 to 0 over this distance around the surface, canonical units (about 4 mm): finer than the
+# manifolds' spacing, soft enough to fit.
+EDGE = 0.0035
+# What is farther from the surface, canonical units, is sampled more thinly.
+NEAR = 0.015
+# The face, canonical x and y: half of the samples are taken here.
+FACE_BOX = ((-0.075, 0.075), (-0.115, 0.085))
+
+
+class Shot(NamedTuple):
+    """One picture and what was asked for."""
+
+    expression: Tensor  # [64]
+    joint_eulers: Tensor  # [6, 3]
+    camera: Tensor  # [2]
+    image: Tensor  # [3, H, W] uint8
+
+
+class Sitter(NamedTuple):
+    """One synthetic person at a random subset of the manifolds' texels, and pictures of it."""
+
+    latents: Latents  # [.] each
+    texel: Tensor  # [P] int32 into the texels, the near ones first
+    num_near: int  # of them lie near the surface
+    rgb: Tensor  # [P, 3] uint8 colour of the nearest surface
+    alpha: Tensor  # [P] uint8 opacity
+    shell: Tensor  # [P] bool: near enough to the surface for the colour to show
+    shots: tuple[Shot, ...]
+
+
+def sitter_to_dict(sitter: Sitter) -> dict:
+    """Plain data, for a checkpoint."""
+    return {**sitter._asdict(), "latents": tuple(sitter.latents), "shots": [tuple(shot) for shot in sitter.shots]}
+
+
+def sitter_from_dict(data: dict) -> Sitter:
+    """The inverse of :func:`sitter_to_dict`."""
+    shots = tuple(Shot(*shot) for shot in data["shots"])
+    return Sitter(**{**data, "latents": Latents(*data["latents"]), "shots": shots})
+
+
+class Texels(NamedTuple):
+    """Texels of U's maps: where the lookup of the method reads them."""
+
+    canonical: Tensor  # [K * H * W, 3], level by level, row 0 = lowest y
+    valid: Tensor  # [K * H * W] bool
+
+
+def map_texels(generator: Generator) -> Texels:
+    """The texels of a generator's super-resolved maps (M must be fitted)."""
+    size = UPSCALE * generator.config.lowres_size
+    with torch.no_grad():
+        canonical, valid = generator.flat_crossings(size, FLAT_HALF_EXTENT * (1 - 1 / size))
+    return Texels(canonical.transpose(0, 1).reshape(-1, 3).contiguous(), valid.T.reshape(-1).bool())
+
+
+def opacity(distance: np.ndarray) -> np.ndarray:
+    """Opacity in 0..1 at a signed distance (negative inside)."""
+    return np.clip(0.5 - distance / EDGE, 0.0, 1.0)
+
+
+def _shoot(person: SyntheticPerson, rng: np.random.Generator, size: int) -> Shot:
+    expression, pose = sample_expression(rng), sample_pose_camera(rng)
+    picture = draw(person.posed_mesh(expression, pose.joint_eulers), camera=tuple(pose.camera), size=size)
+    image = np.clip(np.rint((np.asarray(picture.image) + 1) * 127.5), 0, 255).astype(np.uint8)
+    labels = (torch.from_numpy(np.asarray(part, np.float32)) for part in (expression, *pose))
+    return Shot(*labels, torch.from_numpy(image))
+
+
+def _candidates(canonical: np.ndarray, usable: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Texels to look at, half of them on the face."""
+    (x0, x1), (y0, y1) = FACE_BOX
+    x, y = canonical[usable, 0], canonical[usable, 1]
+    face = usable[(x > x0) & (x < x1) & (y > y0) & (y < y1)]
+    return np.concatenate([rng.choice(face, count // 2), rng.choice(usable, count // 2)])
+
+
+def make_sitter(seed: int, num_texels: int, num_shots: int, size: int) -> Sitter:
+    """The person of a seed, looked at in about ``num_texels`` texels, and ``num_shots`` pictures of size^2."""
+    rng = np.random.default_rng([seed, 1])
+    identity = sample_identity(np.random.default_rng(seed))
+    person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
+    index = _candidates(_worker_texels.canonical, _worker_texels.usable, num_texels, rng)
+    rgb, distance = SurfaceField(person.canonical_mesh()).query(_worker_texels.canonical[index])
+    near = np.flatnonzero(np.abs(distance) < NEAR)
+    far = np.flatnonzero(np.abs(distance) >= NEAR)
+    far = rng.choice(far, min(len(far), len(near) // 2 + 1), replace=False)
+    kept = np.concatenate([near, far])
+    latents = Latents(*(torch.from_numpy(part) for part in (identity.z_id, identity.eps, identity.betas)))
+    return Sitter(
+        latents=latents,
+        texel=torch.from_numpy(index[kept].astype(np.int32)),
+        num_near=len(near),
+        rgb=torch.from_numpy(np.rint(rgb[kept] * 255).astype(np.uint8)),
+        alpha=torch.from_numpy(np.rint(opacity(distance[kept]) * 255).astype(np.uint8)),
+        shell=torch.from_numpy(np.abs(distance[kept]) < NEAR),
+        shots=tuple(_shoot(person, rng, size) for _ in range(num_shots)),
+    )
+
+
+class _WorkerTexels(NamedTuple):
+    canonical: np.ndarray  # [T, 3]
+    usable: np.ndarray  # indices of the valid ones
+
+
+def _start_worker(canonical: np.ndarray, usable: np.ndarray) -> None:
+    """Give a worker process the texels once, instead of with every person."""
+    global _worker_texels
+    _worker_texels = _WorkerTexels(canonical, usable)
+    torch.set_num_threads(1)
+
+
+def make_sitters(
+    seeds: range, texels: Texels, *, num_texels: int, num_shots: int, size: int, workers: int
+) -> Iterator[Sitter]:
+    """People in the order of their seeds, made by ``workers`` processes."""
+    torch.multiprocessing.set_sharing_strategy("file_system")
+    shared = (texels.canonical.numpy(), texels.valid.nonzero().squeeze(1).numpy())
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=shared) as pool:
+        arguments = ((seed, num_texels, num_shots, size) for seed in seeds)
+        try:
+            yield from pool.map(make_sitter, *zip(*arguments, strict=True))
+        finally:  # after Ctrl-C do not draw the rest first
+            pool.shutdown(cancel_futures=True)
+
+
+def synthetic_priors(count: int, seed: int) -> LabelPriors:
+    """Rows to sample from at inference, drawn from the same distributions as the sitters."""
+    rng = np.random.default_rng(seed)
+    identities = [sample_identity(rng) for _ in range(count)]
+    poses = [sample_pose_camera(rng) for _ in range(count)]
+    rows = {
+        "camera_pose": np.stack([np.concatenate([p.camera, p.joint_eulers.ravel()]) for p in poses]),
+        "id_shape": np.stack([np.concatenate([i.z_id, i.betas]) for i in identities]),
+        "expression": np.stack([sample_expression(rng) for _ in range(count)]),
+    }
+    return LabelPriors(**{name: torch.from_numpy(array.astype(np.float32)) for name, array in rows.items()})
