@@ -5,6 +5,8 @@ person = pipe.person(seed=3, psi=0.7)
 frame = person.render(expression=[64], joint_eulers=[6, 3], camera=(pitch, yaw))   # frame.image [3, H, W]
 """
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference.released_checkpoint import (
-    CONVENTION,
-    ReleasedGenerator,
-    check_index,
-    load_array,
-    load_config,
-    load_released,
-    released_state,
-)
+from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.body_assets import body_from_dict, load_smpl
 from networks.generator import Frame, Generator
 from networks.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
-from torch_utils.checkpoint import FORMAT, load_checkpoint, load_raw
-from torch_utils.misc import UserError
+from torch_utils.checkpoint import FORMAT, check_format, load_raw
+from torch_utils.misc import UserError, resolve_device
 
 FRONTAL_CAMERA = (torch.pi / 2, torch.pi / 2)
 Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
@@ -83,7 +77,7 @@ class PortraitPipeline:
     """
 
     def __init__(self, model: SavedModel, device: str | torch.device = "cpu"):
-        self.device = torch.device(device)
+        self.device = resolve_device(str(device))
         self.generator = model.generator.to(self.device).eval().requires_grad_(False)
         self.priors: LabelPriors | None = model.priors
         self.metadata = model.metadata
@@ -105,22 +99,22 @@ class PortraitPipeline:
             config: needed for the released layout only: a name in configs/ or a YAML file.
             body_model: released layout only: SMPL as a path or a dict of arrays; by default the buffers in the file.
             head_shoulder_index: released layout only: [V'] vertex indices or a .npy; by default chosen by rule.
-            device: where to run.
+            device: auto (CUDA where there is one), cpu, cuda or cuda:N.
 
         Raises:
             UserError: one line that says what is wrong with the file or the arguments.
         """
+        device = resolve_device(str(device))  # before anything slow
         data = load_raw(path)
         if data.get("format") != FORMAT and released_state(data) is not None:
             model = cls._released(data, str(path), config, body_model, head_shoulder_index)
             return cls(model, device)
+        check_format(data, path)
         if config is not None:
             raise UserError(f"--config {config}: {path} is not in the released layout; its config is inside")
         if body_model is not None or head_shoulder_index is not None:
             raise UserError(f"{path}: a body model can be given only for a file in the released layout")
-        data = load_checkpoint(path)
-        generator_class = ReleasedGenerator if data.get("convention") == CONVENTION else Generator
-        return cls(unpack_model(data, str(path), generator_class), device)
+        return cls(unpack_model(data, str(path), GENERATORS), device)
 
     @staticmethod
     def _released(data, where: str, config: str | None, body_model, head_shoulder_index) -> SavedModel:
@@ -130,20 +124,17 @@ class PortraitPipeline:
         if body_model is not None:
             by_name = isinstance(body_model, Mapping)
             body = body_from_dict(body_model, "body_model") if by_name else load_smpl(body_model)
-        index = None
-        if head_shoulder_index is not None:
-            given_path = isinstance(head_shoulder_index, str | Path)
-            source = str(head_shoulder_index) if given_path else "head_shoulder_index"
-            index = load_array(source) if given_path else torch.as_tensor(head_shoulder_index)
-            index = check_index(index, 1 << 31 if body is None else len(body.v_template), source)
-        return load_released(data, load_config(config), where, body=body, head_shoulder_index=index)
+        return load_released(data, load_config(config), where, body=body, head_shoulder_index=head_shoulder_index)
 
     def sample_latents(self, seed: int) -> Latents:
         """z_id [80], z_noise [80], betas [10] of a seed, on the CPU, the same on every device.
 
         Without priors (a released file alone) identities are N(0, 1), as 3DMM coefficients are, and betas 0.
+
+        Raises:
+            ValueError: no 64-bit integer.
         """
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(_check_seed(seed))
         if self.priors is not None:
             return Latents(*(part[0] for part in self.priors.sample_latents(1, random)))
         z_id, z_noise = torch.randn(2, 80, generator=random)
@@ -161,10 +152,15 @@ class PortraitPipeline:
         """Build a person: the latents of ``seed``, each replaced by the one given; unseeded ones are zero.
 
         Args:
-            seed: any integer.
+            seed: any 64-bit integer.
             z_id: [80] 3DMM identity. z_noise: [80] eps. betas: [10] SMPL shape.
             psi: truncation; 1 draws from the whole distribution, 0 is the mean person.
+
+        Raises:
+            ValueError: another seed, a wrong shape, NaN or infinity.
         """
+        if not math.isfinite(psi):
+            raise ValueError(f"psi: expected a finite number, found {psi}")
         drawn = self.sample_latents(seed) if seed is not None else Latents(None, None, None)
         given = Latents(z_id, z_noise, betas)
         sizes = Latents((80,), (80,), (10,))
@@ -173,6 +169,17 @@ class PortraitPipeline:
             for g, d, size, name in zip(given, drawn, sizes, Latents._fields, strict=True)
         ]
         return Person(self.generator, Latents(*parts), psi)
+
+
+def _check_seed(seed: Any) -> int:
+    """``seed`` as a plain integer, whatever type it has; ValueError unless it fits in 64 bits, signed or not."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed: expected an integer, found {type(seed).__name__} {seed!r}") from None
+    if not -(1 << 63) <= number < 1 << 64:
+        raise ValueError(f"seed: expected a 64-bit integer, found one of {number.bit_length()} bits")
+    return number
 
 
 def _vector(value: Array | None, shape: tuple[int, ...], name: str, device: torch.device) -> Tensor:

@@ -13,15 +13,15 @@ What differs from a model trained here (the released code's behaviour, which its
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from networks.body_assets import BodyArrays, body_from_dict, head_shoulder_vertices
+from networks.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
 from networks.cameras import CameraModel, camera_frame
 from networks.generator import Generator, GeneratorConfig
 from networks.manifolds import WARP_SCALE
@@ -29,13 +29,10 @@ from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_raw, load_weights, save_checkpoint
 from torch_utils.config import config_from_dict, load_yaml
-from torch_utils.misc import UserError, run_cli
+from torch_utils.misc import CliParser, UserError, run_cli
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
-# Marks a file of our own format whose weights need ReleasedGenerator.
-CONVENTION = "released"
-
-# A key that every file in the released layout has.
+# One of the released names, as an example in messages.
 _SIGNATURE = "radiance_net.network.0.layer.weight"
 _RENAMES = (
     (r"radiance_net\.network\.(\d+)\.layer\.", r"radiance.layers.\1."),
@@ -65,6 +62,8 @@ _BODY_NAMES = {
     "lbs_weights": "lbs_weights", "weights": "lbs_weights", "faces": "faces", "faces_tensor": "faces", "f": "faces",
     "parents": "parents", "kintree_table": "kintree_table",
 }  # fmt: skip
+# Where names that end like SMPL's would be weights.
+_NETWORKS = ("radiance_net", "sr_net", "deform_net", "sample_net")
 # SMPL's kinematic tree, for files that leave it out.
 _SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 _LABEL_FILES = {
@@ -78,6 +77,8 @@ _MEAN_SAMPLES = 10_000
 class ReleasedGenerator(Generator):
     """The generator with oddities 2 and 3, for released weights."""
 
+    convention: ClassVar[str] = "released"
+
     def canonical_points(self, neutral: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
         """Oddity 2: s at warp(x) + d, radiance at x + d."""
         return neutral + displacement / WARP_SCALE, neutral + displacement
@@ -86,6 +87,10 @@ class ReleasedGenerator(Generator):
         """Oddity 3."""
         _, origin = camera_frame(camera, model.radius)
         return (canonical - origin[:, None, None]).norm(dim=-1)
+
+
+# The classes that weights in our own format may be for: a file names one by its convention.
+GENERATORS = (Generator, ReleasedGenerator)
 
 
 def released_state(data: Mapping[str, Any]) -> dict[str, Tensor] | None:
@@ -98,8 +103,13 @@ def released_state(data: Mapping[str, Any]) -> dict[str, Tensor] | None:
     return None
 
 
-def rename_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Released names -> ours, with oddity 1 folded; buffers of the renderer (oddities 4, 5) are left out."""
+def rename_weights(state: Mapping[str, Tensor], manifold_centre: Sequence[float]) -> dict[str, Tensor]:
+    """Released names -> ours, with oddity 1 folded; buffers of the renderer (oddities 4, 5) are left out.
+
+    Args:
+        state: in the released layout.
+        manifold_centre: c of the config, [3], which M subtracts from warped coordinates.
+    """
     weights = {}
     for name, value in state.items():
         if name.startswith("renderer."):
@@ -107,12 +117,12 @@ def rename_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         for pattern, replacement in _RENAMES:
             renamed, count = re.subn("^" + pattern, replacement, name)
             if count:
-                weights[renamed] = value.float() if torch.is_tensor(value) else value
+                weights[renamed] = value.detach().float() if torch.is_tensor(value) else value
                 break
     weight, bias = weights.get("manifolds.hidden.0.weight"), weights.get("manifolds.hidden.0.bias")
-    if torch.is_tensor(weight) and torch.is_tensor(bias) and weight.shape[-1:] == (3,):
+    if torch.is_tensor(weight) and torch.is_tensor(bias) and weight.shape == (bias.numel(), 3):
         # W (warp(warp(x)) - c) + b = k W (warp(x) - c) + b + (k - 1) W c, with k = WARP_SCALE.
-        centre = weight.new_tensor(GeneratorConfig.manifold_centre)
+        centre = weight.new_tensor(manifold_centre)
         weights["manifolds.hidden.0.weight"] = WARP_SCALE * weight
         weights["manifolds.hidden.0.bias"] = bias + (WARP_SCALE - 1) * weight @ centre
     return weights
@@ -123,14 +133,8 @@ def released_body(state: Mapping[str, Tensor], where: str) -> BodyArrays:
     arrays: dict[str, Any] = {}
     for name, value in state.items():
         ours = _BODY_NAMES.get(name.rsplit(".", 1)[-1])
-        if (
-            ours
-            and torch.is_tensor(value)
-            and not name.startswith(("radiance_net", "sr_net", "deform_net", "sample_net"))
-        ):
-            arrays.setdefault(ours, value.numpy())
-    if "posedirs" in arrays and arrays["posedirs"].ndim == 2:  # smplx keeps them as [207, 3V]
-        arrays["posedirs"] = arrays["posedirs"].T.reshape(-1, 3, arrays["posedirs"].shape[0])
+        if ours and torch.is_tensor(value) and not name.startswith(_NETWORKS):
+            arrays.setdefault(ours, value)
     if "kintree_table" not in arrays:
         arrays.setdefault("parents", np.array(_SMPL_PARENTS))
     return body_from_dict(arrays, where)
@@ -142,7 +146,7 @@ def load_released(
     where: str,
     *,
     body: BodyArrays | None = None,
-    head_shoulder_index: Tensor | None = None,
+    head_shoulder_index: Tensor | Sequence[int] | str | Path | None = None,
     priors: LabelPriors | None = None,
 ) -> SavedModel:
     """A generator from a file in the released layout.
@@ -152,7 +156,7 @@ def load_released(
         config: sizes, which the file does not carry.
         where: the file's name, for messages.
         body: SMPL's arrays; the file's own by default.
-        head_shoulder_index: [V'] int64; chosen by rule by default.
+        head_shoulder_index: [V'] vertex indices or a .npy of them; chosen by rule by default.
         priors: to draw identities from; the means for truncation are taken over them, or over N(0, 1).
 
     Raises:
@@ -161,12 +165,18 @@ def load_released(
     state = released_state(data)
     if state is None:
         raise UserError(f"{where}: expected weights in the released layout (such as {_SIGNATURE}), found none")
-    body = body or released_body(state, where)
+    if body is None:
+        body = released_body(state, where)
     if head_shoulder_index is None:
-        head_shoulder_index = head_shoulder_vertices(body)
-    generator = ReleasedGenerator(config, body, torch.as_tensor(head_shoulder_index))
+        index = head_shoulder_vertices(body)
+    else:
+        by_name = isinstance(head_shoulder_index, str | Path)
+        source = str(head_shoulder_index) if by_name else "head_shoulder_index"
+        index = load_array(source) if by_name else head_shoulder_index
+        index = check_index(index, len(body.v_template), source)
+    generator = ReleasedGenerator(config, body, torch.from_numpy(index))
     kept = {n: v for n, v in generator.state_dict().items() if n.startswith(("body.", "mean_"))}
-    load_weights(generator, {**rename_weights(state), **kept}, where)
+    load_weights(generator, {**rename_weights(state, config.manifold_centre), **kept}, where)
     random = torch.Generator().manual_seed(0)
     if priors is None:
         z_id, z_noise = torch.randn(2, _MEAN_SAMPLES, 80, generator=random)
@@ -193,7 +203,7 @@ def load_labels(folder: str | Path) -> LabelPriors:
 
 
 def load_array(path: str | Path) -> Tensor:
-    """A .npy file of numbers; raises UserError."""
+    """A .npy file of numbers of any width and byte order -> float32 or int64; raises UserError."""
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -204,34 +214,21 @@ def load_array(path: str | Path) -> Tensor:
         raise UserError(
             f"{path}: expected a .npy array of numbers, found {getattr(array, 'dtype', type(array).__name__)}"
         )
-    return torch.from_numpy(np.ascontiguousarray(array))
-
-
-def check_index(index: Tensor, num_vertices: int, where: str) -> Tensor:
-    """Vertex indices [V'] as int64; raises UserError unless they are distinct and in range."""
-    if index.ndim != 1 or index.is_floating_point() or not len(index):
-        raise UserError(f"{where}: expected vertex indices [V'] (integers), found {index.dtype} {list(index.shape)}")
-    if index.min() < 0 or index.max() >= num_vertices or len(index.unique()) != len(index):
-        raise UserError(f"{where}: expected distinct vertex indices in 0..{num_vertices - 1}, found others")
-    return index.long()
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
 
 
 def _convert(args: argparse.Namespace) -> None:
-    state = load_raw(args.input)
+    data = load_raw(args.input)
     priors = load_labels(args.labels) if args.labels else None
     config = load_config(args.config)
-    index = None
-    if args.head_shoulder_index:
-        vertices = len(released_body(released_state(state) or {}, args.input).v_template)
-        index = check_index(load_array(args.head_shoulder_index), vertices, args.head_shoulder_index)
-    model = load_released(state, config, args.input, head_shoulder_index=index, priors=priors)
-    save_checkpoint(args.output, {"convention": CONVENTION, **pack_model(model)})
+    model = load_released(data, config, args.input, head_shoulder_index=args.head_shoulder_index, priors=priors)
+    save_checkpoint(args.output, pack_model(model))
     print(f"wrote {args.output}")
 
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m inference.released_checkpoint")
+    parser = CliParser(prog="python -m inference.released_checkpoint")
     commands = parser.add_subparsers(dest="command", required=True)
     convert = commands.add_parser("convert", help="released layout -> our own format")
     convert.add_argument("input", help="file in the released layout")

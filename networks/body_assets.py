@@ -5,9 +5,10 @@ SMPL itself may not be redistributed; `load_smpl` reads a user's own copy (see s
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from networks.embedded import body as embedded
@@ -45,15 +46,25 @@ def embedded_body() -> BodyArrays:
     )
 
 
+def _numbers(value: Any, what: str) -> np.ndarray:
+    """Whatever holds numbers (tensor on any device, sparse or not, array, list) as a plain array; else UserError."""
+    try:
+        if torch.is_tensor(value):
+            value = value.detach().cpu().to_dense()
+            value = value.float() if value.dtype == torch.bfloat16 else value  # which NumPy does not have
+        array = value.toarray() if sparse.issparse(value) else np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):  # ragged lists, tensors without values
+        raise UserError(f"{what} should be an array of numbers, found {type(value).__name__}") from None
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{what} should be an array of numbers, found {array.dtype}")
+    return array
+
+
 def _array(arrays: Mapping, names: tuple[str, ...], where: str) -> np.ndarray:
     """The first of `names` that `arrays` has, as a plain array."""
     for name in names:
         if name in arrays:
-            value = arrays[name]
-            value = value.toarray() if sparse.issparse(value) else np.asarray(value)
-            if value.dtype.kind not in "fiu":
-                raise UserError(f"{where}: '{name}' should be an array of numbers, found {value.dtype}")
-            return value
+            return _numbers(arrays[name], f"{where}: '{name}'")
     raise UserError(f"{where}: no array '{names[0]}' (it has: {', '.join(map(str, sorted(arrays))) or 'nothing'})")
 
 
@@ -114,6 +125,16 @@ def body_from_dict(arrays: Mapping, where: str) -> BodyArrays:
         parents=_parents(arrays, where),
         faces=faces,
     )
+
+
+def check_index(index: Any, num_vertices: int, where: str) -> np.ndarray:
+    """Vertex indices [V'] as int64; raises UserError naming `where` unless they are distinct and in range."""
+    index = _numbers(index, f"{where}: vertex indices")
+    if index.ndim != 1 or index.dtype.kind == "f" or not len(index):
+        raise UserError(f"{where}: expected vertex indices [V'] (integers), found {index.dtype} {list(index.shape)}")
+    if index.min() < 0 or index.max() >= num_vertices or len(np.unique(index)) != len(index):
+        raise UserError(f"{where}: expected distinct vertex indices in 0..{num_vertices - 1}, found others")
+    return index.astype(np.int64)
 
 
 def load_smpl(path: str | Path) -> BodyArrays:

@@ -64,36 +64,45 @@ class BodyModel(nn.Module):
         rotations[:, POSED_JOINTS] = local
         return rotations
 
-    def _skin(self, betas: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
-        """Vertices [B, V, 3] and joints [B, 24, 3] in metres for rotations ``local`` [B, 6, 3, 3]."""
+    def _mean_rotations(self, count: int) -> Tensor:
+        """The canonical pose's rotations [count, 6, 3, 3] at POSED_JOINTS."""
+        return euler_to_matrix(self.mean_pose).expand(count, -1, -1, -1)
+
+    def _rest_joints(self, betas: Tensor) -> Tensor:
+        """Joints [B, 24, 3] in T-pose, metres."""
+        return vertices2joints(self.J_regressor, self.v_template + blend_shapes(betas, self.shapedirs))
+
+    def _skin(self, betas: Tensor, local: Tensor) -> Tensor:
+        """Vertices [B, V, 3] in metres for rotations ``local`` [B, 6, 3, 3]."""
         posedirs = self.posedirs.reshape(-1, self.posedirs.shape[-1]).T
-        return lbs(
+        vertices, _ = lbs(
             betas, self._rotations(local), self.v_template[None], self.shapedirs, posedirs, self.J_regressor,
             self.parents, self.lbs_weights, pose2rot=False,
         )  # fmt: skip
+        return vertices
 
     def to_canonical(self, points: Tensor, betas: Tensor) -> Tensor:
         """SMPL's metres [B, N, 3] -> canonical units, relative to the neck of the body with shape ``betas`` [B, 10]."""
-        neck = vertices2joints(self.J_regressor, self.v_template + blend_shapes(betas, self.shapedirs))[:, NECK, None]
+        neck = self._rest_joints(betas)[:, NECK, None]
         offset = torch.tensor(FACE_OFFSET, dtype=points.dtype, device=points.device)
         return ((points - neck) / SMPL_SCALE - offset) / FACE_RADIUS
 
     def canonical_vertices(self, betas: Tensor) -> Tensor:
         """All vertices in the canonical pose [B, V, 3], canonical units."""
-        mean = euler_to_matrix(self.mean_pose).expand(len(betas), -1, -1, -1)
-        return self.to_canonical(self._skin(betas, mean)[0], betas)
+        return self.to_canonical(self._skin(betas, self._mean_rotations(len(betas))), betas)
 
     def joint_transforms(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """Rigid transforms [B, 24, 4, 4] from the canonical pose to ``joint_eulers`` [B, 6, 3], canonical units."""
-        mean = euler_to_matrix(self.mean_pose).expand(len(betas), -1, -1, -1)
-        joints = self.to_canonical(self._skin(betas, mean)[1], betas)
+        mean = self._rotations(self._mean_rotations(len(betas)))
+        joints, _ = batch_rigid_transform(mean, self._rest_joints(betas), self.parents)
+        joints = self.to_canonical(joints, betas)
         _, transforms = batch_rigid_transform(self._rotations(euler_to_matrix(joint_eulers)), joints, self.parents)
         return transforms
 
     def posed_vertices(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """All vertices [B, V, 3], posed, canonical units; ``joint_eulers`` [B, 6, 3] are relative to the mean pose."""
         local = euler_to_matrix(joint_eulers) @ euler_to_matrix(self.mean_pose)
-        return self.to_canonical(self._skin(betas, local)[0], betas)
+        return self.to_canonical(self._skin(betas, local), betas)
 
     def forward(self, betas: Tensor, joint_eulers: Tensor) -> PosedBody:
         """betas [B, 10]; joint_eulers [B, 6, 3] radians of joints 12..17 (neck, collars, head, shoulders)."""

@@ -112,11 +112,11 @@ def sample_depths(model: CameraModel, num_samples: int, *, dtype=torch.float32, 
 
 
 def project(points: Tensor, camera: Tensor, model: CameraModel) -> Tensor:
-    """Where points appear: the inverse of :func:`cast_rays`.
+    """Where points appear: the inverse of :func:`cast_rays` without ``frame``.
 
     Args:
-        points: [B, N, 3] canonical.
-        camera: [B, 2] (pitch, yaw).
+        points: [B, N, 3] canonical, in front of the camera; those behind it come out mirrored.
+        camera: [B, 2] (pitch, yaw) in radians, pitch in (0, pi): at the poles there is no up.
 
     Returns:
         [B, N, 3]: x right and y up in -1..1 (the centres of the border pixels), and the distance from the camera

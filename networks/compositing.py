@@ -14,7 +14,7 @@ TRANSMITTANCE_EPSILON = 1e-10
 class Composite(NamedTuple):
     rgb: Tensor  # [B, R, 3] in 0..1 over white
     alpha: Tensor  # [B, R]
-    depth: Tensor  # [B, R] along the ray, canonical units; 0 where alpha is 0
+    depth: Tensor  # [B, R] along the ray, canonical units; 0, without gradient, where alpha is 0
 
 
 def lookup_manifolds(maps: Tensor, points: Tensor) -> Tensor:
@@ -38,10 +38,10 @@ def composite(rgba: Tensor, order: Tensor, depth: Tensor) -> Composite:
 
     Args:
         rgba: [B, R, K, 4] in 0..1; alpha is 0 where there is no crossing.
-        order: [B, R, K] values to sort by, nearest first.
+        order: [B, R, K] values to sort by, nearest first; layers at the same value keep their order.
         depth: [B, R, K] distances along the ray that the depth map averages.
     """
-    index = order.argsort(-1)
+    index = order.argsort(dim=-1, stable=True)
     rgba = rgba.gather(2, index[..., None].expand_as(rgba))
     alpha = rgba[..., 3]
     transmittance = torch.cumprod(1 - alpha + TRANSMITTANCE_EPSILON, -1)
@@ -49,5 +49,8 @@ def composite(rgba: Tensor, order: Tensor, depth: Tensor) -> Composite:
     weights = transmittance * alpha  # [B, R, K]
     total = weights.sum(-1)
     rgb = (weights[..., None] * rgba[..., :3]).sum(2) + (1 - total)[..., None]
-    mean_depth = (weights * depth.gather(-1, index)).sum(-1) / total.clamp_min(torch.finfo(total.dtype).tiny)
-    return Composite(rgb, total, mean_depth)
+    # The divisor is replaced as well as the result: the gradient of an unused 0/0 would still be NaN. However small an
+    # alpha, its depth is exact; only below the smallest normal number is there nothing to divide by.
+    seen = total >= torch.finfo(total.dtype).tiny
+    mean_depth = (weights * depth.gather(-1, index)).sum(-1) / torch.where(seen, total, 1.0)
+    return Composite(rgb, total, torch.where(seen, mean_depth, 0.0))

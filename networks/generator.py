@@ -6,8 +6,7 @@ A *person* is a set of flattened manifolds, built once from (z_id, eps); a *fram
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from networks.body_model import BodyModel
 from networks.cameras import PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, sample_depths
 from networks.compositing import composite, lookup_manifolds
 from networks.expression_deformation import ExpressionDeformation
+from networks.generator_config import UPSCALE, GeneratorConfig
 from networks.manifolds import FLAT_HALF_EXTENT, Crossings, ManifoldPredictor, find_crossings, orthographic_points
 from networks.pose_deformation import (
     GRID_STRIDE,
@@ -30,7 +30,6 @@ from networks.radiance import RadianceGenerator, RadianceStyle
 from networks.superresolution import ManifoldSuperResolution
 
 ID_DIM, NOISE_DIM, EXPRESSION_DIM, BETA_DIM = 80, 80, 64, 10
-UPSCALE = 4  # U's factor, and that of the crossings
 # A bilinearly upsampled crossing counts where at least this much of it is valid.
 MIN_VALIDITY = 0.99
 # Points a network sees at a time without gradients: on a CPU a layer's activations should stay in the cache, on a GPU
@@ -38,50 +37,6 @@ MIN_VALIDITY = 0.99
 POINTS_PER_CHUNK = {"cpu": 1 << 13, "cuda": 1 << 20}
 # Manifolds that U works on at a time without gradients.
 MANIFOLDS_PER_CHUNK = {"cpu": 1, "cuda": 8}
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorConfig:
-    """Sizes of the generator; the defaults are the released model's."""
-
-    image_size: int = 512
-    lowres_size: int = 128  # pixels a side of the rays that search for crossings, and of phi's flattened maps
-    num_samples: int = 64  # samples a ray that are carried to neutral pose
-    num_fine_samples: int = 256  # samples a ray in the crossing search, interpolated between those
-    num_manifolds: int = 24
-    first_level: float = 23.0  # outermost manifold
-    last_level: float = 8.0
-    manifold_centre: tuple[float, float, float] = (0.0, 0.0, -1.5)  # warped coordinates
-    manifold_dim: int = 128  # M
-    mapping_dim: int = 256  # mapping networks of phi and U
-    radiance_dim: int = 256  # phi
-    feature_dim: int = 32  # phi's features for U
-    expression_dim: int = 128  # D^e
-    sr_features: int = 64  # U
-    sr_blocks: int = 4
-    sr_growth: int = 32
-    sr_up_channels: tuple[int, int] = (64, 32)
-
-    def __post_init__(self):
-        for name, value in vars(self).items():
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{name}: expected a positive number, found {value}")
-        checks = {
-            "image_size": (
-                self.image_size == UPSCALE * self.lowres_size,
-                f"{UPSCALE} x lowres_size ({self.lowres_size})",
-            ),
-            "lowres_size": (self.lowres_size >= 10 and self.lowres_size % 2 == 0, "an even number, at least 10"),
-            "num_samples": (self.num_samples >= 6 and self.num_samples % 2 == 0, "an even number, at least 6"),
-            "num_fine_samples": (
-                self.num_fine_samples >= self.num_samples,
-                f"at least num_samples ({self.num_samples})",
-            ),
-            "first_level": (self.first_level > self.last_level, f"more than last_level ({self.last_level})"),
-        }  # sizes below 10 and 6 are smaller than D^p's filter
-        for name, (holds, expected) in checks.items():
-            if not holds:
-                raise ValueError(f"{name}: expected {expected}, found {getattr(self, name)}")
 
 
 class PersonStyle(NamedTuple):
@@ -116,7 +71,10 @@ def _chunks(total: int, size: int) -> Iterator[slice]:
 
 
 def _chunk_size(total: int, limits: dict[str, int], device: torch.device, per_item: int = 1) -> int:
-    """Items to process at a time; all of them when gradients are recorded, which hold every activation anyway."""
+    """Items to process at a time; all of them in grad mode, where recorded gradients hold every activation anyway.
+
+    Grad mode alone decides, for inputs may need gradients when weights do not: run a frozen generator in no_grad.
+    """
     if torch.is_grad_enabled():
         return total
     return max(1, limits.get(device.type, limits["cuda"]) // per_item)
@@ -140,7 +98,13 @@ class Generator(nn.Module):
         config: sizes.
         body: SMPL's arrays.
         head_shoulder_index: [V'] vertices used in inverse skinning.
+
+    Without gradients (torch.no_grad, torch.inference_mode) everything runs in chunks, in a fraction of the memory.
     """
+
+    # What weights mean, stored beside them (networks.saved_model): a subclass that computes otherwise has a name of
+    # its own, so that nothing runs weights by the wrong rules.
+    convention: ClassVar[str] = "aniportraitgan"
 
     def __init__(self, config: GeneratorConfig, body: BodyArrays, head_shoulder_index: Tensor):
         super().__init__()
@@ -173,7 +137,10 @@ class Generator(nn.Module):
         self.mean_superresolution.copy_(style.superresolution.mean(0))
 
     def style(self, z_id: Tensor, z_noise: Tensor, *, psi: float) -> PersonStyle:
-        """Styles of phi and U, drawn towards their means by truncation psi (1: not at all, 0: the mean person)."""
+        """Styles of phi and U, drawn towards their means by truncation psi (1: not at all, 0: the mean person).
+
+        The means, buffers ``mean_*``, are zeros until :meth:`set_mean_styles`, or a checkpoint, gives their values.
+        """
         latent = torch.cat([z_id, z_noise], -1)
         radiance, superresolution = self.radiance.style(latent), self.superresolution.style(latent)
         if psi == 1.0:

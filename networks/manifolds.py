@@ -110,5 +110,10 @@ def orthographic_points(
 
 
 def flat_coordinates(points: Tensor) -> Tensor:
-    """Canonical points [..., 3] -> positions [..., 2] in the flattened maps, -1..1 between the outer pixel *edges*."""
+    """Canonical points [..., 3] -> positions [..., 2] in the flattened maps, -1..1 between the outer pixel *edges*.
+
+    Flattening puts the outer pixels' *centres* at +-FLAT_HALF_EXTENT, the lookup their edges: maps appear shrunk by
+    half a pixel towards the borders. That is the released convention (method.md, "Flattening for U"), and the weights
+    of U and phi are trained through it.
+    """
     return torch.stack([points[..., 0], points[..., 1] - FLAT_CENTRE_Y], -1) / FLAT_HALF_EXTENT

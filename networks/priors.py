@@ -32,11 +32,17 @@ class LabelPriors(NamedTuple):
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Tensor], where: str) -> "LabelPriors":
         """Check and convert arrays; raises UserError naming ``where`` and the array."""
+        if not isinstance(arrays, Mapping):
+            raise UserError(f"{where}: priors: expected a mapping of arrays, found {type(arrays).__name__}")
         rows = {}
         for name, width in WIDTHS.items():
             if name not in arrays:
                 raise UserError(f"{where}: priors: missing array '{name}'")
-            array = torch.as_tensor(arrays[name])
+            try:
+                array = torch.as_tensor(arrays[name]).detach().cpu().to_dense()
+            except (TypeError, ValueError, RuntimeError):  # strings, ragged lists, None ...
+                found = type(arrays[name]).__name__
+                raise UserError(f"{where}: priors: {name}: expected floats [N, {width}], found {found}") from None
             if array.ndim != 2 or array.shape[1] != width or not len(array) or not array.is_floating_point():
                 raise UserError(
                     f"{where}: priors: {name}: expected floats [N, {width}], found {array.dtype} {list(array.shape)}"
@@ -46,9 +52,9 @@ class LabelPriors(NamedTuple):
             rows[name] = array.float()
         return cls(**rows)
 
-    def to_dict(self) -> dict[str, Tensor]:
-        """Arrays for a checkpoint, in half precision (labels are known to far fewer digits)."""
-        return {name: array.half() for name, array in self._asdict().items()}
+    def to_dict(self, *, half: bool = False) -> dict[str, Tensor]:
+        """Arrays for a checkpoint; ``half`` as float16 (labels are known to far fewer digits)."""
+        return {name: array.half() if half else array.clone() for name, array in self._asdict().items()}
 
     def sample_latents(self, count: int, generator: torch.Generator) -> Latents:
         """(z_id, betas) from one row, z_noise ~ N(0, 1)."""

@@ -1,18 +1,21 @@
 """A generator with all it needs to run, as plain data for a checkpoint: config, weights, body, priors, metadata."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from networks.body_assets import BodyArrays
+from networks.body_assets import BodyArrays, body_from_dict, check_index
 from networks.generator import Generator, GeneratorConfig
 from networks.priors import LabelPriors
 from torch_utils.checkpoint import load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 
-# Kept in single precision in a half-precision file: joints and vertices are differences of large numbers.
+# Kept in single precision in a half-precision file: steps of float16 are 0.5 mm below 1 m and 1 mm above, which would
+# show in the vertices and in the joints, which are averages of vertices.
 _FULL_PRECISION = ("body.v_template", "body.J_regressor")
+_BODY_NAMES = (*BodyArrays._fields, "head_shoulder_index")
 
 
 class SavedModel(NamedTuple):
@@ -22,22 +25,30 @@ class SavedModel(NamedTuple):
 
 
 def pack_model(model: SavedModel, *, half: bool = False) -> dict[str, Any]:
-    """Plain data for :func:`torch_utils.checkpoint.save_checkpoint`; ``half`` stores weights as float16."""
+    """Plain data for :func:`torch_utils.checkpoint.save_checkpoint`; ``half`` stores weights and priors as float16."""
 
     def stored(name: str, value: torch.Tensor) -> torch.Tensor:
         shrink = half and value.is_floating_point() and name not in _FULL_PRECISION
         return value.detach().cpu().half() if shrink else value.detach().cpu().clone()
 
     return {
+        "convention": model.generator.convention,
         "config": config_to_dict(model.generator.config),
         "state": {name: stored(name, value) for name, value in model.generator.state_dict().items()},
-        "priors": None if model.priors is None else model.priors.to_dict(),
+        "priors": None if model.priors is None else model.priors.to_dict(half=half),
         "metadata": model.metadata,
     }
 
 
-def unpack_model(data: dict[str, Any], where: str, generator_class: type[Generator] = Generator) -> SavedModel:
+def unpack_model(
+    data: dict[str, Any], where: str, generator_classes: Sequence[type[Generator]] = (Generator,)
+) -> SavedModel:
     """The inverse of :func:`pack_model`, in float32, in eval mode.
+
+    Args:
+        data: what :func:`pack_model` gave.
+        where: the file's name, for messages.
+        generator_classes: to choose from by the file's convention.
 
     Raises:
         UserError: naming ``where`` and what is missing or misshapen.
@@ -47,19 +58,33 @@ def unpack_model(data: dict[str, Any], where: str, generator_class: type[Generat
             raise UserError(
                 f"{where}: expected a saved model with a mapping '{key}', found {type(data.get(key)).__name__}"
             )
+    generator_class = _choose(generator_classes, data.get("convention", Generator.convention), where)
     config = config_from_dict(GeneratorConfig, data["config"], f"{where}: config")
     state = {
         name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
         for name, value in data["state"].items()
     }
-    names = [*BodyArrays._fields, "head_shoulder_index"]
-    missing = [f"body.{name}" for name in names if not torch.is_tensor(state.get(f"body.{name}"))]
+    missing = [f"body.{name}" for name in _BODY_NAMES if f"body.{name}" not in state]
     if missing:
-        raise UserError(f"{where}: weights do not fit Generator: {len(missing)} missing: {', '.join(missing)}")
-    *body, index = (state[f"body.{name}"] for name in names)
-    generator = generator_class(config, BodyArrays(*body), index)
+        found = f"{len(missing)} missing: {', '.join(missing)}"
+        raise UserError(f"{where}: weights do not fit {generator_class.__name__}: {found}")
+    body = body_from_dict({name: state[f"body.{name}"] for name in BodyArrays._fields}, f"{where}: body")
+    index = check_index(state["body.head_shoulder_index"], len(body.v_template), f"{where}: head_shoulder_index")
+    generator = generator_class(config, body, torch.from_numpy(index))
     load_weights(generator, state, where)
     priors = data.get("priors")
-    if priors is not None:
-        priors = LabelPriors.from_dict({name: torch.as_tensor(value).float() for name, value in priors.items()}, where)
-    return SavedModel(generator.eval(), priors, data.get("metadata") or {})
+    priors = None if priors is None else LabelPriors.from_dict(priors, where)
+    metadata = {} if data.get("metadata") is None else data["metadata"]
+    if not isinstance(metadata, dict):
+        raise UserError(f"{where}: metadata: expected a mapping, found {type(metadata).__name__}")
+    return SavedModel(generator.eval(), priors, metadata)
+
+
+def _choose(classes: Sequence[type[Generator]], convention: Any, where: str) -> type[Generator]:
+    """The class that computes by ``convention``."""
+    for cls in classes:
+        if isinstance(convention, str) and convention == cls.convention:
+            return cls
+    known = ", ".join(f"'{cls.convention}'" for cls in classes)
+    found = f"'{convention}'" if isinstance(convention, str) else type(convention).__name__
+    raise UserError(f"{where}: convention: expected {known}, found {found}")

@@ -39,15 +39,21 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: as `load_raw`, and for a file of another format or of a newer version.
     """
     data = load_raw(path)
-    if data.get("format") != FORMAT:
-        found = f"format {data['format']!r}" if "format" in data else f"keys {_some(data)}"
-        raise UserError(
-            f"{path}: expected a checkpoint of this project (format '{FORMAT}'), found {found}; "
-            "for a file in the released layout give --config"
-        )
-    if data.get("version") != VERSION:
-        raise UserError(f"{path}: expected checkpoint version {VERSION}, found {data.get('version')!r}")
+    check_format(data, path)
     return data
+
+
+def check_format(data: Mapping[str, Any], path: str | Path) -> None:
+    """Raises a UserError unless `data`, loaded from `path`, is in our own format and of a version we can read."""
+    name, version = data.get("format"), data.get("version")
+    if not (isinstance(name, str) and name == FORMAT):
+        found = f"format {_short(name)}" if "format" in data else f"keys {_some(data) or 'none'}"
+        raise UserError(
+            f"{path}: expected a checkpoint of this project (format '{FORMAT}') or, with --config, one in the released "
+            f"layout, found {found}"
+        )
+    if not (isinstance(version, int) and version == VERSION):
+        raise UserError(f"{path}: expected checkpoint version {VERSION}, found {_short(version)}")
 
 
 def load_raw(path: str | Path) -> dict[str, Any]:
@@ -79,7 +85,7 @@ def load_raw(path: str | Path) -> dict[str, Any]:
 
 
 def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    """Copies `state` into `module`; every name and every shape must agree, every value be finite.
+    """Copies `state` into `module`; every name, shape and kind of number must agree, every value be finite.
 
     Raises:
         UserError: names the missing, unexpected, misshapen and non-finite entries (the first few of each).
@@ -87,18 +93,39 @@ def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> Non
     own = module.state_dict()
     missing = [name for name in own if name not in state]
     unexpected = [str(name) for name in state if name not in own]
-    misshapen = []
-    for name, tensor in own.items():
-        if name in state and (not torch.is_tensor(state[name]) or state[name].shape != tensor.shape):
-            found = list(state[name].shape) if torch.is_tensor(state[name]) else type(state[name]).__name__
-            misshapen.append(f"{name} (expected {list(tensor.shape)}, found {found})")
-    tensors = [(name, state[name]) for name in own if torch.is_tensor(state.get(name))]
-    infinite = [name for name, tensor in tensors if tensor.is_floating_point() and not tensor.isfinite().all()]
+    given = {name: state[name] for name in own if name in state}
+    misshapen = [
+        f"{name} (expected {list(own[name].shape)}, found {_describe(value, own[name])})"
+        for name, value in given.items()
+        if not _fits(value, own[name])
+    ]
+    tensors = {name: value for name, value in given.items() if _is_dense(value)}
+    infinite = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     problems = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen), ("not finite", infinite))
     found = "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in problems if names)
     if found:
         raise UserError(f"{where}: weights do not fit {type(module).__name__}: {found}")
     module.load_state_dict(state)
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether `value` is a tensor with plain values (not sparse, quantised or without storage)."""
+    return torch.is_tensor(value) and value.layout == torch.strided and not (value.is_quantized or value.is_meta)
+
+
+def _fits(value: Any, own: torch.Tensor) -> bool:
+    """Whether `own` can hold `value`: a tensor of its shape, of floats where it has floats, else of integers."""
+    same_kind = _is_dense(value) and not value.is_complex() and value.is_floating_point() == own.is_floating_point()
+    return same_kind and value.shape == own.shape
+
+
+def _describe(value: Any, own: torch.Tensor) -> str:
+    """What `value` is that does not fit `own`: its shape, or what else is odd about it."""
+    if not torch.is_tensor(value):
+        return type(value).__name__
+    kind = "" if value.shape != own.shape else f"{value.dtype} ".removeprefix("torch.")
+    kind += "" if _is_dense(value) else "without plain values "
+    return f"{kind}{list(value.shape)}"
 
 
 def _diagnose(path: Path, error: Exception) -> str:
@@ -137,6 +164,12 @@ def _check_plain(value: Any, where: str) -> None:
             _check_plain(item, f"{where}[{i}]")
     elif not (value is None or torch.is_tensor(value) or type(value) in (bool, int, float, str, bytes)):
         raise TypeError(f"{where}: a checkpoint holds tensors and plain data, not {type(value).__name__}")
+
+
+def _short(value: Any) -> str:
+    """Something from a file, for a message: numbers and words as they are, of anything else the type."""
+    text = repr(value) if value is None or isinstance(value, str | int | float) else type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _some(names: Any, limit: int = 5) -> str:

@@ -148,14 +148,12 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str, key: str) -> t
 
 
 def _convert_float(value: Any, where: str, key: str) -> float:
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            raise _wrong(where, key, "float", value) from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _wrong(where, key, "float", value)
-    return float(value)
+    try:
+        return float(value)
+    except (ValueError, OverflowError):  # an integer may be too large
+        raise _wrong(where, key, "float", value) from None
 
 
 def _wrong(where: str, key: str, expected: str, value: Any) -> UserError:
@@ -167,7 +165,7 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "" if value is None else repr(value)
+    text = "" if value is None else one_line(repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
 
 

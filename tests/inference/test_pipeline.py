@@ -108,6 +108,29 @@ def test_odd_latents(pipe, latents, message):
         pipe.person(**latents)
 
 
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"seed": 1 << 64}, "seed: expected a 64-bit integer, found one of 65 bits"),
+        ({"seed": -(1 << 63) - 1}, "seed: expected a 64-bit integer"),
+        ({"seed": 1.0}, "seed: expected an integer, found float 1.0"),
+        ({"seed": "3"}, "seed: expected an integer, found str '3'"),
+        ({"seed": 1, "psi": math.nan}, "psi: expected a finite number, found nan"),
+        ({"seed": 1, "psi": -math.inf}, "psi: expected a finite number, found -inf"),
+    ],
+)
+def test_odd_seeds_and_truncations(pipe, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipe.person(**options)
+
+
+def test_any_64_bit_integer_is_a_seed(pipe):
+    for seed in (0, 2**64 - 1, -(2**63)):
+        assert pipe.sample_latents(seed).z_id.isfinite().all()
+    for seed in (np.int64(7), torch.tensor(7)):
+        assert torch.equal(pipe.sample_latents(seed).z_noise, pipe.sample_latents(7).z_noise)
+
+
 # ---- frames -------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +223,44 @@ def test_a_body_and_an_index_for_a_released_file(released, tmp_path):
         PortraitPipeline.from_checkpoint(**released, head_shoulder_index=tmp_path / "nothing.npy")
     with pytest.raises(UserError, match="body_model: no array 'v_template'"):
         PortraitPipeline.from_checkpoint(**released, body_model={"weights": np.zeros(3)})
+
+
+def test_an_index_is_checked_against_the_file_s_own_body(released):
+    with pytest.raises(UserError, match="head_shoulder_index: expected distinct vertex indices in 0..143"):
+        PortraitPipeline.from_checkpoint(**released, head_shoulder_index=[1, 144])
+    with pytest.raises(UserError, match="head_shoulder_index: .* should be an array of numbers, found <U1"):
+        PortraitPipeline.from_checkpoint(**released, head_shoulder_index=["a"])
+
+
+def test_a_released_file_can_be_packed_again(released, tmp_path):
+    """The released convention travels with the weights."""
+    pipe = PortraitPipeline.from_checkpoint(**released)
+    save_checkpoint(tmp_path / "again.pt", pack_model(SavedModel(pipe.generator, None, {})))
+    again = PortraitPipeline.from_checkpoint(tmp_path / "again.pt")
+    assert type(again.generator) is type(pipe.generator)
+    assert torch.equal(again.person(seed=1).render().image, pipe.person(seed=1).render().image)
+
+
+def test_a_file_is_read_once(pipe, tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "model.pt", pack_model(SavedModel(pipe.generator, None, {})))
+    read, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
+    PortraitPipeline.from_checkpoint(tmp_path / "model.pt")
+    assert read == [tmp_path / "model.pt"]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:99", "mps", ""])
+def test_devices_that_are_not_there(pipe, device, tmp_path):
+    with pytest.raises(UserError, match="--device"):
+        PortraitPipeline.from_checkpoint(tmp_path / "not even read.pt", device=device)
+    with pytest.raises(UserError, match="--device"):
+        PortraitPipeline(SavedModel(pipe.generator, None, {}), device)
+
+
+def test_another_file_with_a_config(tmp_path):
+    torch.save({"conv.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(UserError, match="other.pt: expected a checkpoint of this project .*conv.weight"):
+        PortraitPipeline.from_checkpoint(tmp_path / "other.pt", "SSHQ512_inf")
 
 
 def test_files_that_are_not_checkpoints(tmp_path, released):

@@ -1,5 +1,6 @@
 """The importer of released files: names, the doubled warp, buffers, conversion, and files that do not fit."""
 
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -14,7 +15,6 @@ from inference import released_checkpoint
 from inference.pipeline import PortraitPipeline
 from inference.released_checkpoint import (
     ReleasedGenerator,
-    check_index,
     load_array,
     load_config,
     load_labels,
@@ -75,11 +75,13 @@ def test_every_weight_arrives_under_our_name():
             assert torch.equal(loaded[name], state[released]), name
 
 
-def test_the_doubled_warp_is_folded():
-    """s of our M equals the released one's, fed with warp(warp(x)) - c."""
-    state, manifolds = make_released_state(), load_state().generator.manifolds
+@pytest.mark.parametrize("centre", [(0.0, 0.0, -1.5), (0.0, 0.2, -1.0)])
+def test_the_doubled_warp_is_folded(centre):
+    """s of our M equals the released one's, fed with warp(warp(x)) - c, wherever the config has c."""
+    state, config = make_released_state(), dataclasses.replace(TINY_CONFIG, manifold_centre=centre)
+    manifolds = load_released(state, config, "file.pt").generator.manifolds
     points = 0.2 * torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    x = points * (2 / 0.24) * (2 / 0.24) - torch.tensor([0.0, 0.0, -1.5])
+    x = points * (2 / 0.24) * (2 / 0.24) - torch.tensor(centre)
     for layer in ("network.0", "network.2", "network.4"):
         x = (x @ state[f"sample_net.{layer}.weight"].T + state[f"sample_net.{layer}.bias"]).relu()
     x = x @ state["sample_net.output_layer.weight"].T + state["sample_net.output_layer.bias"]
@@ -125,6 +127,13 @@ def test_buffers_by_other_names(prefix):
     state[f"{prefix}posedirs"] = torch.from_numpy(make_body().posedirs)
     del state[f"{prefix}parents"]
     check_body(released_body(state, "file.pt"))
+
+
+def test_parameters_and_bfloat16_are_read():
+    expected = load_state().generator.state_dict()["body.v_template"]
+    for wrap, tolerance in ((torch.nn.Parameter, 0), (torch.Tensor.bfloat16, 0.01)):
+        state = {n: wrap(v) if v.is_floating_point() else v for n, v in make_released_state().items()}
+        assert max_error(load_state(state).generator.body.v_template, expected) <= tolerance
 
 
 def test_weights_one_level_down_and_prefixed():
@@ -190,6 +199,14 @@ def test_the_command_line(files, tmp_path):
     assert os.listdir(tmp_path) == ["own.pt"]
 
 
+@pytest.mark.parametrize("arguments", [["--confg", "x"], ["--config"], ["b", "c"]])
+def test_bad_flags_are_one_line(arguments, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_cli(lambda: convert(monkeypatch, "in.pt", *arguments))
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ") and "--help" in printed.err and printed.err.count("\n") == 1
+
+
 def test_an_error_on_the_command_line_is_one_line(files, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         run_cli(lambda: convert(monkeypatch, files / "released.pt", tmp_path / "own.pt", "--config", "nothing"))
@@ -211,6 +228,7 @@ def test_an_error_on_the_command_line_is_one_line(files, tmp_path, monkeypatch, 
         ),
         (lambda s: s.update({"sample_net.network.0.weight": torch.zeros(32, 4)}), "misshapen: manifolds.hidden.0.w"),
         (lambda s: s.pop("sample_net.network.0.bias"), "missing: manifolds.hidden.0.bias"),
+        (lambda s: s.update({"sample_net.network.0.bias": torch.zeros(31)}), "misshapen: manifolds.hidden.0.bias"),
         (lambda s: s.update({"radiance_net.network.8.layer.bias": torch.zeros(16)}), "1 unexpected: radiance.layers.8"),
         (lambda s: s["smoother.conv_block1.weight"].fill_(torch.nan), "1 not finite: pose_deformation.weight1"),
         (lambda s: s.pop("renderer.smpl_model.shapedirs"), "no array 'shapedirs'"),
@@ -295,4 +313,11 @@ def test_indices_must_be_distinct_and_in_range(index, files, tmp_path, monkeypat
             "--head_shoulder_index", tmp_path / "index.npy",
         )  # fmt: skip
     assert not (tmp_path / "own.pt").exists()
-    assert check_index(torch.tensor([2, 0]), 3, "here").tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "int8", ">i4", ">u2", ">f4", ">f8", "f2"])
+def test_arrays_of_any_width_and_byte_order(dtype, tmp_path):
+    np.save(tmp_path / "array.npy", np.arange(5).astype(dtype))
+    array = load_array(tmp_path / "array.npy")
+    assert array.dtype == (torch.float32 if "f" in dtype else torch.int64)
+    assert array.tolist() == [0, 1, 2, 3, 4]

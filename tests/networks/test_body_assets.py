@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 from scipy.spatial import cKDTree
 
@@ -181,6 +182,50 @@ def test_bad_arrays_are_named(change, message):
     with pytest.raises(UserError, match=message) as caught:
         body_assets.body_from_dict(data, "my.pkl")
     assert str(caught.value).startswith("my.pkl: ")
+
+
+def test_arrays_of_any_kind():
+    """Tensors that need gradients, of half width or sparse, and lists."""
+    arrays = make_smpl_dict()
+    expected = body_assets.body_from_dict(arrays, "here")
+    arrays["v_template"] = torch.nn.Parameter(torch.from_numpy(arrays["v_template"]))
+    arrays["J_regressor"] = torch.from_numpy(arrays["J_regressor"].toarray()).to_sparse()
+    arrays["weights"] = arrays["weights"].tolist()
+    arrays["posedirs"] = torch.from_numpy(arrays["posedirs"]).bfloat16()
+    ours = body_assets.body_from_dict(arrays, "here")
+    for name, value in expected._asdict().items():
+        rounding = 0.02 if name == "posedirs" else 0  # 8 bits of numbers up to 5
+        assert np.abs(getattr(ours, name) - value).max() <= rounding, name
+    for odd in ([[1.0], [1.0, 2.0]], "abc", None, torch.zeros(40, 3, device="meta"), torch.zeros(40, 3).bool()):
+        with pytest.raises(UserError, match="^here: 'v_template' should be an array of numbers, found "):
+            body_assets.body_from_dict({**arrays, "v_template": odd}, "here")
+
+
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, lambda rows: np.array(rows, np.uint64)])
+def test_vertex_indices(kind):
+    index = body_assets.check_index(kind([2, 0]), 3, "here")
+    assert index.dtype == np.int64 and index.tolist() == [2, 0]
+    for odd in ([0, 3], [1, 1]):
+        with pytest.raises(UserError, match=r"^here: expected distinct vertex indices in 0\.\.2, found others$"):
+            body_assets.check_index(kind(odd), 3, "here")
+
+
+@pytest.mark.parametrize(
+    "index, message",
+    [
+        ([-1, 0], "expected distinct vertex indices in 0..2"),
+        ([0.0, 1.0], r"expected vertex indices \[V'\] \(integers\), found float64 \[2\]"),
+        ([[0, 1]], r"expected vertex indices .*, found int64 \[1, 2\]"),
+        ([], r"expected vertex indices .* \[0\]"),
+        (1, r"expected vertex indices .* \[\]"),
+        ("abc", "vertex indices should be an array of numbers, found <U3"),
+        ([True, False], "vertex indices should be an array of numbers, found bool"),
+        (None, "vertex indices should be an array of numbers, found object"),
+    ],
+)
+def test_odd_vertex_indices(index, message):
+    with pytest.raises(UserError, match=f"^here: {message}"):
+        body_assets.check_index(index, 3, "here")
 
 
 def test_bad_files_are_named(tmp_path):

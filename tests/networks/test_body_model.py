@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from smplx.lbs import batch_rigid_transform, lbs
 
 from networks.body_assets import head_shoulder_vertices
 from networks.body_model import HEAD, MEAN_POSE, NECK, BodyModel, euler_to_matrix
@@ -123,6 +124,20 @@ def test_joint_transforms(model):
         assert max_error(transforms[j, :3, :3], turn) < METRES
         assert max_error(transforms[j, :3, :3] @ resting[j] + transforms[j, :3, 3], position) < METRES
     assert torch.equal(transforms[:, 3], torch.tensor([0.0, 0, 0, 1]).expand(24, 4))
+
+
+def test_joints_are_those_of_the_skinned_body(model):
+    """Of any shape: the regressor's joints at rest, posed, are where smplx puts the joints."""
+    betas, eulers = torch.randn(1, 10, generator=torch.Generator().manual_seed(0)), make_pose()
+    rotations = model._rotations(euler_to_matrix(model.mean_pose)[None])
+    posedirs = model.posedirs.flatten(0, 1).T
+    _, joints = lbs(
+        betas, rotations, model.v_template[None], model.shapedirs, posedirs, model.J_regressor, model.parents,
+        model.lbs_weights, pose2rot=False,
+    )  # fmt: skip
+    rotations = model._rotations(euler_to_matrix(eulers))
+    _, expected = batch_rigid_transform(rotations, model.to_canonical(joints, betas), model.parents)
+    assert max_error(model.joint_transforms(betas, eulers), expected) < 1e-6
 
 
 def test_the_mean_pose_is_the_identity(model):

@@ -74,6 +74,13 @@ def test_layers_may_come_in_any_order(permutation, seed):
         assert torch.equal(ours, expected)
 
 
+def test_layers_at_the_same_depth_keep_their_order():
+    rgba = torch.rand(1, 1, 24, 4, generator=torch.Generator().manual_seed(0))
+    level = torch.ones(1, 1, 24)
+    expected = composite(rgba, torch.arange(24.0)[None, None], level)
+    assert torch.equal(composite(rgba, level, level).rgb, expected.rgb)
+
+
 @given(st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
 def test_ranges(seed):
@@ -91,6 +98,26 @@ def test_composite_gradients():
     rgba = (0.1 + 0.8 * torch.rand(1, 2, 3, 4, dtype=torch.float64)).requires_grad_()
     depth = torch.tensor([[[1.0, 3.0, 2.0], [5.0, 4.0, 6.0]]], dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda rgba, depth: composite(rgba, depth.detach(), depth), (rgba, depth))
+
+
+def test_faint_layers_have_an_exact_depth():
+    for alpha in (1e-3, 1e-8, 1e-20, 1e-37):
+        assert blend([(RED, alpha, 1.9), (GREEN, 0.0, 1.5)])[2] == pytest.approx(1.9, rel=FLOAT), alpha
+
+
+def test_empty_pixels_give_depth_no_gradient():
+    """Beside pixels that do: a loss on depth trains, and nothing becomes NaN."""
+    rgba = torch.full((1, 3, 2, 4), 0.5)
+    rgba[0, 0, :, 3] = 0
+    rgba[0, 1, :, 3] = 1e-40  # below the smallest normal number: 1 / alpha is infinite
+    rgba, depth = rgba.requires_grad_(), torch.tensor([1.0, 3.0]).expand(1, 3, 2).clone().requires_grad_()
+    result = composite(rgba, depth.detach(), depth)
+    assert result.depth[0].tolist() == [0.0, 0.0, pytest.approx((0.5 * 1 + 0.25 * 3) / 0.75, abs=FLOAT)]
+    result.depth.sum().backward()
+    assert rgba.grad[0, :2].abs().max() == 0 and depth.grad[0, :2].abs().max() == 0
+    assert depth.grad[0, 2].tolist() == pytest.approx([2 / 3, 1 / 3], abs=FLOAT)
+    # d = (a + 3 (1 - a) b) / (a + (1 - a) b) at a = b = 0.5
+    assert rgba.grad[0, 2, :, 3].tolist() == pytest.approx([-16 / 9, 8 / 9], abs=1e-5)
 
 
 # ---- lookup -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The generator's own stages, and how they are put together."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -51,7 +52,15 @@ def portrait_points(inputs, generator, size: int = SIZE) -> torch.Tensor:
         ({"num_samples": 7}, "num_samples: expected an even number"),
         ({"num_fine_samples": 7}, r"num_fine_samples: expected at least num_samples \(8\), found 7"),
         ({"first_level": 6.0}, r"first_level: expected more than last_level \(6.0\), found 6.0"),
-        ({"sr_blocks": 0}, "sr_blocks: expected a positive number, found 0"),
+        ({"sr_blocks": 0}, "sr_blocks: expected a whole number from 1 to 4096, found 0"),
+        ({"mapping_dim": 10**6}, "mapping_dim: expected a whole number from 1 to 4096, found 1000000"),
+        ({"radiance_dim": 16.0}, "radiance_dim: expected a whole number from 1 to 4096, found 16.0"),
+        ({"sr_up_channels": (6, 0)}, "sr_up_channels: expected a whole number from 1 to 4096, found 0"),
+        ({"sr_up_channels": (6, 4, 2)}, "sr_up_channels: expected 2 numbers, found 3"),
+        ({"first_level": math.inf}, "first_level: expected a finite number, found inf"),
+        ({"last_level": math.nan}, "last_level: expected a finite number, found nan"),
+        ({"manifold_centre": (0.0, 0.0)}, "manifold_centre: expected 3 numbers, found 2"),
+        ({"manifold_centre": (0.0, -math.inf, 0.0)}, "manifold_centre: expected a finite number, found -inf"),
     ],
 )
 def test_sizes_that_cannot_be(change, message):

@@ -62,12 +62,13 @@ def test_a_seed_gives_the_same_draw(draw):
 
 def test_to_dict_and_back():
     priors = make_priors()
-    stored = priors.to_dict()
-    assert all(value.dtype == torch.float16 for value in stored.values())
-    again = LabelPriors.from_dict(stored, "here")
-    for name, value in again._asdict().items():
-        assert value.dtype == torch.float32
-        assert torch.equal(value, getattr(priors, name))  # short enough for half precision
+    for half, dtype in ((False, torch.float32), (True, torch.float16)):
+        stored = priors.to_dict(half=half)
+        assert all(value.dtype == dtype for value in stored.values())
+        again = LabelPriors.from_dict(stored, "here")
+        for name, value in again._asdict().items():
+            assert value.dtype == torch.float32
+            assert torch.equal(value, getattr(priors, name))  # short enough for half precision
 
 
 def test_numpy_arrays_are_taken():
@@ -85,10 +86,17 @@ def test_odd_arrays_are_named(name, width):
         rf"here: priors: {name}: expected floats \[N, {width}\], found torch.int64": torch.ones(2, width).long(),
         rf"here: priors: {name}: expected finite numbers": torch.full((2, width), math.nan),
         rf"here: priors: {name}: expected finite": np.full((2, width), np.inf),
+        rf"here: priors: {name}: expected floats \[N, {width}\], found str": "a",
+        rf"here: priors: {name}: expected floats \[N, {width}\], found NoneType": None,
+        rf"here: priors: {name}: expected floats \[N, {width}\], found list": [[1.0], [1.0, 2.0]],
+        rf"here: priors: {name}: expected floats \[N, {width}\], found Tensor": torch.zeros(2, width, device="meta"),
     }
     for message, array in bad.items():
         with pytest.raises(UserError, match=message):
             LabelPriors.from_dict({**good, name: array}, "here")
+    for odd in ([1], "abc", torch.zeros(2)):
+        with pytest.raises(UserError, match=f"here: priors: expected a mapping of arrays, found {type(odd).__name__}"):
+            LabelPriors.from_dict(odd, "here")
     del good[name]
     with pytest.raises(UserError, match=f"here: priors: missing array '{name}'"):
         LabelPriors.from_dict(good, "here")

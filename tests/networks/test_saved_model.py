@@ -51,7 +51,17 @@ def test_config_priors_and_metadata_survive(tmp_path):
     assert again.generator.config == model.generator.config
     assert again.metadata == METADATA
     for ours, expected in zip(again.priors, model.priors, strict=True):
-        assert torch.equal(ours, expected)  # short enough for half precision
+        assert torch.equal(ours, expected)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_priors_are_rounded_with_the_weights_only(half, tmp_path):
+    rows = {name: rows + 1e-5 for name, rows in make_priors_dict().items()}
+    model = make_model(priors=LabelPriors.from_dict(rows, "here"))
+    again = through_a_file(model, tmp_path, half=half)
+    for ours, expected in zip(again.priors, model.priors, strict=True):
+        assert torch.equal(ours, expected.half().float() if half else expected)
+        assert torch.equal(ours, expected) != half
 
 
 def test_without_priors(tmp_path):
@@ -88,11 +98,22 @@ def test_packed_weights_are_a_copy():
     assert torch.equal(packed["state"]["mean_phase"], before)
 
 
-def test_a_subclass_may_be_asked_for():
-    class Other(Generator):
-        pass
+class Other(Generator):
+    convention = "other"
 
-    assert type(unpack_model(pack_model(make_model()), "here", Other).generator) is Other
+
+def test_the_convention_says_which_generator():
+    for cls in (Generator, Other):
+        packed = pack_model(make_model(generator=make_generator(cls=cls)))
+        assert packed["convention"] == cls.convention
+        assert type(unpack_model(packed, "here", (Generator, Other)).generator) is cls
+    with pytest.raises(UserError, match="^here: convention: expected 'aniportraitgan', found 'other'$"):
+        unpack_model(packed, "here")
+    for odd, found in (("x", "'x'"), (3, "int"), ([1], "list"), (torch.zeros(2), "Tensor")):
+        with pytest.raises(UserError, match=f"^here: convention: expected 'aniportraitgan', 'other', found {found}$"):
+            unpack_model({**packed, "convention": odd}, "here", (Generator, Other))
+    del packed["convention"]  # files from before there was one
+    assert type(unpack_model(packed, "here", (Other, Generator)).generator) is Generator
 
 
 def spoil(change) -> dict:
@@ -124,14 +145,60 @@ def spoil(change) -> dict:
             lambda d: [d["state"].pop(n) for n in ("body.lbs_weights", "body.faces", "body.head_shoulder_index")],
             "3 missing: body.lbs_weights, body.faces, body.head_shoulder_index",
         ),
-        (lambda d: d["state"].update({"body.parents": "tree"}), "1 missing: body.parents"),
+        (lambda d: d["state"].update({"body.parents": "tree"}), "body: 'parents' should be an array of numbers"),
+        (lambda d: d["state"].update({"body.parents": torch.arange(24)}), "list parents before children"),
+        (lambda d: d["state"].update({"body.faces": torch.full((8, 3), 144)}), "body: 'f' should index 144"),
+        (lambda d: d["state"].update({"body.lbs_weights": torch.zeros(144, 24)}), "'weights' should sum to 1"),
+        (
+            lambda d: d["state"].update({"body.lbs_weights": torch.zeros(10, 24)}),
+            r"'weights' should have shape \[144, 24\], found \[10, 24\]",
+        ),
+        (lambda d: d["state"].update({"body.v_template": torch.full((144, 3), math.nan)}), "'v_template' holds NaN"),
+        (lambda d: d["state"].update({"body.shapedirs": torch.zeros(144, 3, 10, device="meta")}), "'shapedirs' should"),
+        (
+            lambda d: d["state"].update({"body.head_shoulder_index": torch.tensor([9999])}),
+            "head_shoulder_index: expected distinct vertex indices in 0..143",
+        ),
+        (lambda d: d["state"].update({"body.head_shoulder_index": None}), "head_shoulder_index: vertex indices should"),
+        (lambda d: d["state"].update({3: torch.zeros(1)}), "1 unexpected: 3"),
+        (
+            lambda d: d["state"].update(mean_phase=torch.zeros(1).to_sparse()),
+            r"mean_phase .*without plain values \[1\]",
+        ),
+        (lambda d: d["config"].update({3: 4}), "config: unknown key '3'"),
+        (lambda d: d["config"].update(manifold_centre="abc"), "config: key 'manifold_centre': expected a list"),
+        (lambda d: d["config"].update(first_level=10**400), "config: key 'first_level': expected float"),
+        (lambda d: d.update(priors=[1]), "priors: expected a mapping of arrays, found list"),
+        (lambda d: d.update(priors="all"), "priors: expected a mapping of arrays, found str"),
+        (lambda d: d["priors"].update(expression="a"), r"priors: expression: expected floats \[N, 64\], found str"),
+        (lambda d: d.update(metadata=[1]), "metadata: expected a mapping, found list"),
+        (lambda d: d.update(metadata=""), "metadata: expected a mapping, found str"),
         (lambda d: d["priors"].pop("expression"), "priors: missing array 'expression'"),
         (lambda d: d["priors"].update(id_shape=torch.zeros(3, 80)), r"priors: id_shape: expected floats \[N, 90\]"),
     ],
 )
 def test_what_does_not_fit_is_named(change, message):
-    with pytest.raises(UserError, match=f"^file.pt: .*{message}"):
+    with pytest.raises(UserError, match=f"^file.pt: .*{message}") as error:
         unpack_model(spoil(change), "file.pt")
+    assert "\n" not in str(error.value)
+
+
+GARBAGE = (None, 7, -1.5, math.nan, "x", b"x", [1, "a"], {}, {3: None}, torch.zeros(0), torch.ones(2, 3).bfloat16())
+KEYS = ("format", "version", "convention", "config", "state", "priors", "metadata")
+NESTED = [("config", "sr_up_channels"), ("config", "sr_blocks"), ("priors", "expression"), ("state", "mean_phase")]
+BODY = [("state", f"body.{name}") for name in ("v_template", "J_regressor", "parents", "faces", "head_shoulder_index")]
+
+
+@pytest.mark.parametrize("keys", [*((key,) for key in KEYS), *NESTED, *BODY], ids="/".join)
+def test_garbage_under_any_key_is_refused_in_one_line(keys, tmp_path):
+    whole = {**pack_model(make_model()), "format": "aniportraitgan", "version": 1}
+    for garbage in GARBAGE:
+        data = {**whole, keys[0]: garbage if len(keys) == 1 else {**whole[keys[0]], keys[1]: garbage}}
+        torch.save(data, tmp_path / "file.pt")
+        if keys == ("metadata",) and isinstance(garbage, dict | None) or keys == ("priors",) and garbage is None:
+            continue  # nothing is wrong with these
+        with pytest.raises(UserError, match="^[^\n]*file.pt: [^\n]+$"):
+            unpack_model(load_checkpoint(tmp_path / "file.pt"), str(tmp_path / "file.pt"))
 
 
 def test_several_faults_are_named_together():

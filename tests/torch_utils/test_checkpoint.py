@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from torch_utils.checkpoint import load_checkpoint, load_raw, load_weights, save_checkpoint
+from torch_utils.checkpoint import check_format, load_checkpoint, load_raw, load_weights, save_checkpoint
 from torch_utils.misc import UserError
 
 
@@ -93,6 +93,23 @@ def test_other_formats_and_versions(tmp_path):
         load_checkpoint(tmp_path / "a.pt")
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({}, "expected a checkpoint of this project .*, found keys none"),
+        ({"format": "other"}, "expected a checkpoint of this project .*, found format 'other'"),
+        ({"format": torch.zeros(2)}, "expected a checkpoint of this project .*, found format Tensor"),
+        ({"format": "aniportraitgan"}, "expected checkpoint version 1, found None"),
+        ({"format": "aniportraitgan", "version": torch.ones(2, 2)}, "expected checkpoint version 1, found Tensor"),
+        ({"format": "x" * 999}, "expected .*, found format 'x{56}[.]{3}$"),
+    ],
+)
+def test_the_format_of_loaded_data(data, message):
+    with pytest.raises(UserError, match=f"^a.pt: {message}"):
+        check_format(data, "a.pt")
+    check_format({"format": "aniportraitgan", "version": 1}, "a.pt")
+
+
 def test_load_weights():
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
     load_weights(target, source.state_dict(), "a.pt")
@@ -117,6 +134,14 @@ def test_load_weights_refuses_what_is_not_finite_or_no_tensor():
         load_weights(nn.Linear(3, 2), state, "a.pt")
     with pytest.raises(UserError, match="1 not finite: weight"):
         load_weights(nn.Linear(3, 2), state | {"bias": torch.zeros(2)}, "a.pt")
+    for bias, found in (
+        (torch.zeros(2).long(), r"int64 \[2\]"),
+        (torch.zeros(2, dtype=torch.complex64), r"complex64 \[2\]"),
+        (torch.zeros(2).to_sparse(), r"float32 without plain values \[2\]"),
+        (torch.zeros(3, device="meta"), r"without plain values \[3\]"),
+    ):
+        with pytest.raises(UserError, match=rf"1 misshapen: bias \(expected \[2\], found {found}\)"):
+            load_weights(nn.Linear(3, 2), {"weight": torch.zeros(2, 3), "bias": bias}, "a.pt")
 
 
 def test_long_lists_are_cut():
