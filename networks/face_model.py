@@ -1,4 +1,4 @@
-"""3D morphable face: S = S_mean + B_id z_id + B_exp z_exp (method.md section 4, eq. 7), in canonical coordinates.
+"""3D morphable face: S = S_mean + B_id z_id + B_exp z_exp (paper eq. 7), in canonical coordinates.
 
 The embedded face serves by default; `load_bfm` reads a user's own BFM_model_front.mat (see smpl_models/README.md).
 """

@@ -4,7 +4,7 @@
 *Upright*: the T-pose head rotated about joint 15 by the canonical pose's R(0, 0, 0.15536945), so that it looks
 straight along +z; still metres. The head is designed here.
 *Canonical*: x_c = ((x - joint 12) / 2.2314079 - face_offset) / 0.52767998683149, of upright head points.
-Source: method.md section 2 (the released checkpoint's conventions).
+Source: the conventions that the released checkpoint fixes.
 """
 
 import numpy as np

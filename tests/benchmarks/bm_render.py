@@ -7,7 +7,6 @@
 The released size is timed with random weights of that size on the embedded body: time does not depend on the values.
 """
 
-import argparse
 import resource
 import statistics
 import sys
@@ -21,13 +20,14 @@ from inference.pipeline import PortraitPipeline
 from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.generator import Generator, GeneratorConfig
 from networks.saved_model import SavedModel
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
 DEMO = Path(__file__).resolve().parents[2] / "ckpts" / "demo.pt"
-# The released code on two CPU cores (shared/spec/method.md, section 5).
+# The released code, measured on two CPU cores; it peaked at 9.7 GB.
 RELEASED_SECONDS = {"person": 73.0, "frame": 42.0}
 
 
-def random_pipeline(device: str) -> PortraitPipeline:
+def random_pipeline(device: torch.device) -> PortraitPipeline:
     """The released size with random weights."""
     torch.manual_seed(0)
     body = embedded_body()
@@ -35,52 +35,55 @@ def random_pipeline(device: str) -> PortraitPipeline:
     return PortraitPipeline(SavedModel(generator, None, {}), device)
 
 
-def timed(function: Callable[[], object], device: str, repeats: int) -> float:
+def timed(function: Callable[[], object], device: torch.device, repeats: int) -> float:
     """Median seconds of ``repeats`` calls."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         function()
-        if device == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
-def peak_memory(device: str) -> float:
+def peak_memory(device: torch.device) -> float:
     """GiB: of the process on a CPU, of the allocator on a GPU."""
-    if device == "cuda":
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bm_render")
+    parser = CliParser(prog="python -m tests.benchmarks.bm_render")
     parser.add_argument("--size", choices=("released", "demo"), default="released")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=3, help="frames to take the median of")
     parser.add_argument("--profile", action="store_true", help="print the operators a frame spends its time in")
     args = parser.parse_args()
+    if args.frames < 1:
+        raise UserError(f"--frames: expected a positive number, found {args.frames}")
 
+    device = resolve_device(args.device)
     demo = args.size == "demo"
-    pipe = PortraitPipeline.from_checkpoint(DEMO, device=args.device) if demo else random_pipeline(args.device)
+    pipe = PortraitPipeline.from_checkpoint(DEMO, device=device) if demo else random_pipeline(device)
     config = pipe.generator.config
-    name = torch.cuda.get_device_name() if args.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.size}: {config.image_size}^2, {config.num_manifolds} manifolds, {name}, torch {torch.__version__}")
 
     start = time.perf_counter()
     person = pipe.person(seed=0)
-    if args.device == "cuda":
+    if device.type == "cuda":
         torch.cuda.synchronize()
-    rows = [("person", time.perf_counter() - start, peak_memory(args.device))]
+    rows = [("person", time.perf_counter() - start, peak_memory(device))]
     expression, eulers = torch.randn(64) * 0.3, torch.randn(6, 3) * 0.1
 
     def render() -> object:
         return person.render(expression, eulers, (1.5, 1.7))
 
     render()  # warm up
-    rows.append(("frame", timed(render, args.device, args.frames), peak_memory(args.device)))
+    rows.append(("frame", timed(render, device, args.frames), peak_memory(device)))
     for label, seconds, memory in rows:
         released = RELEASED_SECONDS[label]
         ratio = "" if demo else f"   {released / seconds:5.1f} x as fast as the released code's {released:.0f} s"
@@ -92,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_cli(main)
