@@ -8,6 +8,8 @@ from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.face_model import embedded_face
 from networks.generator import Generator, GeneratorConfig
 from networks.priors import Latents
+from networks.superresolution import ManifoldSuperResolution
+from training.demo.expression_targets import ExpressionTargets
 from training.demo.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
 from training.demo.people import (
     EDGE,
@@ -20,7 +22,7 @@ from training.demo.people import (
     synthetic_priors,
 )
 from training.demo.stages import (
-    ExpressionTargets,
+    _pass_features_through,
     _texel_position,
     fit_expression,
     fit_images,
@@ -31,7 +33,7 @@ from training.demo.stages import (
 
 CONFIG = GeneratorConfig(
     image_size=64, lowres_size=16, num_samples=16, num_fine_samples=16, num_manifolds=4, manifold_dim=32,
-    mapping_dim=16, radiance_dim=32, feature_dim=4, expression_dim=32, sr_features=8, sr_blocks=1, sr_growth=4,
+    mapping_dim=16, radiance_dim=32, feature_dim=16, expression_dim=32, sr_features=16, sr_blocks=1, sr_growth=4,
     sr_up_channels=(8, 8),
 )  # fmt: skip
 
@@ -117,6 +119,22 @@ def test_neutral_expression_has_no_displacement():
     assert np.abs(displacement).max() == 0
 
 
+def test_super_resolution_starts_as_an_upsampling_of_features():
+    """A checkerboard of sub-texel logits is interpolated bilinearly, by hand: 0.5625, 0.1875, 0.1875, 0.0625."""
+    torch.manual_seed(0)
+    sr = ManifoldSuperResolution(160, 16, 20, 16, 1, 4, (8, 8))
+    _pass_features_through(sr)
+    maps = torch.rand(1, 1, 20, 6, 6)
+    maps[:, :, 4:8] = torch.tensor([1.0, -2.0, 3.0, 0.5]).reshape(4, 1, 1)  # red on the 2 x 2 sub-texels
+    with torch.inference_mode():
+        logits = torch.logit(sr(maps, torch.ones(1, sum(sr.style_dims))))
+    expected = 0.5625 * 1.0 + 0.1875 * -2.0 + 0.1875 * 3.0 + 0.0625 * 0.5
+    assert logits[0, 0, 0, 12, 12].item() == pytest.approx(expected, abs=1e-4)
+    # Two sub-texels right of it the second one is the nearest.
+    expected = 0.5625 * -2.0 + 0.1875 * 1.0 + 0.1875 * 0.5 + 0.0625 * 3.0
+    assert logits[0, 0, 0, 12, 14].item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_sitter_survives_plain_data(generator):
     sitter = make_sitter(map_texels(generator))
     back = sitter_from_dict(sitter_to_dict(sitter))
@@ -138,8 +156,8 @@ def test_every_stage_learns(generator):
     first = fit_radiance(generator, sitters, texels, steps=20, people=2, points=400, seed=0)
     last = fit_radiance(generator, sitters, texels, steps=150, people=2, points=400, seed=0)
     assert last < 0.5 * first
-    first = fit_superresolution(generator, sitters, steps=20, crop=12, seed=0)
-    last = fit_superresolution(generator, sitters, steps=60, crop=12, seed=0)
+    first = fit_superresolution(generator, sitters, texels, steps=20, crop=12, seed=0)
+    last = fit_superresolution(generator, sitters, texels, steps=60, crop=12, seed=0)
     assert last < first
     fit_images(generator, sitters, steps=30, shots=1, seed=0)
     assert image_psnr(generator, sitters) > before + 1

@@ -4,22 +4,22 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import Parameter
 from torch.nn import functional as F
 from tqdm import trange
 
 from networks.cameras import PORTRAIT_CAMERA, cast_rays
-from networks.embedded.face import face_regions
 from networks.face_model import FaceArrays
 from networks.generator import UPSCALE, Generator, ManifoldPoints, upsample_crossings
-from training.data.synthetic import sample_expression
+from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
+from torch_utils.misc import UserError
+from training.demo.expression_targets import ExpressionTargets, spread_expression
 from training.demo.people import Shot, Sitter, Texels
 
 SIREN_RATE = 4e-4
-# The 3DMM moves what lies this near to it, canonical units.
-EXPRESSION_REACH = 0.03
+# D^e starts out smooth over a whole face; lids need detail of a centimetre, so its first layer starts this much finer.
+FINER = 4.0
 
 
 def _optimizer(rates: dict[float, list[Iterable[Parameter]]], steps: int):
@@ -47,9 +47,10 @@ def _latents(sitters: list[Sitter]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _pick(sitter: Sitter, count: int, random: torch.Generator) -> Tensor:
-    """Indices of a sitter's texels, three quarters of them near the surface."""
-    near = torch.randint(sitter.num_near, (3 * count // 4,), generator=random)
-    far = torch.randint(len(sitter.texel), (count - len(near),), generator=random)
+    """Indices of a sitter's texels: seven of ten near the surface, the others far from it where there are such."""
+    near = torch.randint(sitter.num_near, (7 * count // 10,), generator=random)
+    first_far = min(sitter.num_near, len(sitter.texel) - 1)
+    far = torch.randint(first_far, len(sitter.texel), (count - len(near),), generator=random)
     return torch.cat([near, far])
 
 
@@ -90,21 +91,61 @@ def fit_radiance(
     return float(np.mean(recent))
 
 
-def fit_superresolution(generator: Generator, sitters: list[Sitter], *, steps: int, crop: int, seed: int) -> float:
-    """U (and phi's features) on crops of the maps, against the same texels; returns the last mean loss.
+def _pass_features_through(sr: ManifoldSuperResolution) -> None:
+    """Start U as a plain upsampling of phi's features: the logits of rgba on 2 x 2 sub-texels, then x2 bilinear.
+
+    LeakyReLU is linear on a pair (v, -v): leaky(v) - leaky(-v) = 1.2 v. Demodulation makes every filter's norm 1.
+    """
+    features = 4 * OUT_CHANNELS
+    if sr.conv_first.in_channels < OUT_CHANNELS + features or min(sr.style_dims) < 2 * OUT_CHANNELS:
+        raise UserError("the demo's fit needs feature_dim >= 16, sr_features >= 16 and sr_up_channels >= 8")
+    line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # x2 bilinear: the two sub-pixels of an axis
+    norm = 2**0.5 * line[0].square().sum()  # of a filter over a pair of channels
+    gain = 1.2**3 / (norm * 2.0)  # of a logit on its way through the pairs of up_convs[1], hr_conv and output
+    channels = torch.arange(OUT_CHANNELS)
+    with torch.no_grad():
+        sr.mapping[-1].weight.mul_(0.1)  # styles start at 1
+        sr.trunk_conv.weight.zero_()
+        sr.conv_first.weight[:features] = 0
+        sr.conv_first.weight[range(features), range(OUT_CHANNELS, OUT_CHANNELS + features), 1, 1] = 1 / gain
+        for channel in channels:
+            for sign, out in ((1.0, channel), (-1.0, channel + OUT_CHANNELS)):
+                for sub in range(4):
+                    first, second = (conv.weight[4 * out + sub] for conv in sr.up_convs)
+                    first.zero_()
+                    first[4 * channel + sub, 1, 1] = sign
+                    second.zero_()
+                    second[channel] = sign * torch.outer(line[sub // 2], line[sub % 2])
+                    second[channel + OUT_CHANNELS] = -second[channel]
+                sr.hr_conv.weight[out] = 0
+                sr.hr_conv.weight[out, channel, 1, 1] = sign
+                sr.hr_conv.weight[out, channel + OUT_CHANNELS, 1, 1] = -sign
+            sr.output.weight[channel] = 0
+            sr.output.weight[channel, channel] = 1
+            sr.output.weight[channel, channel + OUT_CHANNELS] = -1
+
+
+def fit_superresolution(
+    generator: Generator, sitters: list[Sitter], texels: Texels, *, steps: int, crop: int, seed: int
+) -> float:
+    """U with phi on crops of the maps, against the same texels; returns the last mean loss of U's part.
 
     ``crop``: side of a crop in phi's pixels.
     """
+    _pass_features_through(generator.superresolution)
     random = torch.Generator().manual_seed(seed)
     size, count = generator.config.lowres_size, generator.config.num_manifolds
     with torch.no_grad():
         canonical, valid = generator.flat_crossings(size)
     canonical = canonical.transpose(0, 1).reshape(count, size, size, 3)
     valid = valid.T.reshape(count, size, size)
+    phi = generator.radiance
     rates = {
-        2e-3: [generator.superresolution.parameters()],
-        1e-3: [generator.radiance.to_feature.parameters()],
-        0.3 * SIREN_RATE: [generator.radiance.layers.parameters()],
+        5e-4: [generator.superresolution.parameters()],
+        2e-3: [phi.to_feature.parameters()],
+        SIREN_RATE: [phi.layers.parameters(), phi.colour_layer.parameters(), phi.mapping.parameters()],
+        3e-4: [phi.to_rgb.parameters()],
+        3e-3: [phi.to_sigma.parameters()],
     }
     optimizer, schedule = _optimizer(rates, steps)
     recent = []
@@ -119,7 +160,7 @@ def fit_superresolution(generator: Generator, sitters: list[Sitter], *, steps: i
         window = (slice(None), slice(top, top + crop), slice(left, left + crop))
         z_id, z_noise, _ = (part[None] for part in sitter.latents)
         style = generator.style(z_id, z_noise, psi=1.0)
-        sample = generator.radiance(canonical[window].reshape(1, -1, 3), style.radiance)
+        sample = phi(canonical[window].reshape(1, -1, 3), style.radiance)
         alpha = (sample.alpha * valid[window].reshape(1, -1))[..., None]
         maps = torch.cat([sample.rgb, alpha, sample.feature], -1)
         maps = maps.reshape(1, count, crop, crop, -1).permute(0, 1, 4, 2, 3)
@@ -132,7 +173,12 @@ def fit_superresolution(generator: Generator, sitters: list[Sitter], *, steps: i
         predicted = high[level[inside], :, row[inside], column[inside]]
         targets = (sitter.rgb[inside], sitter.alpha[inside], sitter.shell[inside])
         loss = _field_loss(predicted[:, :3], predicted[:, 3], *targets)
-        recent = [*recent[-49:], _step(loss, optimizer, schedule)]
+        recent = [*recent[-49:], loss.item()]
+        # phi's own colours and opacities stay what they are.
+        index = _pick(sitter, 4000, random)
+        own = phi(texels.canonical[sitter.texel[index].long()][None], style.radiance)
+        loss = loss + _field_loss(own.rgb[0], own.alpha[0], *(part[index] for part in sitter[3:6]))
+        _step(loss, optimizer, schedule)
         progress.set_postfix(loss=f"{np.mean(recent):.5f}")
     return float(np.mean(recent))
 
@@ -142,56 +188,6 @@ def _texel_position(texel: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     return texel // (size * size), texel // size % size, texel % size
 
 
-class ExpressionTargets:
-    """Where points of the expressive face come from in the neutral one (paper eq. 10).
-
-    A point on the 3DMM goes back by -B_exp z_exp. Eyeballs and the inside of the mouth take no part: closing lids
-    pass before the eye, and the gap of an open mouth comes from the dark line between the neutral lips, into which
-    pairs of vertices on either side of that line are joined.
-    """
-
-    def __init__(self, face: FaceArrays, seed: int):
-        regions = face_regions()
-        hidden = sum(regions[name] for name in ("eye_white", "iris", "pupil", "mouth_interior", "teeth")) > 0.5
-        self.rng = np.random.default_rng(seed)
-        self.mean, self.id_basis, self.exp_basis = face.mean, face.id_basis, face.exp_basis
-        self.outer = np.flatnonzero(~hidden)
-        pairs = cKDTree(face.mean).query_pairs(1e-6, output_type="ndarray")
-        moved = np.abs(face.exp_basis[pairs[:, 0]] - face.exp_basis[pairs[:, 1]]).max((1, 2))
-        self.lips = pairs[moved > 1e-5]  # coincident in the neutral face, apart in an open mouth
-        motion = np.linalg.norm(face.exp_basis[self.outer][:, :, :11], axis=1).max(1)
-        self.weights = (0.1 * motion.max() + motion) / (0.1 * motion.max() + motion).sum()
-
-    def sample(self, z_id: np.ndarray, z_exp: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """z_id [80], z_exp [64] -> points [count, 3] of the expressive face and their displacements [count, 3]."""
-        n_lips, n_far = count // 8, count // 8
-        index = self.rng.choice(self.outer, count - n_lips - n_far, p=self.weights)
-        neutral = self.mean[index] + self.id_basis[index] @ z_id
-        move = self.exp_basis[index] @ z_exp
-        # Off the surface the displacement stays and fades, so that rays on their way in are bent early and gently.
-        away = self.rng.standard_normal((len(index), 1)) * self.rng.choice([0.002, 0.006, 0.015], (len(index), 1))
-        jitter = away * np.array([0.15, 0.15, 1.0]) * self.rng.choice([-1.0, 1.0], (len(index), 3))
-        fade = np.exp(-((np.linalg.norm(jitter, axis=1, keepdims=True) / EXPRESSION_REACH) ** 2))
-        points, targets = [neutral + move + jitter], [-move * fade]
-
-        pair = self.lips[self.rng.integers(len(self.lips), size=n_lips)]
-        t = self.rng.random((n_lips, 1, 1)) ** 0.7
-        neutral_pair = self.mean[pair] + self.id_basis[pair] @ z_id  # [n, 2, 3]
-        moved_pair = neutral_pair + self.exp_basis[pair] @ z_exp
-        depth = self.rng.standard_normal((n_lips, 3)) * np.array([0.0, 0.0, 0.004])
-        joined = [(1 - t[:, 0]) * both[:, 0] + t[:, 0] * both[:, 1] for both in (moved_pair, neutral_pair)]
-        points.append(joined[0] + depth)
-        targets.append(joined[1] - joined[0])
-
-        far = self.rng.uniform((-0.2, -0.25, -0.2), (0.2, 0.2, 0.1), (n_far, 3))
-        reach = np.linalg.norm(far - np.array([0.0, -0.03, -0.03]), axis=1, keepdims=True) > 0.12
-        points.append(far[reach[:, 0]])
-        targets.append(np.zeros((reach.sum(), 3)))
-        points, targets = np.concatenate(points), np.concatenate(targets)
-        wrap = np.arange(count) % len(points)
-        return points[wrap].astype(np.float32), targets[wrap].astype(np.float32)
-
-
 def fit_expression(
     generator: Generator, sitters: list[Sitter], face: FaceArrays, *, steps: int, people: int, points: int, seed: int
 ) -> float:
@@ -199,6 +195,8 @@ def fit_expression(
     targets = ExpressionTargets(face, seed)
     rng = np.random.default_rng(seed)
     d_e = generator.expression_deformation
+    with torch.no_grad():
+        d_e.layers[0].weight.mul_(FINER)
     rates = {SIREN_RATE: [d_e.layers.parameters(), d_e.mapping.parameters()], 1e-3: [d_e.output.parameters()]}
     optimizer, schedule = _optimizer(rates, steps)
     recent = []
@@ -206,7 +204,7 @@ def fit_expression(
     for _ in progress:
         chosen = [sitters[i] for i in rng.integers(len(sitters), size=people)]
         z_id, _, _ = _latents(chosen)
-        z_exp = np.stack([_spread_expression(rng) for _ in chosen])
+        z_exp = np.stack([spread_expression(rng) for _ in chosen])
         pairs = [targets.sample(z.numpy(), e, points) for z, e in zip(z_id, z_exp, strict=True)]
         where, expected = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         style = generator.expression_deformation.style(z_id, torch.from_numpy(z_exp))
@@ -215,18 +213,6 @@ def fit_expression(
         recent = [*recent[-49:], _step(loss, optimizer, schedule)]
         progress.set_postfix(mm=f"{np.mean(recent) ** 0.5:.2f}")
     return float(np.mean(recent)) ** 0.5 / 1177.5
-
-
-def _spread_expression(rng: np.random.Generator) -> np.ndarray:
-    """An expression of the prior, now and then neutral or exaggerated, so that keyframes outside it behave too."""
-    expression = sample_expression(rng)
-    if rng.random() < 0.1:
-        expression = np.zeros_like(expression)
-    if rng.random() < 0.25:
-        expression[rng.integers(11)] += rng.uniform(-1.2, 1.2)
-    if rng.random() < 0.15:
-        expression[32] -= rng.uniform(0.4, 1.0)
-    return expression.astype(np.float32)
 
 
 def trace_shot(generator: Generator, sitter: Sitter, shot: Shot) -> ManifoldPoints:
@@ -241,7 +227,7 @@ def fit_images(generator: Generator, sitters: list[Sitter], *, steps: int, shots
     """U and phi on pictures: L1 of the image at both sizes, and U's maps against phi's; returns the last mean loss."""
     rng = np.random.default_rng(seed)
     size = generator.config.lowres_size
-    rates = {2e-3: [generator.superresolution.parameters()], 0.3 * SIREN_RATE: [generator.radiance.parameters()]}
+    rates = {3e-4: [generator.superresolution.parameters()], 0.2 * SIREN_RATE: [generator.radiance.parameters()]}
     optimizer, schedule = _optimizer(rates, steps)
     recent = []
     progress = trange(steps, desc="U")
