@@ -166,7 +166,7 @@ class Generator(nn.Module):
 
     def flat_radiance(self, style: RadianceStyle) -> Tensor:
         """phi on the flattened manifolds: [rgb, alpha, feature] maps [B, K, 4 + F, h, w]."""
-        size, count = self.config.lowres_size, self.config.num_manifolds
+        size, count = self.config.map_scale * self.config.lowres_size, self.config.num_manifolds
         canonical, valid = self.flat_crossings(size)
         canonical, valid = canonical.transpose(0, 1).reshape(-1, 3), valid.T.reshape(-1)  # [K*R, 3], [K*R]
         batch = len(style.frequency)

@@ -12,7 +12,8 @@ class GeneratorConfig:
     """Sizes of the generator; the defaults are the released model's."""
 
     image_size: int = 512
-    lowres_size: int = 128  # pixels a side of the rays that search for crossings, and of phi's flattened maps
+    lowres_size: int = 128  # pixels a side of the rays that search for crossings
+    map_scale: int = 1  # phi's flattened maps have map_scale * lowres_size pixels a side
     num_samples: int = 64  # samples a ray that are carried to neutral pose
     num_fine_samples: int = 256  # samples a ray in the crossing search, interpolated between those
     num_manifolds: int = 24

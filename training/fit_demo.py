@@ -3,8 +3,8 @@
     python -m training.fit_demo --out ckpts/demo.pt
 
 No discriminator takes part. M is regressed to a relief of the average head and shoulders, phi to the colours and
-opacities of synthetic people on the manifolds, D^e to the displacements of the face model (paper eq. 10), U and phi to
-drawn pictures of those people with expressions, poses and cameras. D^p stays at its initialisation, the mean filter.
+opacities of synthetic people on the manifolds, D^e to the displacements of the face model (paper eq. 10). D^p stays at
+its initialisation, the mean filter, and U is set to interpolate phi's maps: minutes on a CPU do not train it further.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from torch_utils.config import config_from_dict, load_yaml
 from torch_utils.misc import CliParser, UserError, run_cli
 from training.demo.manifold_shape import fit_manifolds
 from training.demo.people import Sitter, make_sitters, map_texels, sitter_from_dict, sitter_to_dict, synthetic_priors
-from training.demo.stages import fit_expression, fit_images, fit_radiance, fit_superresolution, image_psnr
+from training.demo.stages import fit_expression, fit_radiance, image_psnr, set_superresolution
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "demo.yaml"
 NUM_PRIORS = 1500  # rows of labels in the checkpoint
@@ -33,7 +33,8 @@ HELD_OUT = 8  # people the quality is measured on
 FIRST_HELD_OUT = 1_000_000  # their first seed
 WHAT_IT_IS = (
     "Not trained adversarially: this project's generator fitted by plain reconstruction to portraits drawn from its "
-    "embedded synthetic body and face. It serves to show and test the software until a GAN-trained model exists."
+    "embedded synthetic body and face, with U set to interpolate. It serves to show and test the software until a "
+    "GAN-trained model exists."
 )
 
 
@@ -108,8 +109,7 @@ def fit(config: GeneratorConfig, args: argparse.Namespace) -> SavedModel:
     face = embedded_face()
     stage("phi", lambda: fit_radiance(generator, sitters, texels, steps=steps(2200), points=2500, **batch))
     stage("expression", lambda: fit_expression(generator, sitters, face, steps=steps(4000), points=1500, **batch))
-    stage("maps", lambda: fit_superresolution(generator, sitters, texels, steps=steps(600), crop=28, **seeded))
-    stage("images", lambda: fit_images(generator, sitters, steps=steps(40), shots=1, **seeded))
+    stage("interpolation", lambda: set_superresolution(generator, sitters, texels, points=1500, **seeded))
     priors = synthetic_priors(NUM_PRIORS, args.seed)
     latents = priors.sample_latents(NUM_MEAN_SAMPLES, torch.Generator().manual_seed(args.seed))
     generator.set_mean_styles(latents.z_id, latents.z_noise)

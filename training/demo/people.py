@@ -71,14 +71,14 @@ def sitter_from_dict(data: dict) -> Sitter:
 
 
 class Texels(NamedTuple):
-    """Texels of U's maps: where the lookup of the method reads them."""
+    """The manifolds on a grid as fine as the image; a texel lies where the lookup of the method would read it."""
 
     canonical: Tensor  # [K * H * W, 3], level by level, row 0 = lowest y
     valid: Tensor  # [K * H * W] bool
 
 
 def map_texels(generator: Generator) -> Texels:
-    """The texels of a generator's super-resolved maps (M must be fitted)."""
+    """The texels of a generator's manifolds (M must be fitted)."""
     size = UPSCALE * generator.config.lowres_size
     with torch.no_grad():
         canonical, valid = generator.flat_crossings(size, FLAT_HALF_EXTENT * (1 - 1 / size))

@@ -1,4 +1,4 @@
-"""The stages of the fit, each of them plain regression with Adam: phi, then D^e, then U (with phi)."""
+"""The stages of the fit, each of them plain regression with Adam: phi, then D^e; U is set to interpolate."""
 
 from collections.abc import Iterable
 
@@ -6,18 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch.nn import functional as F
 from tqdm import trange
 
-from networks.cameras import PORTRAIT_CAMERA, cast_rays
 from networks.face_model import FaceArrays
-from networks.generator import UPSCALE, Generator, ManifoldPoints, upsample_crossings
+from networks.generator import Generator
+from networks.manifolds import warp
+from networks.radiance import NUM_LAYERS, RadianceGenerator, RadianceStyle
 from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
 from torch_utils.misc import UserError
 from training.demo.expression_targets import ExpressionTargets, spread_expression
-from training.demo.people import Shot, Sitter, Texels
+from training.demo.people import Sitter, Texels
 
 SIREN_RATE = 4e-4
+# A manifold is half opaque where sigma is 17.3 (networks.radiance); its logit, as U gives it, rises from there.
+HALF_OPAQUE_SIGMA, SIGMA_TO_LOGIT = 17.3, 0.35
 # D^e starts out smooth over a whole face; lids need detail of a centimetre, so its first layer starts this much finer.
 FINER = 4.0
 
@@ -91,101 +93,77 @@ def fit_radiance(
     return float(np.mean(recent))
 
 
+@torch.no_grad()
+def set_superresolution(
+    generator: Generator, sitters: list[Sitter], texels: Texels, *, points: int, seed: int
+) -> float:
+    """U as a bilinear interpolation of phi's rgb and alpha; returns the mean square error of the colours before it.
+
+    Minutes on a CPU are not enough to train U to anything better than this. Its input are phi's features, which become
+    the logits of rgb (by linear regression on phi's hidden layers, since the colour layer has no feature head) and of
+    alpha (linear in sigma).
+    """
+    random = torch.Generator().manual_seed(seed)
+    phi = generator.radiance
+    hidden, logits = [], []
+    for sitter in sitters:
+        index = _pick(sitter, points, random)
+        where = texels.canonical[sitter.texel[index].long()][None]
+        z_id, z_noise, _ = (part[None] for part in sitter.latents)
+        style = phi.style(torch.cat([z_id, z_noise], -1))
+        hidden.append(_hidden_layers(phi, where, style))
+        logits.append(torch.logit(phi(where, style).rgb[0], eps=1e-3))
+    hidden, logits = torch.cat(hidden).double(), torch.cat(logits).double()  # [N, 7 C], [N, 3]
+    design = torch.nn.functional.pad(hidden, (0, 1), value=1.0)
+    normal = design.T @ design
+    normal.diagonal().add_(1e-6 * normal.trace() / len(normal))
+    solution = torch.linalg.solve(normal, design.T @ logits).float()  # [7 C + 1, 3]
+    for i, head in enumerate(phi.to_feature):
+        width = head.in_features
+        head.weight[:3] = solution[i * width : (i + 1) * width].T
+        head.bias[:3] = solution[-1] / len(phi.to_feature)
+        head.weight[3] = SIGMA_TO_LOGIT * phi.to_sigma[i].weight[0]
+        head.bias[3] = SIGMA_TO_LOGIT * (phi.to_sigma[i].bias[0] - HALF_OPAQUE_SIGMA / len(phi.to_feature))
+    _pass_features_through(generator.superresolution)
+    predicted = torch.sigmoid(design.float() @ solution)
+    return (predicted - torch.sigmoid(logits.float())).square().mean().item()
+
+
+def _hidden_layers(phi: RadianceGenerator, points: Tensor, style: RadianceStyle) -> Tensor:
+    """Activations of the layers that phi's heads read, side by side: points [1, N, 3] -> [N, 7 C]."""
+    x, layers = warp(points), []
+    frequencies, phases = style.frequency.chunk(NUM_LAYERS + 1, -1), style.phase.chunk(NUM_LAYERS + 1, -1)
+    for layer, frequency, phase in zip(phi.layers, frequencies, phases, strict=False):
+        x = layer(x, frequency, phase)
+        layers.append(x[0])
+    return torch.cat(layers[1:], -1)
+
+
+@torch.no_grad()
 def _pass_features_through(sr: ManifoldSuperResolution) -> None:
-    """Start U as a plain upsampling of phi's features: the logits of rgba on 2 x 2 sub-texels, then x2 bilinear.
+    """U = sigmoid of its first four features, x4 bilinear.
 
     LeakyReLU is linear on a pair (v, -v): leaky(v) - leaky(-v) = 1.2 v. Demodulation makes every filter's norm 1.
     """
-    features = 4 * OUT_CHANNELS
-    if sr.conv_first.in_channels < OUT_CHANNELS + features or min(sr.style_dims) < 2 * OUT_CHANNELS:
-        raise UserError("the demo's fit needs feature_dim >= 16, sr_features >= 16 and sr_up_channels >= 8")
+    if sr.conv_first.in_channels < 2 * OUT_CHANNELS or min(sr.style_dims) < 2 * OUT_CHANNELS:
+        raise UserError("the demo's fit needs feature_dim >= 4, sr_features >= 8 and sr_up_channels >= 8")
+    for parameter in (*sr.parameters(),):
+        parameter.zero_()
+    sr.mapping[-1].bias.fill_(1.0)  # the style of every person
     line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # x2 bilinear: the two sub-pixels of an axis
-    norm = 2**0.5 * line[0].square().sum()  # of a filter over a pair of channels
-    gain = 1.2**3 / (norm * 2.0)  # of a logit on its way through the pairs of up_convs[1], hr_conv and output
-    channels = torch.arange(OUT_CHANNELS)
-    with torch.no_grad():
-        sr.mapping[-1].weight.mul_(0.1)  # styles start at 1
-        sr.trunk_conv.weight.zero_()
-        sr.conv_first.weight[:features] = 0
-        sr.conv_first.weight[range(features), range(OUT_CHANNELS, OUT_CHANNELS + features), 1, 1] = 1 / gain
-        for channel in channels:
-            for sign, out in ((1.0, channel), (-1.0, channel + OUT_CHANNELS)):
-                for sub in range(4):
-                    first, second = (conv.weight[4 * out + sub] for conv in sr.up_convs)
-                    first.zero_()
-                    first[4 * channel + sub, 1, 1] = sign
-                    second.zero_()
-                    second[channel] = sign * torch.outer(line[sub // 2], line[sub % 2])
-                    second[channel + OUT_CHANNELS] = -second[channel]
-                sr.hr_conv.weight[out] = 0
-                sr.hr_conv.weight[out, channel, 1, 1] = sign
-                sr.hr_conv.weight[out, channel + OUT_CHANNELS, 1, 1] = -sign
-            sr.output.weight[channel] = 0
-            sr.output.weight[channel, channel] = 1
-            sr.output.weight[channel, channel + OUT_CHANNELS] = -1
-
-
-def fit_superresolution(
-    generator: Generator, sitters: list[Sitter], texels: Texels, *, steps: int, crop: int, seed: int
-) -> float:
-    """U with phi on crops of the maps, against the same texels; returns the last mean loss of U's part.
-
-    ``crop``: side of a crop in phi's pixels.
-    """
-    _pass_features_through(generator.superresolution)
-    random = torch.Generator().manual_seed(seed)
-    size, count = generator.config.lowres_size, generator.config.num_manifolds
-    with torch.no_grad():
-        canonical, valid = generator.flat_crossings(size)
-    canonical = canonical.transpose(0, 1).reshape(count, size, size, 3)
-    valid = valid.T.reshape(count, size, size)
-    phi = generator.radiance
-    rates = {
-        5e-4: [generator.superresolution.parameters()],
-        2e-3: [phi.to_feature.parameters()],
-        SIREN_RATE: [phi.layers.parameters(), phi.colour_layer.parameters(), phi.mapping.parameters()],
-        3e-4: [phi.to_rgb.parameters()],
-        3e-3: [phi.to_sigma.parameters()],
-    }
-    optimizer, schedule = _optimizer(rates, steps)
-    recent = []
-    progress = trange(steps, desc="U")
-    for _ in progress:
-        sitter = sitters[torch.randint(len(sitters), (), generator=random)]
-        # Half of the crops lie about the face.
-        middle = torch.randn(2, generator=random) * 4 + torch.tensor([0.58, 0.5]) * size
-        anywhere = torch.rand(2, generator=random) * size
-        centre = middle if torch.rand((), generator=random) < 0.5 else anywhere
-        top, left = (centre - crop / 2).round().long().clamp(0, size - crop).tolist()
-        window = (slice(None), slice(top, top + crop), slice(left, left + crop))
-        z_id, z_noise, _ = (part[None] for part in sitter.latents)
-        style = generator.style(z_id, z_noise, psi=1.0)
-        sample = phi(canonical[window].reshape(1, -1, 3), style.radiance)
-        alpha = (sample.alpha * valid[window].reshape(1, -1))[..., None]
-        maps = torch.cat([sample.rgb, alpha, sample.feature], -1)
-        maps = maps.reshape(1, count, crop, crop, -1).permute(0, 1, 4, 2, 3)
-        high = generator.superresolution(maps, style.superresolution)[0]  # [K, 4, 4c, 4c]
-        # The sitter's texels inside the crop, less a margin where U sees the crop's border.
-        level, row, column = _texel_position(sitter.texel.long(), UPSCALE * size)
-        row, column = row - UPSCALE * top, column - UPSCALE * left
-        margin, end = UPSCALE * 2, UPSCALE * (crop - 2)
-        inside = (row >= margin) & (row < end) & (column >= margin) & (column < end)
-        predicted = high[level[inside], :, row[inside], column[inside]]
-        targets = (sitter.rgb[inside], sitter.alpha[inside], sitter.shell[inside])
-        loss = _field_loss(predicted[:, :3], predicted[:, 3], *targets)
-        recent = [*recent[-49:], loss.item()]
-        # phi's own colours and opacities stay what they are.
-        index = _pick(sitter, 4000, random)
-        own = phi(texels.canonical[sitter.texel[index].long()][None], style.radiance)
-        loss = loss + _field_loss(own.rgb[0], own.alpha[0], *(part[index] for part in sitter[3:6]))
-        _step(loss, optimizer, schedule)
-        progress.set_postfix(loss=f"{np.mean(recent):.5f}")
-    return float(np.mean(recent))
-
-
-def _texel_position(texel: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Level, row and column of texels of maps of size^2."""
-    return texel // (size * size), texel // size % size, texel % size
+    norm = line[0].square().sum().item()  # of a bilinear filter
+    gain = 1.2**3 / norm**2 / 2**1.5  # of a logit on its way: three pairs, three filters over a pair
+    for channel in range(OUT_CHANNELS):
+        negative = channel + OUT_CHANNELS
+        sr.conv_first.weight[channel, OUT_CHANNELS + channel, 1, 1] = 1 / gain
+        for sign, out in ((1.0, channel), (-1.0, negative)):
+            for sub in range(4):
+                filters = sign * torch.outer(line[sub // 2], line[sub % 2])
+                first, second = (conv.weight[4 * out + sub] for conv in sr.up_convs)
+                first[channel] = filters
+                second[channel], second[negative] = filters, -filters
+            sr.hr_conv.weight[out, channel, 1, 1], sr.hr_conv.weight[out, negative, 1, 1] = sign, -sign
+        sr.output.weight[channel, channel], sr.output.weight[channel, negative] = 1, -1
 
 
 def fit_expression(
@@ -213,43 +191,6 @@ def fit_expression(
         recent = [*recent[-49:], _step(loss, optimizer, schedule)]
         progress.set_postfix(mm=f"{np.mean(recent) ** 0.5:.2f}")
     return float(np.mean(recent)) ** 0.5 / 1177.5
-
-
-def trace_shot(generator: Generator, sitter: Sitter, shot: Shot) -> ManifoldPoints:
-    """Crossings of a shot's rays [1, R, K, .]; they do not depend on phi or U."""
-    rays = cast_rays(shot.camera[None], PORTRAIT_CAMERA, generator.config.lowres_size)
-    z_id, _, betas = (part[None] for part in sitter.latents)
-    with torch.no_grad():
-        return generator.trace(z_id, shot.expression[None], betas, shot.joint_eulers[None], rays, PORTRAIT_CAMERA)
-
-
-def fit_images(generator: Generator, sitters: list[Sitter], *, steps: int, shots: int, seed: int) -> float:
-    """U and phi on pictures: L1 of the image at both sizes, and U's maps against phi's; returns the last mean loss."""
-    rng = np.random.default_rng(seed)
-    size = generator.config.lowres_size
-    rates = {3e-4: [generator.superresolution.parameters()], 0.2 * SIREN_RATE: [generator.radiance.parameters()]}
-    optimizer, schedule = _optimizer(rates, steps)
-    recent = []
-    progress = trange(steps, desc="U")
-    for _ in progress:
-        sitter = sitters[rng.integers(len(sitters))]
-        z_id, z_noise, _ = (part[None] for part in sitter.latents)
-        maps = generator.build_manifolds(generator.style(z_id, z_noise, psi=1.0))
-        down = F.interpolate(maps.high.flatten(0, 1), scale_factor=0.25, mode="bilinear", antialias=True)
-        loss = 0.25 * (down - maps.low.flatten(0, 1).detach()).abs().mean()
-        for index in rng.choice(len(sitter.shots), shots, replace=False):
-            shot = sitter.shots[index]
-            target = shot.image[None].float() / 127.5 - 1
-            points = trace_shot(generator, sitter, shot)
-            image, _, _ = generator.shade(
-                maps.high, upsample_crossings(points, size), shot.camera[None], PORTRAIT_CAMERA
-            )
-            low, _, _ = generator.shade(maps.low, points, shot.camera[None], PORTRAIT_CAMERA)
-            low_target = F.interpolate(target, size=(size, size), mode="area")
-            loss = loss + ((image - target).abs().mean() + 0.5 * (low - low_target).abs().mean()) / shots
-        recent = [*recent[-19:], _step(loss, optimizer, schedule)]
-        progress.set_postfix(loss=f"{np.mean(recent):.4f}")
-    return float(np.mean(recent))
 
 
 def image_psnr(generator: Generator, sitters: list[Sitter]) -> float:
