@@ -1,6 +1,7 @@
 """phi: colour and opacity on the manifolds (paper section 3.1; GRAM's radiance generator)."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -52,21 +53,25 @@ class RadianceGenerator(nn.Module):
         """latent [B, 160] = [z_id, eps]."""
         return RadianceStyle(*self.mapping(latent).chunk(2, -1))
 
-    def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
-        """Canonical points [B, N, 3] -> radiance there."""
-        frequencies = style.frequency.chunk(NUM_LAYERS + 1, -1)
-        phases = style.phase.chunk(NUM_LAYERS + 1, -1)
+    def hidden(self, points: Tensor, style: RadianceStyle) -> Iterator[Tensor]:
+        """Activations that the heads of sigma and feature read: 7 of [B, N, C], for canonical points [B, N, 3]."""
         x = warp(points)
-        sigma, rgb, feature = 0.0, 0.0, 0.0
+        frequencies = style.frequency.chunk(NUM_LAYERS + 1, -1)  # the last one is the colour layer's
+        phases = style.phase.chunk(NUM_LAYERS + 1, -1)
         for i, layer in enumerate(self.layers):
             x = layer(x, frequencies[i], phases[i])
-            if i == 0:
-                continue
-            sigma = sigma + self.to_sigma[i - 1](x)
-            feature = feature + self.to_feature[i - 1](x)
-            if i == NUM_LAYERS - 1:
+            if i > 0:
+                yield x
+
+    def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
+        """Canonical points [B, N, 3] -> radiance there."""
+        sigma, rgb, feature = 0.0, 0.0, 0.0
+        for i, x in enumerate(self.hidden(points, style)):
+            sigma = sigma + self.to_sigma[i](x)
+            feature = feature + self.to_feature[i](x)
+            if i == len(self.to_rgb) - 1:
                 x = torch.cat([self.direction.expand(*x.shape[:2], 3), x], -1)
-                x = self.colour_layer(x, frequencies[-1], phases[-1])
-            rgb = rgb + self.to_rgb[i - 1](x)
+                x = self.colour_layer(x, *(part.chunk(NUM_LAYERS + 1, -1)[-1] for part in style))
+            rgb = rgb + self.to_rgb[i](x)
         alpha = 1 - torch.exp(-OPACITY_SCALE * nn.functional.softplus(sigma))
         return RadianceSample(torch.sigmoid(rgb), alpha.squeeze(-1), feature)

@@ -4,7 +4,8 @@
 
 No discriminator takes part. M is regressed to a relief of the average head and shoulders, phi to the colours and
 opacities of synthetic people on the manifolds, D^e to the displacements of the face model (paper eq. 10). D^p stays at
-its initialisation, the mean filter, and U is set to interpolate phi's maps: minutes on a CPU do not train it further.
+its initialisation, the mean filter, and U is set to interpolate phi's maps: ten minutes of training it on a CPU looked
+worse.
 """
 
 import argparse

@@ -10,8 +10,6 @@ from tqdm import trange
 
 from networks.face_model import FaceArrays
 from networks.generator import Generator
-from networks.manifolds import warp
-from networks.radiance import NUM_LAYERS, RadianceGenerator, RadianceStyle
 from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
 from torch_utils.misc import UserError
 from training.demo.expression_targets import ExpressionTargets, spread_expression
@@ -99,9 +97,9 @@ def set_superresolution(
 ) -> float:
     """U as a bilinear interpolation of phi's rgb and alpha; returns the mean square error of the colours before it.
 
-    Minutes on a CPU are not enough to train U to anything better than this. Its input are phi's features, which become
-    the logits of rgb (by linear regression on phi's hidden layers, since the colour layer has no feature head) and of
-    alpha (linear in sigma).
+    Ten minutes of training U on a CPU looked worse than this. Its input are phi's features, which become the logits of
+    rgb (by linear regression on phi's hidden layers, since the colour layer has no feature head) and of alpha (linear
+    in sigma).
     """
     random = torch.Generator().manual_seed(seed)
     phi = generator.radiance
@@ -111,7 +109,7 @@ def set_superresolution(
         where = texels.canonical[sitter.texel[index].long()][None]
         z_id, z_noise, _ = (part[None] for part in sitter.latents)
         style = phi.style(torch.cat([z_id, z_noise], -1))
-        hidden.append(_hidden_layers(phi, where, style))
+        hidden.append(torch.cat([*phi.hidden(where, style)], -1)[0])
         logits.append(torch.logit(phi(where, style).rgb[0], eps=1e-3))
     hidden, logits = torch.cat(hidden).double(), torch.cat(logits).double()  # [N, 7 C], [N, 3]
     design = torch.nn.functional.pad(hidden, (0, 1), value=1.0)
@@ -129,16 +127,6 @@ def set_superresolution(
     return (predicted - torch.sigmoid(logits.float())).square().mean().item()
 
 
-def _hidden_layers(phi: RadianceGenerator, points: Tensor, style: RadianceStyle) -> Tensor:
-    """Activations of the layers that phi's heads read, side by side: points [1, N, 3] -> [N, 7 C]."""
-    x, layers = warp(points), []
-    frequencies, phases = style.frequency.chunk(NUM_LAYERS + 1, -1), style.phase.chunk(NUM_LAYERS + 1, -1)
-    for layer, frequency, phase in zip(phi.layers, frequencies, phases, strict=False):
-        x = layer(x, frequency, phase)
-        layers.append(x[0])
-    return torch.cat(layers[1:], -1)
-
-
 @torch.no_grad()
 def _pass_features_through(sr: ManifoldSuperResolution) -> None:
     """U = sigmoid of its first four features, x4 bilinear.
@@ -147,7 +135,7 @@ def _pass_features_through(sr: ManifoldSuperResolution) -> None:
     """
     if sr.conv_first.in_channels < 2 * OUT_CHANNELS or min(sr.style_dims) < 2 * OUT_CHANNELS:
         raise UserError("the demo's fit needs feature_dim >= 4, sr_features >= 8 and sr_up_channels >= 8")
-    for parameter in (*sr.parameters(),):
+    for parameter in sr.parameters():
         parameter.zero_()
     sr.mapping[-1].bias.fill_(1.0)  # the style of every person
     line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # x2 bilinear: the two sub-pixels of an axis
