@@ -68,7 +68,7 @@ class BodyModel(nn.Module):
         """The canonical pose's rotations [count, 6, 3, 3] at POSED_JOINTS."""
         return euler_to_matrix(self.mean_pose).expand(count, -1, -1, -1)
 
-    def _rest_joints(self, betas: Tensor) -> Tensor:
+    def rest_joints(self, betas: Tensor) -> Tensor:
         """Joints [B, 24, 3] in T-pose, metres."""
         return vertices2joints(self.J_regressor, self.v_template + blend_shapes(betas, self.shapedirs))
 
@@ -83,7 +83,7 @@ class BodyModel(nn.Module):
 
     def to_canonical(self, points: Tensor, betas: Tensor) -> Tensor:
         """SMPL's metres [B, N, 3] -> canonical units, relative to the neck of the body with shape ``betas`` [B, 10]."""
-        neck = self._rest_joints(betas)[:, NECK, None]
+        neck = self.rest_joints(betas)[:, NECK, None]
         offset = torch.tensor(FACE_OFFSET, dtype=points.dtype, device=points.device)
         return ((points - neck) / SMPL_SCALE - offset) / FACE_RADIUS
 
@@ -94,7 +94,7 @@ class BodyModel(nn.Module):
     def joint_transforms(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """Rigid transforms [B, 24, 4, 4] from the canonical pose to ``joint_eulers`` [B, 6, 3], canonical units."""
         mean = self._rotations(self._mean_rotations(len(betas)))
-        joints, _ = batch_rigid_transform(mean, self._rest_joints(betas), self.parents)
+        joints, _ = batch_rigid_transform(mean, self.rest_joints(betas), self.parents)
         joints = self.to_canonical(joints, betas)
         _, transforms = batch_rigid_transform(self._rotations(euler_to_matrix(joint_eulers)), joints, self.parents)
         return transforms
