@@ -16,7 +16,7 @@ from networks.body_assets import BodyArrays
 from networks.body_model import BodyModel
 from networks.cameras import PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, sample_depths
 from networks.compositing import composite, lookup_manifolds
-from networks.expression_deformation import ExpressionDeformation
+from networks.expression_deformation import ExpressionDeformation, ExpressionStyle
 from networks.generator_config import UPSCALE, GeneratorConfig
 from networks.manifolds import FLAT_HALF_EXTENT, Crossings, ManifoldPredictor, find_crossings, orthographic_points
 from networks.pose_deformation import (
@@ -80,12 +80,12 @@ def _chunk_size(total: int, limits: dict[str, int], device: torch.device, per_it
     return max(1, limits.get(device.type, limits["cuda"]) // per_item)
 
 
-def upsample_crossings(points: ManifoldPoints, size: int) -> ManifoldPoints:
-    """Bilinear x4 upsampling of the crossings of a size x size image (method of the released model at 512^2)."""
+def upsample_crossings(points: ManifoldPoints, size: int, scale: int = UPSCALE) -> ManifoldPoints:
+    """Bilinear upsampling of the crossings of a size x size image (method of the released model at 512^2)."""
     channels = torch.cat([points.canonical, points.depth[..., None], points.valid[..., None]], -1)  # [B, R, K, 5]
     batch, _, count, width = channels.shape
     images = channels.permute(0, 2, 3, 1).reshape(batch, count * width, size, size)
-    images = F.interpolate(images, scale_factor=UPSCALE, mode="bilinear", align_corners=True)
+    images = F.interpolate(images, scale_factor=scale, mode="bilinear", align_corners=True)
     channels = images.reshape(batch, count, width, -1).permute(0, 3, 1, 2)
     canonical, depth, validity = channels.split([3, 1, 1], -1)
     return ManifoldPoints(canonical, depth.squeeze(-1), (validity.squeeze(-1) > MIN_VALIDITY).to(depth.dtype))
@@ -180,6 +180,9 @@ class Generator(nn.Module):
 
     def super_resolve(self, maps: Tensor, style: Tensor) -> Tensor:
         """U on [B, K, 4 + F, h, w] -> [B, K, 4, 4h, 4w]."""
+        if not self.config.superresolution:
+            flat = maps[:, :, :4].flatten(0, 1)
+            return F.interpolate(flat, scale_factor=UPSCALE, mode="bilinear").unflatten(0, maps.shape[:2])
         chunk = _chunk_size(maps.shape[1], MANIFOLDS_PER_CHUNK, maps.device)
         return torch.cat([self.superresolution(part, style) for part in maps.split(chunk, 1)], 1)
 
@@ -190,13 +193,23 @@ class Generator(nn.Module):
 
     # ---- a frame ----------------------------------------------------------------------------------------------
 
-    def neutral_pose_points(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
-        """Carry posed-space samples [B, H, W, S, 3] to neutral pose: inverse skinning smoothed by D^p."""
+    def inverse_skinning(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+        """T of the vertices nearest to posed-space samples [B, H, W, S, 3] -> [B, 16, S, H, W], for D^p half a side."""
         body = self.body(betas, joint_eulers)
         inverse = inverse_vertex_transforms(self.body.head_shoulder_weights, body.joint_transforms)
-        coarse = points[:, ::GRID_STRIDE, ::GRID_STRIDE, ::GRID_STRIDE]
-        volume = inverse_lbs_volume(coarse, body.vertices, inverse)
-        return apply_volume(self.pose_deformation(volume), points)
+        stride = GRID_STRIDE if self.config.pose == "smoothed" else 1
+        return inverse_lbs_volume(points[:, ::stride, ::stride, ::stride], body.vertices, inverse)
+
+    def neutral_pose_points(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+        """Carry posed-space samples [B, H, W, S, 3] to neutral pose: inverse skinning smoothed by D^p."""
+        if self.config.pose == "none":
+            return points
+        volume = self.inverse_skinning(points, betas, joint_eulers)
+        return apply_volume(self.pose_deformation(volume) if self.config.pose == "smoothed" else volume, points)
+
+    def expression_displacement(self, points: Tensor, style: ExpressionStyle) -> Tensor:
+        """D^e at pose-neutral points [B, N, 3] -> [B, N, 3]."""
+        return self.expression_deformation(points, style) if self.config.expression else torch.zeros_like(points)
 
     def canonical_points(self, neutral: Tensor, displacement: Tensor) -> tuple[Tensor, Tensor]:
         """Where M is evaluated and where radiance is looked up: one and the same point (eq. 6).
@@ -222,7 +235,7 @@ class Generator(nn.Module):
             points = neutral[:, rays].transpose(2, 3).flatten(0, 1)  # [B r, 3, S]
             points = F.interpolate(points, size=samples, mode="linear", align_corners=True)
             points = points.transpose(1, 2).reshape(batch, -1, 3)
-            searched, looked_up = self.canonical_points(points, self.expression_deformation(points, style))
+            searched, looked_up = self.canonical_points(points, self.expression_displacement(points, style))
             s = self.manifolds(searched).unflatten(1, (-1, samples))  # [B, r, S]
             crossings = find_crossings(s, self.manifolds.levels)
             canonical = crossings.interpolate(looked_up.unflatten(1, (-1, samples)))
@@ -248,12 +261,17 @@ class Generator(nn.Module):
     def shade(
         self, maps: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look the crossings of a square image up in maps [B, K, 4, h, w] and composite them.
+        """Look the crossings of a square image up in maps [B, K, 4, h, w] and composite them, as :meth:`composite`."""
+        return self.composite(lookup_manifolds(maps, points.canonical), points, camera, model)
+
+    def composite(
+        self, rgba: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Composite the radiance [B, R, K, 4] at the crossings of a square image.
 
         Returns:
             image [B, 3, H, W] in -1..1, alpha [B, H, W], depth [B, H, W].
         """
-        rgba = lookup_manifolds(maps, points.canonical)
         rgba = torch.cat([rgba[..., :3], (rgba[..., 3] * points.valid)[..., None]], -1)
         order = self.sort_distances(points.canonical, points.depth, camera, model)
         result = composite(rgba, order, points.depth)

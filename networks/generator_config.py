@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, fields
+from typing import Literal
 
 UPSCALE = 4  # U's factor, and that of the crossings
 MAX_SIZE = 4096  # of anything below; a number beyond it is a slip of the pen or a damaged file
@@ -29,10 +30,15 @@ class GeneratorConfig:
     sr_blocks: int = 4
     sr_growth: int = 32
     sr_up_channels: tuple[int, int] = (64, 32)
+    # What takes part; less than everything for ablations, rivals and the first stage of training.
+    pose: Literal["smoothed", "nearest", "none"] = "smoothed"  # inverse skinning: with D^p, as it is, or no pose at all
+    expression: bool = True  # D^e
+    superresolution: bool = True  # U; without it maps are upsampled bilinearly
 
     def __post_init__(self):
         for field in fields(self):
-            _check_numbers(field.name, getattr(self, field.name), field.default)
+            if not isinstance(field.default, str | bool):
+                _check_numbers(field.name, getattr(self, field.name), field.default)
         checks = {
             "image_size": (
                 self.image_size == UPSCALE * self.lowres_size,

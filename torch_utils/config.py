@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +37,77 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(data)}")
     return data
+
+
+def load_layered(path: str | Path) -> dict[str, Any]:
+    """Reads a YAML file that may name another one, relative to itself, as `base`, and says only what is different.
+
+    Raises:
+        UserError: as `load_yaml`, or a chain of bases that runs in a circle.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    where: Path | None = Path(path)
+    while where is not None:
+        if where.resolve() in seen:
+            raise UserError(f"{path}: key 'base': expected a chain of files that ends, found {where} twice")
+        seen.append(where.resolve())
+        layer = load_yaml(where)
+        base = layer.pop("base", None)
+        if not (base is None or isinstance(base, str)):
+            raise _wrong(str(where), "base", "the name of a file", base)
+        layers.append(layer)
+        where = None if base is None else where.parent / base
+    data: dict[str, Any] = {}
+    for layer in reversed(layers):
+        data = merge(data, layer)
+    return data
+
+
+def merge(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`data` with `changes`; mappings in both are merged key by key, anything else is replaced."""
+    merged = dict(data)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """`["--optim.g_lr", "1e-4", "seed=3"]` -> `{"optim": {"g_lr": "1e-4"}, "seed": 3}`; values are YAML.
+
+    Raises:
+        UserError: a word that is neither `--key value`, `--key=value` nor `key=value`.
+    """
+    data: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, given, text = word.removeprefix("--").partition("=")
+        if not given and word.startswith("--") and rest and not rest[0].startswith("--"):
+            given, text = "=", rest.pop(0)
+        if not given or not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"{word}: expected an option, or a key of the configuration as --key value or key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{word}: expected a YAML value, found '{one_line(text)}'") from error
+        for part in reversed(name.split(".")):
+            value = {part: value}
+        data = merge(data, value)
+    return data
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """`key: old -> new` for every leaf in which two mappings differ, keys dotted."""
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        a, b = old.get(key, "(absent)"), new.get(key, "(absent)")
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a} -> {b}")
+    return found
 
 
 def config_from_dict(cls: type[T], data: dict[str, Any], where: str) -> T:
