@@ -141,3 +141,9 @@ class FaceModel(nn.Module):
     def landmarks(self, vertices: torch.Tensor) -> torch.Tensor:
         """vertices [B, N, 3] -> the 68 landmarks [B, 68, 3]."""
         return vertices[:, self.landmark_index]
+
+    def landmark_points(self, z_id: torch.Tensor, z_exp: torch.Tensor) -> torch.Tensor:
+        """The landmarks of S(z_id, z_exp) without the rest of it: z_id [B, 80], z_exp [B, 64] -> [B, 68, 3]."""
+        index = self.landmark_index
+        shape = torch.einsum("nck,bk->bnc", self.id_basis[index], z_id)
+        return self.mean[index] + shape + torch.einsum("nck,bk->bnc", self.exp_basis[index], z_exp)
