@@ -1,0 +1,47 @@
+"""The adversarial losses: non-saturating GAN loss with R1 (paper section 3.3), and the family's camera regression."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def generator_loss(fake_score: Tensor) -> Tensor:
+    """E[softplus(-D(G(z)))], non-saturating (Goodfellow et al. 2014); fake_score [B] logits -> scalar."""
+    return F.softplus(-fake_score).mean()
+
+
+def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
+    """E[softplus(-D(x))] + E[softplus(D(G(z)))]; scores [B] logits -> scalar."""
+    return F.softplus(-real_score).mean() + F.softplus(fake_score).mean()
+
+
+def r1_penalty(real_score: Tensor, real_image: Tensor, gamma: float) -> Tensor:
+    """gamma / 2 * E[|grad_x D(x)|^2], the squared norm over a whole image (Mescheder et al. 2018).
+
+    Args:
+        real_score: [B] logits, computed from ``real_image``.
+        real_image: [B, 3, H, W] that requires gradients.
+        gamma: the penalty's weight, or :func:`lazy_gamma`.
+    """
+    (gradient,) = torch.autograd.grad(real_score.sum(), real_image, create_graph=True)
+    return 0.5 * gamma * gradient.square().sum((1, 2, 3)).mean()
+
+
+def lazy_gamma(gamma: float, interval: int, step: int) -> float:
+    """R1's weight at a step when it is applied at every ``interval``-th only (Karras et al. 2020): gamma * interval
+    there, so that its mean stays gamma, and 0 elsewhere, where the penalty need not be computed.
+
+    Raises:
+        ValueError: an interval below 1.
+    """
+    if interval < 1:
+        raise ValueError(f"interval: expected a positive whole number, found {interval}")
+    return gamma * interval if step % interval == 0 else 0.0
+
+
+def camera_loss(predicted: Tensor, camera: Tensor) -> Tensor:
+    """Mean square error of D's cameras; predicted and camera [B, 2] (pitch, yaw) in radians -> scalar.
+
+    It is part of D's loss on real images and of both sides' on generated ones (GRAM: weight 15).
+    """
+    return F.mse_loss(predicted, camera)

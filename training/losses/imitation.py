@@ -1,0 +1,67 @@
+"""Equation 10: D^e imitates the displacements of the morphable face."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from networks.embedded.face import face_regions
+from networks.face_model import FaceModel
+from training.losses.vertex_tree import VertexTree
+
+# Parts of the embedded face that no skin is near to when it rests: the lids close before the eyes, the lips open before
+# the mouth, and a point there shall follow the skin. The Basel face has no such parts.
+HIDDEN_REGIONS = ("eye_white", "iris", "pupil", "mouth_interior", "teeth")
+
+
+def embedded_skin_vertices() -> np.ndarray:
+    """Indices of the embedded face's outer surface."""
+    regions = face_regions()
+    return np.flatnonzero(sum(regions[name] for name in HIDDEN_REGIONS) < 0.5)
+
+
+class ImitationReference(NamedTuple):
+    displacement: Tensor  # [B, P, 3] dx_ref, canonical units
+    mask: Tensor  # [B, P] bool: the point is near the face and its nearest vertex certain
+
+
+class ImitationTarget(nn.Module):
+    """dx_ref = -B_exp z_exp at the vertex nearest to x (paper eq. 10).
+
+    D^e takes points of the expressive face back to the neutral one, so x lies in the expressive space, the vertices are
+    those of S(z_id, z_exp), and the displacement has a minus. Far from every vertex nothing is imitated: there
+    equations 12 and 13 hold D^e.
+
+    Args:
+        face: the morphable face.
+        reach: how near to a vertex a point must lie, canonical units (0.03 is 35 mm).
+        vertex_index: [N] the vertices that count; all by default (the embedded face: :func:`embedded_skin_vertices`).
+    """
+
+    def __init__(self, face: FaceModel, *, reach: float = 0.03, vertex_index: np.ndarray | None = None):
+        super().__init__()
+        index = torch.arange(len(face.mean)) if vertex_index is None else torch.as_tensor(vertex_index)
+        self.reach = reach
+        self.tree = VertexTree(face.mean[index].cpu().numpy())
+        for name in ("mean", "id_basis", "exp_basis"):
+            self.register_buffer(name, getattr(face, name)[index], persistent=False)
+
+    @torch.no_grad()
+    def forward(self, points: Tensor, z_id: Tensor, z_exp: Tensor) -> ImitationReference:
+        """Pose-neutral points [B, P, 3], z_id [B, 80], z_exp [B, 64]."""
+        move = torch.einsum("nck,bk->bnc", self.exp_basis, z_exp)
+        vertices = self.mean + torch.einsum("nck,bk->bnc", self.id_basis, z_id) + move
+        nearest = self.tree(vertices, points)
+        displacement = -move.gather(1, nearest.index[..., None].expand(-1, -1, 3))
+        return ImitationReference(displacement, nearest.certain & (nearest.distance <= self.reach))
+
+
+def imitation_loss(displacement: Tensor, reference: ImitationReference) -> Tensor:
+    """E[|(D^e(x) - x) - dx_ref|] over points (paper eq. 10), canonical units; those without a reference count as 0.
+
+    Args:
+        displacement: [B, P, 3] of D^e at the points of ``reference``.
+    """
+    error = torch.linalg.vector_norm(displacement - reference.displacement, dim=-1)  # [B, P]
+    return (error * reference.mask).mean()
