@@ -1,0 +1,100 @@
+"""Where a photo's pixels belong in the frames of the portrait camera and the face camera.
+
+Frame coordinates: x right, y *down*, -1..1 between the centres of a picture's first and last pixels. Pixel coordinates
+of photos: x right, y down, whole numbers at pixel centres.
+
+**Portrait** (method notes, section 4: crops aligned by projected head and neck joints). The photo is turned by the
+view's roll; its scale is such that a metre at the middle between head and neck joint appears as long as our camera shows
+it there; and it is shifted so that this middle lies where our camera sees it. The distance between the two joints in the
+picture is not used: they lie 6 cm apart and at different depths, and our camera is close (2.2 m), so that the portrait
+would come out 4% too small.
+
+**Face** (paper section 3.2). The face camera sees the five landmarks of the 3DMM face (identity and expression of the
+photo's coefficients) from where the tracker says; the photo is turned by that view's roll, scaled and shifted so that
+its five detected landmarks lie on them, by least squares.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from networks.body_model import BodyModel
+from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, camera_frame, project
+from networks.tracking import UNIT, SmplFit, View, five_points, neck_and_head, to_pixels
+from torch_utils.misc import UserError
+
+MAX_MISFIT = 0.25  # of the five landmarks from the 3DMM's, in units of their own spread
+
+
+class Placement(NamedTuple):
+    """Pixels of a photo -> frame coordinates: ``matrix @ pixel + shift``, a similarity."""
+
+    matrix: np.ndarray  # [2, 2]
+    shift: np.ndarray  # [2]
+
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """Frame coordinates [N, 2] of a photo's pixels [N, 2]."""
+        return pixels @ self.matrix.T + self.shift
+
+    def pixels(self, frame: np.ndarray) -> np.ndarray:
+        """The photo's pixels [N, 2] at frame coordinates [N, 2]."""
+        return (frame - self.shift) @ np.linalg.inv(self.matrix).T
+
+    @property
+    def side(self) -> float:
+        """Pixels of the photo from one side of the frame to the other."""
+        return 2.0 / math.sqrt(np.linalg.det(self.matrix))
+
+
+def frame_points(points: np.ndarray, view: View, model: CameraModel) -> np.ndarray:
+    """Where a camera sees canonical points [N, 3] -> frame coordinates [N, 2]."""
+    seen = project(torch.from_numpy(points)[None], view.camera, model)[0, :, :2].numpy()
+    return seen * (1.0, -1.0)
+
+
+def portrait_placement(fit: SmplFit, body: BodyModel, view: View) -> Placement:
+    """How a photo with this fit lies in the portrait camera's frame; ``view`` of one (B = 1) camera."""
+    joints = neck_and_head(fit, body)
+    middle = joints.canonical.mean(0, keepdims=True)
+    axes, _ = camera_frame(view.camera, PORTRAIT_CAMERA.radius)
+    depth = PORTRAIT_CAMERA.radius - (middle[0] - PORTRAIT_CAMERA.offset) @ axes[0, :, 2].numpy()
+    focal = 1.0 / math.tan(math.radians(PORTRAIT_CAMERA.fov_degrees) / 2)
+    frame_per_metre = focal / depth / UNIT
+    pixels_per_metre = 0.5 * fit.size * fit.camera[0]
+    matrix = frame_per_metre / pixels_per_metre * _turn(view)
+    shift = frame_points(middle, view, PORTRAIT_CAMERA) - to_pixels(fit, joints.photo.mean(0, keepdims=True)) @ matrix.T
+    return Placement(matrix, shift[0])
+
+
+def face_placement(landmarks: np.ndarray, points: np.ndarray, view: View) -> Placement:
+    """How a photo lies in the face camera's frame.
+
+    Args:
+        landmarks: [68, 3] of the 3DMM face in the head's frame, canonical units.
+        points: [5, 2] the five detected landmarks, pixels of the photo.
+        view: the face camera's (B = 1).
+
+    Raises:
+        UserError: the two disagree by more than a quarter of their size: they are not of the same face, or the points
+            are in another order or not in pixels of this photo.
+    """
+    turn = _turn(view)
+    target = frame_points(five_points(landmarks), view, FACE_CAMERA)
+    turned = points @ turn.T
+    a, b = turned - turned.mean(0), target - target.mean(0)
+    scale = (a * b).sum() / max((a * a).sum(), 1e-12)
+    misfit = math.sqrt(((scale * a - b) ** 2).sum() / (b * b).sum())
+    if scale <= 0 or misfit > MAX_MISFIT:
+        raise UserError(
+            f"the five landmarks disagree with the face's coefficients: expected a misfit up to {MAX_MISFIT} of their "
+            f"spread, found {misfit:.2f}; are they of the same face, in the documented order, in pixels of the photo?"
+        )
+    return Placement(scale * turn, target.mean(0) - scale * turned.mean(0))
+
+
+def _turn(view: View) -> np.ndarray:
+    """[2, 2] that turns a photo, y down, by the view's roll (which is counter-clockwise as seen)."""
+    c, s = math.cos(view.roll.item()), math.sin(view.roll.item())
+    return np.array([[c, s], [-s, c]])

@@ -1,0 +1,130 @@
+"""``python -m training.data prepare``: photos, masks, SMPL fits and face coefficients -> a data set."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+
+from tqdm import tqdm
+
+from networks.tracking_files import SmplFits
+from torch_utils.misc import UserError
+from training.data.prepare.models import FACE_FILE, SMPL_FILE, Models, load_models
+from training.data.prepare.photo import Item, PrepareConfig, Sources
+from training.data.prepare.report import Outcome, write_report
+from training.data.prepare.workers import Job, prepare_all
+from training.data.storage import DatasetWriter
+
+PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``prepare``."""
+    add = parser.add_argument
+    default = PrepareConfig()
+    add("--images", required=True, metavar="DIR", help="photos")
+    add("--masks", required=True, metavar="DIR", help="human masks, named as the photos and as large")
+    add("--smpl", required=True, metavar="FITS", help="SMPL fits: one .npz, .json or .pkl, or a folder of them")
+    add("--face", required=True, metavar="DIR", help="Deep3DFaceRecon's NAME.mat, and 5-point landmarks NAME.txt")
+    add(
+        "--landmarks",
+        metavar="DIR",
+        help="5-point landmarks, where they are elsewhere (default: --face, --face/detections)",
+    )
+    add("--out", required=True, metavar="PATH", help="data set to make: a folder, or a zip where it ends in .zip")
+    add("--size", type=int, default=default.size, help="pixels a side of the portraits (%(default)s)")
+    add("--face_size", type=int, default=default.face_size, help="pixels a side of the face crops (%(default)s)")
+    add(
+        "--max_turn",
+        type=float,
+        default=default.max_turn,
+        help="skip bodies and faces turned more, degrees (%(default)s)",
+    )
+    add("--min_side", type=float, default=default.min_side, help="skip portraits of fewer photo pixels (%(default)s)")
+    add("--zip", action="store_true", help="make an uncompressed zip")
+    add("--sr", metavar="CMD|FILE", help="super-resolution: a command with {in} and {out}, or a torchscript file")
+    add("--device", default="cpu", help="of the torchscript file: auto, cpu, cuda, cuda:N (%(default)s)")
+    add("--workers", type=int, default=os.cpu_count(), help="processes (%(default)s)")
+    add("--body_model", metavar="FILE", help=f"SMPL (default: {SMPL_FILE} if there is one, else the embedded body)")
+    add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILE} if there is one, else the embedded face)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prepares what is not prepared yet, writes the report beside the data set and prints a summary.
+
+    Raises:
+        UserError: an option or a place is wrong, no photo could be used, or the disk is full.
+    """
+    config = PrepareConfig(size=args.size, face_size=args.face_size, max_turn=args.max_turn, min_side=args.min_side)
+    if args.workers < 1:
+        raise UserError(f"--workers: expected 1 or more, found {args.workers}")
+    out = Path(f"{args.out}.zip" if args.zip and Path(args.out).suffix != ".zip" else args.out)
+    photos = find_photos(args)
+    models = load_models(args.body_model, args.face_model)
+    job = Job(photos, SmplFits(args.smpl), models, config, args.sr, args.device)
+    made_by = _made_by(photos, config, args, models)
+    with DatasetWriter(
+        out, image_size=config.size, face_size=config.face_size, name=out.stem, made_by=made_by
+    ) as writer:
+        before = writer.done
+        print(f"{len(photos)} photos, {len(before)} prepared before; {models.name}")
+        outcomes = {index: Outcome(photos[index].photo.name, "ok") for index in before}
+        pending = [index for index in range(len(photos)) if index not in before]
+        for index, result in tqdm(prepare_all(job, pending, args.workers), total=len(pending), unit="photo"):
+            if isinstance(result, Item):
+                writer.add(index, result.image_png, result.face_png, result.labels, result.mask_png)
+                result = Outcome(photos[index].photo.name, "ok")
+            outcomes[index] = result
+        report = out.with_name(f"{out.name}.report.csv")
+        write_report(report, outcomes)
+        for kind, count in Counter(outcome.result for outcome in outcomes.values()).most_common():
+            print(f"{count:8d}  {kind}")
+        if not writer.done:
+            raise UserError(f"{out}: expected photos that can be used, found none; see {report}")
+        writer.finish()
+    print(f"{out}: {len(writer.done)} items; why others were skipped: {report}")
+
+
+def find_photos(args: argparse.Namespace) -> list[Sources]:
+    """The files of every photo, sorted by name. Raises UserError: a folder is missing or has no such files."""
+    landmarks = [args.landmarks] if args.landmarks else [args.face, os.path.join(args.face, "detections")]
+    photos = _by_stem("--images", [args.images], PHOTO_SUFFIXES)
+    others = (
+        _by_stem("--masks", [args.masks], PHOTO_SUFFIXES),
+        _by_stem("--face", [args.face], (".mat",)),
+        _by_stem("--landmarks", landmarks, (".txt",)),
+    )
+    found = []
+    for name, paths in sorted(photos.items()):
+        files = [other.get(name, []) for other in others]
+        repeated = " and ".join(path.name for same in (paths, *files) if len(same) > 1 for path in same)
+        found += [Sources(photo, *(same[0] if same else None for same in files), repeated) for photo in paths]
+    return found
+
+
+def _by_stem(flag: str, folders: list[str], suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Files by name without suffix."""
+    found: dict[str, list[Path]] = {}
+    if not Path(folders[0]).is_dir():
+        raise UserError(
+            f"{flag}: {folders[0]}: expected a folder, found {'a file' if Path(folders[0]).exists() else 'none'}"
+        )
+    for folder in filter(os.path.isdir, folders):
+        for path in sorted(Path(folder).iterdir()):
+            if path.suffix.lower() in suffixes:
+                found.setdefault(path.stem, []).append(path)
+    if not found:
+        raise UserError(f"{flag}: {folders[0]}: expected files {', '.join(suffixes)}, found none")
+    return found
+
+
+def _made_by(photos: list[Sources], config: PrepareConfig, args: argparse.Namespace, models: Models) -> str:
+    """Everything that an item follows from, but for the contents of the photos' files."""
+    names = hashlib.sha256("\n".join(source.photo.name for source in photos).encode()).hexdigest()[:12]
+    return (
+        f"python -m training.data prepare: {len(photos)} photos {names}, max_turn {config.max_turn:g}, min_side "
+        f"{config.min_side:g}, super-resolution {args.sr or 'none'}, {models.name}"
+    )

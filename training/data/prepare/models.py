@@ -1,0 +1,63 @@
+"""The body and face models that tracking refers to."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.io import loadmat
+
+from networks.body_assets import embedded_body, head_shoulder_vertices, load_smpl
+from networks.body_model import BodyModel
+from networks.face_model import FaceModel, embedded_face, load_bfm
+from networks.tracking import UNIT, FaceFrame, face_frame
+
+SMPL_FILE, FACE_FILE = Path("smpl_models/SMPL_NEUTRAL.pkl"), Path("smpl_models/BFM_model_front.mat")
+EMBEDDED_FACE_UNIT = 0.1 / UNIT  # canonical units; the Basel model counts in 0.1 m
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What turns tracking into geometry, and its name."""
+
+    body: BodyModel
+    face: FaceModel
+    face_frame: FaceFrame
+    name: str
+
+
+def load_models(body_file: str | None, face_file: str | None) -> Models:
+    """The given files; without them those in smpl_models/; without those the embedded models, which real tracking does
+    not refer to.
+
+    Raises:
+        UserError: a file is missing or not sound.
+    """
+    body_path, face_path = _default(body_file, SMPL_FILE), _default(face_file, FACE_FILE)
+    arrays = load_smpl(body_path) if body_path else embedded_body()
+    face = load_bfm(face_path) if face_path else embedded_face()
+    if face_path:
+        mean = loadmat(face_path, variable_names=["meanshape"])["meanshape"].reshape(-1, 3)
+        frame = face_frame(mean, face.mean)
+    else:
+        frame = FaceFrame(EMBEDDED_FACE_UNIT, np.eye(3), face.mean.mean(0).astype(np.float64))
+    return Models(
+        body=BodyModel(arrays, torch.from_numpy(head_shoulder_vertices(arrays))).double(),
+        face=FaceModel(face).double(),
+        face_frame=frame,
+        name=f"body {_name(body_path)}, face {_name(face_path)}",
+    )
+
+
+def _default(given: str | None, usual: Path) -> Path | None:
+    if given is not None:
+        return Path(given)
+    return usual if usual.is_file() else None
+
+
+def _name(path: Path | None) -> str:
+    """File name and the beginning of its checksum."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" if path else "embedded"
