@@ -111,19 +111,31 @@ def sample_depths(model: CameraModel, num_samples: int, *, dtype=torch.float32, 
     return torch.linspace(model.near, model.far, num_samples, dtype=dtype, device=device)
 
 
-def project(points: Tensor, camera: Tensor, model: CameraModel) -> Tensor:
-    """Where points appear: the inverse of :func:`cast_rays` without ``frame``.
+def project(points: Tensor, camera: Tensor, model: CameraModel, frame: Tensor | None = None) -> Tensor:
+    """Where points appear: the inverse of :func:`cast_rays`.
 
     Args:
         points: [B, N, 3] canonical, in front of the camera; those behind it come out mirrored.
         camera: [B, 2] (pitch, yaw) in radians, pitch in (0, pi): at the poles there is no up.
+        frame: optional rigid transform [B, 4, 4] the camera rides on.
 
     Returns:
         [B, N, 3]: x right and y up in -1..1 (the centres of the border pixels), and the distance from the camera
         along the ray, canonical units.
     """
+    if frame is not None:
+        points = (points - frame[:, None, :3, 3]) @ frame[:, :3, :3]
     rotation, origin = camera_frame(camera, model.radius)
     offset = torch.tensor(model.offset, dtype=points.dtype, device=points.device)
     local = torch.einsum("bij,bni->bnj", rotation, points - (origin + offset)[:, None])
     focal = 1.0 / math.tan(math.radians(model.fov_degrees) / 2)
     return torch.cat([focal * local[..., :2] / -local[..., 2:], local.norm(dim=-1, keepdim=True)], -1)
+
+
+def to_pixels(projected: Tensor, resolution: int) -> Tensor:
+    """What :func:`project` gives [..., 2 or 3] as pixels [..., 2] of a square image.
+
+    x goes right and y down; pixel centres are the integers 0 .. resolution - 1.
+    """
+    x, y = projected[..., 0], projected[..., 1]
+    return 0.5 * (resolution - 1) * torch.stack([1 + x, 1 - y], -1)

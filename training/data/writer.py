@@ -62,7 +62,7 @@ class DatasetWriter:
         self.path = Path(path)
         self._zip = self.path.suffix.lower() == ".zip"
         self._root = self.path.with_name(self.path.name + ".partial") if self._zip else self.path
-        self._header = {
+        self.settings = {
             "format": FORMAT_VERSION,
             "name": name,
             "image_size": image_size,
@@ -124,7 +124,7 @@ class DatasetWriter:
         buffer = io.BytesIO()
         np.savez(buffer, **{key: np.stack([row.labels[key] for row in rows]) for key in rows[0].labels})
         _write(self._root / LABELS, buffer.getvalue())
-        manifest = self._header | {
+        manifest = self.settings | {
             "num": len(rows),
             "labels_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "files": dict(sorted(files.items())),
@@ -159,7 +159,7 @@ class DatasetWriter:
         return frozenset(int(Path(name).stem) for name in manifest["files"] if name.startswith(f"{IMAGES}/"))
 
     def _check_settings(self, found: Mapping[str, Any]) -> None:
-        for key, value in self._header.items():
+        for key, value in self.settings.items():
             if found.get(key) != value:
                 raise UserError(
                     f"{self.path}: holds a data set made with other settings: '{key}' is {found.get(key)!r}, "
@@ -177,7 +177,7 @@ class DatasetWriter:
         journal = Journal(path)
         try:
             if journal.header is None:
-                journal.write_header(self._header)
+                journal.write_header(self.settings)
             self._check_settings(journal.header)
         except UserError:
             journal.close()

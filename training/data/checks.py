@@ -1,0 +1,121 @@
+"""Is a data set sound? The quick checks that training insists on: files, manifest and labels, but no pixels."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from torch_utils.misc import UserError
+from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, MASKS, OPTIONAL_LABEL_SHAPES
+from training.data.storage import Dataset
+
+_CAMERAS = ("camera", "face_camera")
+
+
+class Findings(NamedTuple):
+    """Messages, a line each, with the file's name."""
+
+    errors: list[str]  # training refuses
+    warnings: list[str]  # a person should look
+
+
+def check_dataset(dataset: Dataset) -> Findings:
+    """Everything that can be said without decoding a picture."""
+    findings = Findings([], [])
+    _check_files(dataset, findings)
+    for name, shape in (LABEL_SHAPES | OPTIONAL_LABEL_SHAPES).items():
+        _check_label(dataset, name, shape, findings)
+    for name in dataset.labels.keys() - LABEL_SHAPES.keys() - OPTIONAL_LABEL_SHAPES.keys():
+        _check_label(dataset, name, dataset.labels[name].shape[1:], findings)
+    if not findings.errors:
+        _check_angles(dataset, findings)
+    return findings
+
+
+def require_sound(dataset: Dataset) -> None:
+    """What training calls first. Raises UserError with the first error that :func:`check_dataset` finds."""
+    errors = check_dataset(dataset).errors
+    if errors:
+        more = f"; {len(errors) - 1} more: python -m training.data inspect {dataset.path}" if len(errors) > 1 else ""
+        raise UserError(f"{errors[0]}{more}")
+
+
+def _check_files(dataset: Dataset, findings: Findings) -> None:
+    """Files on disk against the manifest, and images against faces and masks."""
+    tree, path, errors = dataset.pictures.tree, dataset.path, findings.errors
+    listed, present = set(dataset.manifest["files"]), set(tree.names.tolist()) - {MANIFEST, LABELS}
+    errors += [f"{path}: {name} is in the zip more than once" for name in tree.repeated]
+    errors += [f"{path}: {name} is missing" for name in sorted(listed - present)]
+    errors += [f"{path}: {name} is not in {MANIFEST}" for name in sorted(present - listed)]
+    images = set(dataset.pictures.names.tolist())
+    for folder in (FACES, MASKS):
+        names = {name.removeprefix(f"{folder}/") for name in present if name.startswith(f"{folder}/")}
+        if folder == MASKS and not names:
+            continue
+        errors += [f"{path}: {folder}/{name} is missing; {IMAGES}/{name} is there" for name in sorted(images - names)]
+        errors += [f"{path}: {folder}/{name} has no {IMAGES}/{name}" for name in sorted(names - images)]
+    stems: dict[str, str] = {}
+    for name in sorted(images):
+        other = stems.setdefault(name.rsplit(".", 1)[0].lower(), name)
+        if other != name:
+            errors.append(f"{path}: duplicate names: {IMAGES}/{other} and {IMAGES}/{name}")
+        if not name.endswith(".png"):
+            errors.append(f"{path}: {IMAGES}/{name}: expected a .png file")
+    if not images:
+        errors.append(f"{path}: no pictures in {IMAGES}/")
+    if dataset.manifest["num"] != len(images):
+        errors.append(f"{path}: {MANIFEST} says {dataset.manifest['num']} images, found {len(images)}")
+    digests: dict[str, str] = {}
+    for name, digest in sorted(dataset.manifest["files"].items()):
+        if name.startswith(f"{IMAGES}/") and digests.setdefault(digest, name) != name:
+            findings.warnings.append(f"{path}: {name} is the same picture as {digests[digest]}")
+
+
+def _check_label(dataset: Dataset, name: str, shape: tuple[int, ...], findings: Findings) -> None:
+    """Presence, type, shape and finiteness of one array."""
+    where, count = f"{dataset.path}: {LABELS}: '{name}'", len(dataset)
+    if name not in dataset.labels:
+        if name in LABEL_SHAPES:
+            findings.errors.append(f"{where} is missing")
+        return
+    array = dataset.labels[name]
+    if array.dtype != np.float32:
+        findings.errors.append(f"{where}: expected float32, found {array.dtype}")
+    elif array.shape != (count, *shape):
+        findings.errors.append(f"{where}: expected shape {[count, *shape]}, found {list(array.shape)}")
+    else:
+        bad = np.flatnonzero(~np.isfinite(array.reshape(count, -1)).all(1))
+        findings.errors += [f"{where}: NaN or infinity for {IMAGES}/{dataset.pictures.names[row]}" for row in bad]
+
+
+def _check_angles(dataset: Dataset, findings: Findings) -> None:
+    """Units and conventions, as far as numbers give them away."""
+    where = f"{dataset.path}: {LABELS}"
+    for name in ("joint_eulers", *_CAMERAS):
+        largest = np.abs(dataset.labels[name]).max()
+        if largest > 2 * math.pi:
+            findings.errors.append(f"{where}: '{name}': expected radians, found {largest:.1f}; are these degrees?")
+    if findings.errors:
+        return
+    eulers, names = dataset.labels["joint_eulers"], dataset.pictures.names
+    wild = np.flatnonzero((np.abs(eulers) > math.pi).any((1, 2)))
+    findings.errors += [f"{where}: 'joint_eulers' beyond pi for {IMAGES}/{names[row]}" for row in wild]
+    for name in _CAMERAS:
+        angles = dataset.labels[name]
+        median = np.median(angles, 0)
+        if (np.abs(median - math.pi / 2) > 0.75).any():
+            findings.errors.append(
+                f"{where}: '{name}': expected (pitch, yaw) around (pi/2, pi/2) = in front, found a median of "
+                f"({median[0]:.2f}, {median[1]:.2f})"
+            )
+            continue
+        beyond = np.flatnonzero((angles[:, 0] <= 0) | (angles[:, 0] >= math.pi))
+        findings.errors += [f"{where}: '{name}': pitch beyond 0..pi for {IMAGES}/{names[row]}" for row in beyond]
+        pitch, yaw = angles.std(0)
+        if pitch > 1.15 * yaw and pitch > 0.02:
+            findings.warnings.append(
+                f"{where}: '{name}': pitch spreads more than yaw ({pitch:.3f} and {yaw:.3f} rad); people turn "
+                "more than they nod: were the columns swapped?"
+            )

@@ -1,0 +1,181 @@
+"""Batches for training: shuffled, mirrored, shared out among ranks, resumable to the image."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from torch_utils.misc import UserError
+from training.data.checks import require_sound
+from training.data.layout import FACES, IMAGES
+from training.data.mirror import LabelMirror
+from training.data.png import decode_png
+from training.data.storage import Dataset, Pictures
+
+
+class Batch(NamedTuple):
+    """Pictures with their labels; of flipped pictures the mirrored labels."""
+
+    image: Tensor  # [B, 3, H, W] uint8
+    face: Tensor  # [B, 3, h, w] uint8
+    labels: dict[str, Tensor]  # float32 [B, ...], shapes: layout.LABEL_SHAPES
+    index: Tensor  # [B] int64, rows of the data set
+    flipped: Tensor  # [B] bool
+
+
+class PortraitReader(Iterator[Batch]):
+    """An endless iterator over batches of a data set.
+
+    Epochs follow each other without a gap, each a permutation of all images that (seed, epoch) decides, with a coin
+    for every flip. The images of all ranks make one sequence: its k-th stretch of world_size * batch_size images is
+    batch k, of which rank r gets the r-th part. ``state_dict`` is the position in that sequence, so training resumes
+    with the next image, whatever the number of workers, ranks or the size of batches.
+
+    Decoding happens in worker processes only. They are given the files' names, open files on every read, and send
+    uint8; labels stay in this process.
+
+    Args:
+        dataset: must be sound.
+        batch_size: images per batch of this rank.
+        seed: of shuffling and flips.
+        mirror: of the models that the labels belong to (:func:`training.data.mirror.label_mirror`); None: no flips.
+        rank, world_size: of this process.
+        workers: processes that decode, at least 1.
+        pin_memory: put batches into page-locked memory, for a GPU.
+
+    Raises:
+        UserError: the data set is not sound; in iteration, a picture is damaged.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        *,
+        seed: int,
+        mirror: LabelMirror | None,
+        rank: int = 0,
+        world_size: int = 1,
+        workers: int = 2,
+        pin_memory: bool = False,
+    ) -> None:
+        if batch_size < 1 or workers < 1 or not 0 <= rank < world_size:
+            raise ValueError("expected batch_size >= 1, workers >= 1 and 0 <= rank < world_size")
+        require_sound(dataset)
+        self._dataset, self._mirror, self._seed = dataset, mirror, seed
+        self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
+        self._workers, self._pin_memory = workers, pin_memory
+        self._labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
+        self._position = 0  # images delivered to all ranks
+        self._decoded: Iterator[_Decoded | UserError] | None = None
+
+    def __next__(self) -> Batch:
+        if self._decoded is None:
+            self._decoded = self._start_workers()
+        decoded = next(self._decoded)
+        if isinstance(decoded, UserError):
+            raise decoded
+        self._position += self._batch_size * self._world_size
+        labels = {name: array[decoded.index] for name, array in self._labels.items()}
+        if self._mirror is not None:
+            mirrored = self._mirror(labels, self._dataset.image_size)
+            for name, array in labels.items():
+                flipped = decoded.flipped.view(-1, *[1] * (array.ndim - 1))
+                labels[name] = torch.where(flipped, mirrored[name], array)
+        return Batch(decoded.image, decoded.face, labels, decoded.index, decoded.flipped)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the next batch begins: plain data, the same on every rank."""
+        return {"position": self._position, "seed": self._seed, "dataset": self._dataset.checksum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where ``state`` was taken. Raises UserError where it belongs to another data set."""
+        if state["dataset"] != self._dataset.checksum:
+            raise UserError(f"{self._dataset.path}: not the data set that this run was begun with (checksums differ)")
+        self.close()
+        self._position, self._seed = int(state["position"]), int(state["seed"])
+
+    def close(self) -> None:
+        """Ends the workers; the next batch starts them again."""
+        self._decoded = None
+
+    def _start_workers(self) -> Iterator[_Decoded | UserError]:
+        task = _DecodeTask(self._dataset.pictures, self._dataset.image_size, self._dataset.face_size)
+        loader = DataLoader(
+            task,
+            batch_sampler=self._batches(),
+            num_workers=self._workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_leave_signals_to_parent,
+            pin_memory=self._pin_memory,
+        )
+        return iter(loader)
+
+    def _batches(self) -> Iterator[list[int]]:
+        """Codes of this rank's batches from the present position on."""
+        count, first, epoch = len(self._dataset), self._position + self._rank * self._batch_size, None
+        while True:
+            batch = []
+            for position in range(first, first + self._batch_size):
+                if position // count != epoch:
+                    epoch = position // count
+                    codes = _epoch_codes(self._seed, epoch, count, flips=self._mirror is not None)
+                batch.append(int(codes[position % count]))
+            yield batch
+            first += self._batch_size * self._world_size
+
+
+def _epoch_codes(seed: int, epoch: int, count: int, *, flips: bool) -> np.ndarray:
+    """[count] int64: 2 * row + flipped, every row once."""
+    rng = np.random.default_rng([seed, epoch])
+    rows = rng.permutation(count)
+    return 2 * rows + (rng.random(count) < 0.5) * flips
+
+
+class _Decoded(NamedTuple):
+    image: Tensor
+    face: Tensor
+    index: Tensor
+    flipped: Tensor
+
+
+class _DecodeTask:
+    """What worker processes run; a map-style data set for DataLoader that fetches whole batches."""
+
+    def __init__(self, pictures: Pictures, image_size: int, face_size: int) -> None:
+        self._pictures = pictures
+        self._sizes = {IMAGES: image_size, FACES: face_size}
+
+    def __getitems__(self, codes: list[int]) -> _Decoded | UserError:
+        """Errors are returned: what a worker raises would reach the user as a page of traceback."""
+        index, flipped = torch.tensor(codes) // 2, torch.tensor(codes) % 2 == 1
+        try:
+            image, face = (self._stack(folder, index.tolist(), flipped) for folder in (IMAGES, FACES))
+        except UserError as error:
+            return error
+        return _Decoded(image, face, index, flipped)
+
+    def _stack(self, folder: str, index: list[int], flipped: Tensor) -> Tensor:
+        size = self._sizes[folder]
+        stack = torch.empty(len(index), 3, size, size, dtype=torch.uint8)
+        for slot, row, flip in zip(stack, index, flipped.tolist(), strict=True):
+            where = f"{self._pictures.tree.root}: {folder}/{self._pictures.names[row]}"
+            pixels = decode_png(self._pictures.read(folder, row), size, where)
+            slot.copy_(torch.from_numpy(pixels[:, ::-1].copy() if flip else pixels.copy()).permute(2, 0, 1))
+        return stack
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _leave_signals_to_parent(_: int) -> None:
+    """Ctrl-C reaches the whole process group; only the parent shall answer it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
