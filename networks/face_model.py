@@ -42,6 +42,14 @@ def embedded_face() -> FaceArrays:
     )
 
 
+def at_landmarks(face: FaceArrays) -> FaceArrays:
+    """The 68 landmarks as a face by themselves: what is only asked for them costs a hundredth of the whole."""
+    index = face.landmarks
+    return FaceArrays(
+        face.mean[index], face.id_basis[index], face.exp_basis[index], face.faces[:0], np.arange(len(index))
+    )
+
+
 def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Closed-form least-squares similarity: target ~ scale * source @ rotation.T + shift (Umeyama 1991).
 

@@ -77,6 +77,16 @@ def test_forward_is_linear(arrays):
     np.testing.assert_allclose(vertices[1], arrays.mean - 1.5 * arrays.exp_basis[:, :, 7], atol=1e-6)
 
 
+def test_landmarks_alone_move_as_with_the_whole_face(arrays):
+    model, part = face_model.FaceModel(arrays), face_model.FaceModel(face_model.at_landmarks(arrays))
+    random = torch.Generator().manual_seed(0)
+    z_id, z_exp = torch.randn(2, 80, generator=random), torch.randn(2, 64, generator=random)
+    expected = model.landmarks(model(z_id, z_exp))
+    # float32 sums of 144 products, around 0.1 units
+    np.testing.assert_allclose(part(z_id, z_exp), expected, atol=1e-6)
+    np.testing.assert_allclose(model.landmark_points(z_id, z_exp), expected, atol=1e-6)
+
+
 def test_jaw_opens(landmarks_of):
     rest, opened = landmarks_of({}), landmarks_of({0: -1.0})
     assert rest[62, 1] - rest[66, 1] == pytest.approx(0.0, abs=0.01)
