@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from networks.face_model import FaceModel, embedded_face
 from networks.pose_deformation import PoseDeformationProcessor
 from tests.networks.helpers import max_error
 from training.losses.consistency import (
@@ -35,13 +34,6 @@ def test_landmark_loss_by_hand():
     seen[0] = torch.tensor([1.0, -2.0, 2.0])
     assert landmark_loss(asked, seen).item() == pytest.approx(68 * 9 / 2, abs=1e-9)
     assert torch.autograd.gradcheck(landmark_loss, (randn(1, 68, 3), randn(1, 68, 3, seed=1)))
-
-
-def test_landmarks_without_the_whole_face():
-    face, random = FaceModel(embedded_face()), torch.Generator().manual_seed(0)
-    z_id, z_exp = torch.randn(2, 80, generator=random), torch.randn(2, 64, generator=random)
-    expected = face.landmarks(face(z_id, z_exp))
-    assert max_error(face.landmark_points(z_id, z_exp), expected) < 1e-6  # float32, 0.1 units
 
 
 # ---- equations 12 and 13 ------------------------------------------------------------------------------------------
