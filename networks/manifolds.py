@@ -1,10 +1,12 @@
 """M: the radiance manifolds, where rays cross them, and how they are flattened to images (paper section 3.1, GRAM)."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from torch_utils.ops.ray_manifold import Crossings as Crossings
+from torch_utils.ops.ray_manifold import find_crossings as find_crossings
 
 # Canonical points are brought to about [-1, 1] before any network sees them: warp(x) = x * 2 / 0.24.
 WARP_SCALE = 2.0 / 0.24
@@ -13,9 +15,6 @@ WARP_SCALE = 2.0 / 0.24
 FLAT_HALF_EXTENT = 0.22
 FLAT_CENTRE_Y = -0.02830771
 FLAT_NEAR_Z, FLAT_FAR_Z, FLAT_SAMPLES = 0.2, -0.2, 64
-
-# Where s hardly changes over an interval the interpolation is ill-conditioned; its far end is taken.
-MIN_SCALAR_STEP = 0.05
 
 
 def warp(points: Tensor) -> Tensor:
@@ -53,47 +52,6 @@ class ManifoldPredictor(nn.Module):
         for layer in self.hidden:
             x = torch.nn.functional.relu(layer(x), inplace=inplace)
         return self.output(x).squeeze(-1)
-
-
-class Crossings(NamedTuple):
-    """Where rays cross the levels: between samples ``index`` and ``index + 1``, at fraction ``weight``."""
-
-    index: Tensor  # [B, R, K] int64
-    weight: Tensor  # [B, R, K]
-    valid: Tensor  # [B, R, K] bool
-
-    def interpolate(self, values: Tensor) -> Tensor:
-        """Values at the samples [B, R, S, C] -> at the crossings [B, R, K, C]."""
-        index = self.index[..., None].expand(-1, -1, -1, values.shape[-1])
-        near, far = values.gather(2, index), values.gather(2, index + 1)
-        return near + (far - near) * self.weight[..., None]
-
-
-def find_crossings(s: Tensor, levels: Tensor, *, either_direction: bool = False) -> Crossings:
-    """First crossing of every level along every ray.
-
-    Level l is crossed in [i, i+1] when s_i >= l >= s_{i+1}: s falls towards the centre. Without a crossing the last
-    sample stands in, marked invalid.
-
-    Args:
-        s: [B, R, S] from near to far, S >= 2.
-        levels: [K].
-        either_direction: take the first crossing in either direction, valid only if s falls there (the rule of the
-            orthographic view, where a ray may start inside).
-    """
-    near, far = s[:, :, None, :-1], s[:, :, None, 1:]  # [B, R, 1, S-1]
-    level = levels[:, None]  # [K, 1]
-    falls = (near >= level) & (far <= level)  # [B, R, K, S-1]
-    hits = falls | ((near <= level) & (far >= level)) if either_direction else falls
-    found, index = hits.to(torch.uint8).max(-1)  # the first of equal maxima
-    found = found.bool()
-    valid = falls.gather(-1, index[..., None]).squeeze(-1) if either_direction else found
-    index = torch.where(found, index, s.shape[-1] - 2)
-    s_near, s_far = s.gather(-1, index), s.gather(-1, index + 1)
-    flat = ~found | ((s_far - s_near).abs() <= MIN_SCALAR_STEP)
-    step = torch.where(flat, 1.0, s_near - s_far)
-    weight = torch.where(flat, 1.0, (s_near - levels) / step)
-    return Crossings(index, weight, valid)
 
 
 def orthographic_points(

@@ -1,0 +1,2 @@
+// The CPU build of the op: see ray_manifold.h.
+#include "ray_manifold.h"
