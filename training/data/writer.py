@@ -77,6 +77,11 @@ class DatasetWriter:
         """Indices that are complete on disk."""
         return frozenset(self._journal.rows) if self._finished is None else self._finished
 
+    @property
+    def finished(self) -> bool:
+        """Whether the data set is whole; nothing can be added then."""
+        return self._finished is not None
+
     def add(
         self,
         index: int,
