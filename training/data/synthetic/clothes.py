@@ -6,8 +6,7 @@ import numpy as np
 
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.hair import noise
-from training.data.synthetic.mesh import smoothstep
-from training.data.synthetic.paint import MM
+from training.data.synthetic.mesh import MM, smoothstep
 
 
 def below_neckline(p: np.ndarray, neckline: float) -> np.ndarray:

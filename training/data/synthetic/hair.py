@@ -181,16 +181,13 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
 def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance, long: float):
     """Positions [R, C, 3] at arc length ``s`` and height ``offset`` over the skull, and the length fallen [R, C]."""
     leave = np.radians(82.0)
-    direction = np.empty((ROWS, COLUMNS, 3))
-    radius = np.empty((ROWS, COLUMNS))
-    s_leave = np.empty(COLUMNS)
-    for j in range(COLUMNS):
-        theta = np.interp(s[:, j], roots.arc[j], np.arange(len(_THETA)))
-        low = np.minimum(theta.astype(np.int64), len(_THETA) - 2)
-        part = theta - low
-        direction[:, j] = roots.directions[j, low] * (1 - part[:, None]) + roots.directions[j, low + 1] * part[:, None]
-        radius[:, j] = roots.radius[j, low] * (1 - part) + roots.radius[j, low + 1] * part
-        s_leave[j] = np.interp(leave, _THETA, roots.arc[j])
+    rest = np.arange(COLUMNS)[None]
+    part = np.stack([np.interp(s[:, j], roots.arc[j], np.arange(len(_THETA))) for j in range(COLUMNS)], 1)  # [R, C]
+    low = np.minimum(part.astype(np.int64), len(_THETA) - 2)
+    part = part - low
+    direction = roots.directions[rest, low] * (1 - part[..., None]) + roots.directions[rest, low + 1] * part[..., None]
+    radius = roots.radius[rest, low] * (1 - part) + roots.radius[rest, low + 1] * part
+    s_leave = np.array([np.interp(leave, _THETA, arc) for arc in roots.arc])
     on_skull = roots.centre + direction * (radius + offset)[:, :, None]
 
     fall = np.maximum(s - s_leave[None], 0.0)
@@ -227,13 +224,3 @@ def _streaks(roots: HairRoots, position: np.ndarray, s: np.ndarray, look: Appear
     back = smoothstep(110.0, 150.0, np.abs(np.degrees(roots.azimuth)))[None]
     weight = long * (1 - back)
     return radial * (1 - weight) + parted * weight
-
-
-def even_out(move: np.ndarray) -> np.ndarray:
-    """Displacements [2 * ROWS * COLUMNS, 3] blurred over the two grids, so that pushes leave no steps."""
-    grid = move.reshape(2, ROWS, COLUMNS, 3)
-    for _ in range(4):
-        grid = 0.5 * grid + 0.25 * (np.roll(grid, 1, 2) + np.roll(grid, -1, 2))
-        padded = np.concatenate([grid[:, :1], grid, grid[:, -1:]], 1)
-        grid = 0.5 * grid + 0.25 * (padded[:, :-2] + padded[:, 2:])
-    return grid.reshape(-1, 3)

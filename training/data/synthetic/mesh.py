@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+MM = 0.001 / 1.1775  # one millimetre in canonical units
 
 
 class ColouredMesh(NamedTuple):
@@ -19,16 +23,39 @@ class ColouredMesh(NamedTuple):
 PART_NAMES = ("skin", "eyes", "mouth", "hair", "clothes", "ears", "hair_inner")
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Area-weighted unit normals [V, 3]; (0, 0, 0) at vertices without a face."""
-    tri = vertices[faces]  # [F, 3, 3]
-    face_normals = cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0])  # [F, 3], twice the area long
-    normals = np.zeros((3, len(vertices)))
-    index = faces.ravel()
-    for axis in range(3):  # bincount adds in index order, so the sum is the same on every machine
-        normals[axis] = np.bincount(index, np.repeat(face_normals[:, axis], 3), minlength=len(vertices))
-    length = np.sqrt((normals * normals).sum(0))
-    return (normals / np.maximum(length, 1e-20)).T.astype(np.float32)
+def face_sums(faces: np.ndarray, count: int) -> sparse.csr_matrix:
+    """[V, F] matrix that adds up values of the faces round every vertex, in the order of the faces."""
+    rows, columns = faces.ravel(), np.repeat(np.arange(len(faces)), 3)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, len(faces)))
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray, sums: sparse.csr_matrix | None = None) -> np.ndarray:
+    """Area-weighted unit normals [V, 3]; (0, 0, 0) at vertices without a face.
+
+    ``sums``: :func:`face_sums` of the same faces, where many meshes share them.
+    """
+    a, b, c = (vertices[corner] for corner in faces.T)
+    sums = face_sums(faces, len(vertices)) if sums is None else sums
+    normals = sums @ cross(b - a, c - a)  # of the faces: twice the area long
+    length = np.sqrt((normals * normals).sum(1, keepdims=True))
+    return (normals / np.maximum(length, 1e-20)).astype(np.float32)
+
+
+def nearby(tree: cKDTree, points: np.ndarray, k: int, soft: float = 1.0 * MM) -> tuple[np.ndarray, np.ndarray]:
+    """The ``k`` nearest points of a tree, (index [P, k], weight [P, k], rows sum to 1), for inverse-distance weighting.
+
+    The farthest counts nothing (Franke and Little's weights), so that which of two equally far ones is taken, a matter
+    of the last bit, does not show. ``soft``: distance below which weights hardly grow.
+    """
+    distance, index = tree.query(points, k=k)
+    weight = (1.0 / (distance + soft) - 1.0 / (distance[:, -1:] + soft)) ** 2 + 1e-30
+    return index, weight / weight.sum(1, keepdims=True)
+
+
+def interpolation(index: np.ndarray, weight: np.ndarray, count: int) -> sparse.csr_matrix:
+    """[P, count] matrix of weighted means, from :func:`nearby`."""
+    rows = np.repeat(np.arange(len(index)), index.shape[1])
+    return sparse.csr_matrix((weight.ravel(), (rows, index.ravel())), shape=(len(index), count))
 
 
 def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -99,3 +126,22 @@ def grid_faces(rows: int, cols: int, wrap: bool) -> np.ndarray:
     return np.concatenate([np.stack([a, d, b], -1).reshape(-1, 3), np.stack([b, d, e], -1).reshape(-1, 3)]).astype(
         np.int32
     )
+
+
+class Displacement(NamedTuple):
+    """A linear shape model: the basis on a coarse mesh, carried to the fine one by its subdivisions."""
+
+    basis: np.ndarray  # [3 * V0, K] float64
+    levels: tuple[Subdivision, ...]
+
+    def at(self, index: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+        """Displacements [N, 3] of coarse vertices ``index`` [N] alone."""
+        rows = self.basis.reshape(-1, 3, self.basis.shape[1])[index]
+        return (rows * coefficients.astype(np.float64)).sum(-1)
+
+    def apply(self, coefficients: np.ndarray) -> np.ndarray:
+        """Coefficients [K] -> displacements [V, 3] of the fine mesh."""
+        move = (self.basis @ coefficients.astype(np.float64)).reshape(-1, 3)
+        for level in self.levels:
+            move = level.apply(move)
+        return move

@@ -13,9 +13,7 @@ import numpy as np
 
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.hair import noise
-from training.data.synthetic.mesh import smoothstep
-
-MM = 0.001 / 1.1775  # one millimetre in canonical units
+from training.data.synthetic.mesh import MM, smoothstep
 
 
 class FacePaint(NamedTuple):

@@ -1,0 +1,151 @@
+"""`python -m training.data synthesize`: a data set of synthetic portraits with exact labels (training/data/synthetic).
+
+The same seed gives the same files, whatever the number of workers and however often it was stopped and resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from torch_utils.misc import UserError
+from training.data.storage import DatasetWriter, open_dataset
+from training.data.synthetic.portrait import Portrait, make_portrait
+
+# Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
+DRAWING = 1
+_LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (1, 256), "seed": (0, 2**32)}
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_AHEAD = 8  # items per worker that may wait for their turn to be written
+_Result = TypeVar("_Result")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line; see the module's docstring."""
+    parser.add_argument("--out", type=Path, required=True, help="folder to make, or with --zip the .zip file")
+    parser.add_argument("--num", type=int, default=5000, help="images (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=128, help="pixels a side of an image (default: %(default)s)")
+    parser.add_argument("--face_size", type=int, help="pixels a side of a face (default: half of --size)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other people (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU core)")
+    parser.add_argument("--zip", action="store_true", help="write one uncompressed zip instead of a folder")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Makes the data set, or goes on where an earlier run was stopped.
+
+    Raises:
+        UserError: a number out of range, a place that cannot be written to or holds another data set, a full disk.
+    """
+    path, workers, face_size = _settings(args)
+    try:
+        with DatasetWriter(
+            path,
+            image_size=args.size,
+            face_size=face_size,
+            name=path.stem,
+            made_by=f"python -m training.data synthesize --seed {args.seed} (drawing {DRAWING})",
+        ) as writer:
+            missing = _missing(writer, args.num)
+            draw = partial(make_portrait, args.seed, size=args.size, face_size=face_size)
+            with (
+                closing(_portraits(draw, missing, workers)) as portraits,
+                tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
+            ):
+                for index, portrait in zip(missing, portraits, strict=True):
+                    writer.add(index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png)
+                    progress.update()
+            writer.finish()
+    except BrokenProcessPool as error:
+        raise UserError(f"{path}: a drawing process was killed (out of memory?); run again to go on") from error
+    dataset = open_dataset(path)
+    print(f"{path}: {len(dataset)} portraits, {args.size}^2, faces {face_size}^2, checksum {dataset.checksum}")
+
+
+def _settings(args: argparse.Namespace) -> tuple[Path, int, int]:
+    """(where to write, workers, face size), checked."""
+    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
+    face_size = args.size // 2 if args.face_size is None else args.face_size
+    values = vars(args) | {"workers": workers, "face_size": face_size}
+    for name, (low, high) in _LIMITS.items():
+        if not low <= values[name] <= high:
+            raise UserError(f"--{name}: expected {low} to {high}, found {values[name]}")
+    path = args.out
+    if args.zip and path.suffix.lower() != ".zip":
+        path = path.with_name(path.name + ".zip")
+    elif not args.zip and path.suffix.lower() == ".zip":
+        raise UserError(f"--out {path}: a name that ends in .zip needs --zip")
+    return path, workers, face_size
+
+
+def _missing(writer: DatasetWriter, num: int) -> list[int]:
+    """Indices yet to be drawn. Raises UserError where the place holds a set of another length."""
+    done = writer.done
+    if done - set(range(num)):
+        raise UserError(f"--num {num}: {writer.path} holds {max(done) + 1} images already; choose another place")
+    missing = [index for index in range(num) if index not in done]
+    if missing and writer.finished:
+        raise UserError(f"--num {num}: {writer.path} is finished with {len(done)} images; choose another place")
+    return missing
+
+
+def _portraits(draw: Callable[[int], Portrait], indices: list[int], workers: int) -> Iterator[Portrait]:
+    """``draw(index)`` for all indices, in order, by ``workers`` processes (one is a process of its own, too: what is
+    drawn must not depend on how many threads the caller's linear algebra uses)."""
+    if not indices:
+        return
+    with _single_threaded_children():
+        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+        try:
+            yield from _in_order(pool, draw, indices, _AHEAD * workers)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, function: Callable[[int], _Result], indices: Iterable[int], ahead: int
+) -> Iterator[_Result]:
+    """Like ``pool.map``, with no more than ``ahead`` results under way or waiting."""
+    pending = deque()
+    for index in indices:
+        pending.append(pool.submit(function, index))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Processes started meanwhile use one thread each: there are as many of them as cores."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's to handle, and no worker outlives a parent that was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

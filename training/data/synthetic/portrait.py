@@ -1,0 +1,80 @@
+"""One item of a synthetic data set: pictures of a new person and all their labels, from a seed and a number."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from training.data.synthetic.drawing import camera_view, draw, project
+from training.data.synthetic.person import SyntheticPerson
+from training.data.synthetic.sampling import sample_expression, sample_identity, sample_pose_camera
+
+HEAD_JOINT = 15
+# zlib and zlib-ng, which Pillow's wheels carry, make the same bytes with this strategy, and not with the default one.
+_RUN_LENGTHS = 3
+
+
+class Portrait(NamedTuple):
+    """PNG files and a row of every label (see training/data/storage.py)."""
+
+    image_png: bytes  # RGB, size^2, portrait camera
+    face_png: bytes  # RGB, face_size^2, face camera
+    mask_png: bytes  # 8-bit grey, size^2, the person's share of every pixel
+    labels: dict[str, np.ndarray]
+
+
+def make_portrait(seed: int, index: int, *, size: int, face_size: int) -> Portrait:
+    """The ``index``-th portrait of a data set: a new person, expression, pose and camera.
+
+    Everything follows from its own generator, seeded with (seed, index), so that any process can make any item.
+    The face is looked at from where the portrait was taken, by a camera that the head carries.
+    """
+    rng = np.random.default_rng([seed, index])
+    identity, expression, pose = sample_identity(rng), sample_expression(rng), sample_pose_camera(rng)
+    person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
+    mesh = person.posed_mesh(expression, pose.joint_eulers)
+    head = person.joint_transforms(pose.joint_eulers)[HEAD_JOINT]
+    face_camera = seen_from_head(pose.camera, head)
+    view = camera_view(pose.camera)
+    landmarks, _ = project(person.landmarks(expression, pose.joint_eulers), view, size)
+    picture = draw(mesh, pose.camera, size)
+    face = draw(mesh, face_camera, face_size, "face", head)
+    labels = {
+        **identity._asdict(),
+        **pose._asdict(),
+        "z_exp": expression,
+        "face_camera": face_camera,
+        "landmarks": np.round(landmarks, 3),  # pixels; rounded, the last bits of float32 are the same on any machine
+    }
+    return Portrait(
+        _encode(_to_bytes(picture.image.transpose(1, 2, 0))),
+        _encode(_to_bytes(face.image.transpose(1, 2, 0))),
+        _encode(np.rint(picture.alpha * 255).astype(np.uint8)),
+        {name: np.asarray(row, np.float32) for name, row in labels.items()},
+    )
+
+
+def seen_from_head(camera: np.ndarray, head_transform: np.ndarray) -> np.ndarray:
+    """(pitch, yaw) [2], radians, of the portrait camera ``camera`` as the head sees it.
+
+    ``head_transform`` [4, 4]: the head's rigid transform from the canonical pose. The face camera with these angles,
+    carried by the head, looks at the face from the same side (method notes, section 2); the roll of the head and the
+    distance are not in them, as in an aligned crop.
+    """
+    away = camera_view(camera).origin - head_transform[:3, 3]
+    x, y, z = head_transform[:3, :3].T @ away / np.linalg.norm(away)
+    return np.round([np.arccos(y), np.arctan2(z, x)], 5)
+
+
+def _to_bytes(image: np.ndarray) -> np.ndarray:
+    """[-1, 1] -> uint8."""
+    return np.rint((image.astype(np.float64) + 1.0) * 127.5).astype(np.uint8)
+
+
+def _encode(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_type=_RUN_LENGTHS)
+    return buffer.getvalue()
