@@ -75,44 +75,44 @@ def _check_files(dataset: Dataset, findings: Findings) -> None:
 
 def _check_label(dataset: Dataset, name: str, shape: tuple[int, ...], findings: Findings) -> None:
     """Presence, type, shape and finiteness of one array."""
-    where, count = f"{dataset.path}: {LABELS}: '{name}'", len(dataset)
+    where, count, errors = f"{dataset.path}: {LABELS}: '{name}'", len(dataset), findings.errors
     if name not in dataset.labels:
         if name in LABEL_SHAPES:
-            findings.errors.append(f"{where} is missing")
+            errors.append(f"{where} is missing")
         return
     array = dataset.labels[name]
     if array.dtype != np.float32:
-        findings.errors.append(f"{where}: expected float32, found {array.dtype}")
+        errors.append(f"{where}: expected float32, found {array.dtype}")
     elif array.shape != (count, *shape):
-        findings.errors.append(f"{where}: expected shape {[count, *shape]}, found {list(array.shape)}")
+        errors.append(f"{where}: expected shape {[count, *shape]}, found {list(array.shape)}")
     else:
         bad = np.flatnonzero(~np.isfinite(array.reshape(count, -1)).all(1))
-        findings.errors += [f"{where}: NaN or infinity for {IMAGES}/{dataset.pictures.names[row]}" for row in bad]
+        errors += [f"{where}: NaN or infinity for {IMAGES}/{dataset.pictures.names[row]}" for row in bad]
 
 
 def _check_angles(dataset: Dataset, findings: Findings) -> None:
     """Units and conventions, as far as numbers give them away."""
-    where = f"{dataset.path}: {LABELS}"
+    where, errors = f"{dataset.path}: {LABELS}", findings.errors
     for name in ("joint_eulers", *_CAMERAS):
         largest = np.abs(dataset.labels[name]).max()
         if largest > 2 * math.pi:
-            findings.errors.append(f"{where}: '{name}': expected radians, found {largest:.1f}; are these degrees?")
-    if findings.errors:
+            errors.append(f"{where}: '{name}': expected radians, found {largest:.1f}; are these degrees?")
+    if errors:
         return
     eulers, names = dataset.labels["joint_eulers"], dataset.pictures.names
     wild = np.flatnonzero((np.abs(eulers) > math.pi).any((1, 2)))
-    findings.errors += [f"{where}: 'joint_eulers' beyond pi for {IMAGES}/{names[row]}" for row in wild]
+    errors += [f"{where}: 'joint_eulers' beyond pi for {IMAGES}/{names[row]}" for row in wild]
     for name in _CAMERAS:
         angles = dataset.labels[name]
         median = np.median(angles, 0)
         if (np.abs(median - math.pi / 2) > 0.75).any():
-            findings.errors.append(
+            errors.append(
                 f"{where}: '{name}': expected (pitch, yaw) around (pi/2, pi/2) = in front, found a median of "
                 f"({median[0]:.2f}, {median[1]:.2f})"
             )
             continue
         beyond = np.flatnonzero((angles[:, 0] <= 0) | (angles[:, 0] >= math.pi))
-        findings.errors += [f"{where}: '{name}': pitch beyond 0..pi for {IMAGES}/{names[row]}" for row in beyond]
+        errors += [f"{where}: '{name}': pitch beyond 0..pi for {IMAGES}/{names[row]}" for row in beyond]
         pitch, yaw = angles.std(0)
         if pitch > 1.15 * yaw and pitch > 0.02:
             findings.warnings.append(

@@ -70,13 +70,14 @@ class ZipTree:
         self.root = root
         try:
             with zipfile.ZipFile(root) as archive:
-                entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+                entries = archive.infolist()
             # An archive cut short may still end with the one inside it, labels.npz, which then begins later.
             complete = min((entry.header_offset for entry in entries), default=0) == 0
         except (zipfile.BadZipFile, NotImplementedError):
             complete = False
         if not complete:
             raise UserError(f"{root}: not a complete zip file; was it cut short?")
+        entries = [entry for entry in entries if not entry.is_dir()]
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise UserError(
