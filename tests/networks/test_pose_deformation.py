@@ -10,6 +10,7 @@ from networks.body_model import NECK, euler_to_matrix
 from networks.pose_deformation import (
     KERNEL,
     PoseDeformationProcessor,
+    _DepthwiseConv3d,
     apply_volume,
     inverse_lbs_volume,
     inverse_vertex_transforms,
@@ -147,3 +148,12 @@ def test_apply_volume_gradients():
     volume = torch.randn(1, 16, 2, 2, 1, dtype=torch.float64, requires_grad=True)
     points = torch.randn(1, 2, 1, 2, 3, dtype=torch.float64, requires_grad=True)
     assert gradcheck(apply_volume, (volume, points))
+
+
+def test_gradients_of_the_filters():
+    random = torch.Generator().manual_seed(0)
+    volume = torch.randn(2, 3, 6, 5, 7, dtype=torch.float64, generator=random, requires_grad=True)
+    weight = torch.randn(3, 1, 3, 2, 4, dtype=torch.float64, generator=random, requires_grad=True)
+    assert torch.autograd.gradcheck(_DepthwiseConv3d.apply, (volume, weight))
+    expected = torch.nn.functional.conv3d(volume, weight, groups=3)
+    assert torch.equal(_DepthwiseConv3d.apply(volume, weight), expected)
