@@ -44,8 +44,8 @@ def main() -> None:
     parser = CliParser(prog="python -m training.fit_demo", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="ckpts/demo.pt", help="file to write (default: %(default)s)")
     parser.add_argument("--config", default=str(CONFIG), help="sizes of the generator (default: configs/demo.yaml)")
-    parser.add_argument("--people", type=int, default=160, help="synthetic people to fit (default: %(default)s)")
-    parser.add_argument("--texels", type=int, default=160_000, help="texels to look at a person (default: %(default)s)")
+    parser.add_argument("--people", type=int, default=320, help="synthetic people to fit (default: %(default)s)")
+    parser.add_argument("--texels", type=int, default=80_000, help="texels to look at a person (default: %(default)s)")
     parser.add_argument("--shots", type=int, default=1, help="pictures of each (default: %(default)s)")
     parser.add_argument("--effort", type=float, default=1.0, help="multiplies the number of steps of every stage")
     parser.add_argument("--seed", type=int, default=0)
@@ -108,8 +108,8 @@ def fit(config: GeneratorConfig, args: argparse.Namespace) -> SavedModel:
     seeded = {"seed": args.seed}
     batch = {"people": 8, **seeded}
     face = embedded_face()
-    stage("phi", lambda: fit_radiance(generator, sitters, texels, steps=steps(2200), points=2500, **batch))
-    stage("expression", lambda: fit_expression(generator, sitters, face, steps=steps(4000), points=1500, **batch))
+    stage("phi", lambda: fit_radiance(generator, sitters, texels, steps=steps(5000), points=2500, **batch))
+    stage("expression", lambda: fit_expression(generator, sitters, face, steps=steps(6000), points=1500, **batch))
     stage("interpolation", lambda: set_superresolution(generator, sitters, texels, points=1500, **seeded))
     priors = synthetic_priors(NUM_PRIORS, args.seed)
     latents = priors.sample_latents(NUM_MEAN_SAMPLES, torch.Generator().manual_seed(args.seed))

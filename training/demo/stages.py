@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import Parameter
 from tqdm import trange
@@ -13,11 +14,16 @@ from networks.generator import Generator
 from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
 from torch_utils.misc import UserError
 from training.demo.expression_targets import ExpressionTargets, spread_expression
+from training.data.synthetic.appearance import N_USED
 from training.demo.people import Sitter, Texels
 
 SIREN_RATE = 4e-4
 # A manifold is half opaque where sigma is 17.3 (networks.radiance); its logit, as U gives it, rises from there.
 HALF_OPAQUE_SIGMA, SIGMA_TO_LOGIT = 17.3, 0.35
+# Farther from what is opaque in anybody than this, canonical units, everybody's manifolds are empty.
+EMPTY_BEYOND = 0.012
+# A little noise on z_id, as standard deviation, moves a face by a fraction of a millimetre.
+ID_JITTER = 0.04
 # D^e starts out smooth over a whole face; lids need detail of a centimetre, so its first layer starts this much finer.
 FINER = 4.0
 
@@ -54,6 +60,22 @@ def _pick(sitter: Sitter, count: int, random: torch.Generator) -> Tensor:
     return torch.cat([near, far])
 
 
+def _always_empty(sitters: list[Sitter], texels: Texels) -> Tensor:
+    """Indices of valid texels that are empty in every picture: nothing may float there, whoever is drawn."""
+    opaque = torch.cat([s.texel[s.alpha > 0] for s in sitters]).unique().long()
+    tree = cKDTree(texels.canonical[opaque].numpy())
+    valid = texels.valid.nonzero().squeeze(1)
+    distance, _ = tree.query(texels.canonical[valid].numpy(), distance_upper_bound=EMPTY_BEYOND)
+    return valid[torch.from_numpy(np.isinf(distance))]
+
+
+def _vary(z_id: Tensor, z_noise: Tensor, random: torch.Generator) -> Tensor:
+    """Latents [B, 160] that give the same pictures: phi must not know people by entries that change nothing."""
+    z_id = z_id + ID_JITTER * torch.randn(z_id.shape, generator=random)
+    unused = torch.randn(len(z_noise), z_noise.shape[1] - N_USED, generator=random)
+    return torch.cat([z_id, z_noise[:, :N_USED], unused], -1)
+
+
 def _field_loss(rgb: Tensor, alpha: Tensor, sitter_rgb: Tensor, sitter_alpha: Tensor, shell: Tensor) -> Tensor:
     """Squared error of colour where it shows, and of opacity everywhere; targets are bytes."""
     colour = (rgb - sitter_rgb.float() / 255).square().sum(-1) * shell
@@ -73,6 +95,7 @@ def fit_radiance(
         3e-2: [phi.to_sigma.parameters()],
     }
     optimizer, schedule = _optimizer(rates, steps)
+    empty = _always_empty(sitters, texels)
     recent = []
     progress = trange(steps, desc="phi")
     for _ in progress:
@@ -83,9 +106,11 @@ def fit_radiance(
             for name in ("texel", "rgb", "alpha", "shell")
         )
         z_id, z_noise, _ = _latents(chosen)
-        style = generator.radiance.style(torch.cat([z_id, z_noise], -1))
-        sample = phi(texels.canonical[index.long()], style)
-        loss = _field_loss(sample.rgb, sample.alpha, rgb, alpha, shell)
+        free = empty[torch.randint(len(empty), (people, points // 10), generator=random)]
+        style = phi.style(_vary(z_id, z_noise, random))
+        sample = phi(texels.canonical[torch.cat([index.long(), free], 1)], style)
+        loss = _field_loss(sample.rgb[:, :points], sample.alpha[:, :points], rgb, alpha, shell)
+        loss = loss + sample.alpha[:, points:].square().mean()
         recent = [*recent[-49:], _step(loss, optimizer, schedule)]
         progress.set_postfix(loss=f"{np.mean(recent):.5f}")
     return float(np.mean(recent))
