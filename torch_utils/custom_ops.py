@@ -25,7 +25,7 @@ from torch import Tensor
 from torch_utils.misc import CliParser, UserError, run_cli
 
 SOURCES = Path(__file__).parent / "ops" / "csrc"
-OPS = ("ray_manifold",)
+OPS = ("ray_manifold", "manifold_composite")
 IMPLS = ("auto", "ref", "cpp", "cuda")
 # Turing to Blackwell: what `cuda-check` compiles for.
 CHECKED_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")

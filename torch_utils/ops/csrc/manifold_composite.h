@@ -1,0 +1,318 @@
+// From crossings to pixels: the per-pixel core, and what Python calls (torch_utils/ops/manifold_composite.py).
+// The rules are those of torch_utils/ops/manifold_composite_ref.py.
+#pragma once
+
+#include "for_each.h"
+
+namespace manifold_composite {
+
+constexpr int MAX_LAYERS = 64;
+
+struct Half {
+    uint16_t bits;
+};
+struct BFloat16 {
+    uint16_t bits;
+};
+
+HOST_DEVICE float float_of(uint32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+HOST_DEVICE float number(float value) { return value; }
+HOST_DEVICE double number(double value) { return value; }
+HOST_DEVICE float number(BFloat16 value) { return float_of(uint32_t(value.bits) << 16); }
+HOST_DEVICE float number(Half value) {
+    // The exponent's bias is 15 there and 127 here; a product with 2^112 serves subnormal numbers as well.
+    const uint32_t magnitude = uint32_t(value.bits & 0x7fff) << 13, sign = uint32_t(value.bits & 0x8000) << 16;
+    const uint32_t infinite = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;  // or NaN
+    uint32_t scaled;
+    const float product = float_of(magnitude) * 5.192296858534828e33f;
+    memcpy(&scaled, &product, sizeof scaled);
+    return float_of(scaled | infinite | sign);
+}
+
+// The smallest normal number, and the transmittance behind which nothing can change a sum of order 1.
+HOST_DEVICE float tiny(float) { return 1.17549435e-38f; }
+HOST_DEVICE double tiny(double) { return 2.2250738585072014e-308; }
+HOST_DEVICE float opaque(float) { return 5.9604644775390625e-8f; }
+HOST_DEVICE double opaque(double) { return 1.1102230246251565e-16; }
+
+enum Channel { X, Y, DEPTH, VALIDITY, ORDER };  // ORDER may be absent: then it is DEPTH
+
+// The crossings of an image's rays, and the maps that they are looked up in.
+template <typename T, typename M>
+struct Scene {
+    const M* maps;    // [B, K, h, w, 4]
+    const T* layers;  // [B, H, W, C, K]
+    int64_t batch, count, map_height, map_width, height, width, channels, upscale;
+    double min_validity, epsilon;
+
+    HOST_DEVICE int64_t pixels() const { return height * width * upscale * upscale; }  // of one image
+};
+
+// The crossings that one pixel sees: a ray's own, or those of four rays interpolated bilinearly (corners aligned).
+template <typename T>
+struct Crossings {
+    const T* ray[4];
+    T top, bottom, left, right;
+    bool upsampled;
+    int64_t count;
+
+    template <typename M>
+    HOST_DEVICE Crossings(const Scene<T, M>& scene, int64_t image, int64_t pixel) {
+        const int64_t columns = scene.width * scene.upscale, stride = scene.channels * scene.count;
+        const T* rays = scene.layers + image * scene.height * scene.width * stride;
+        upsampled = scene.upscale > 1;
+        count = scene.count;
+        int64_t y, x, down, across;
+        split(pixel / columns, scene.height, scene.height * scene.upscale, y, down, top, bottom);
+        split(pixel % columns, scene.width, columns, x, across, left, right);
+        const T* corner = rays + (y * scene.width + x) * stride;
+        ray[0] = corner;
+        ray[1] = corner + across * stride;
+        ray[2] = corner + down * scene.width * stride;
+        ray[3] = ray[2] + across * stride;
+    }
+
+    // Pixel i of `to` lies between rays `low` and `low + step` of `from`, at weights `near` and `far`.
+    static HOST_DEVICE void split(int64_t i, int64_t from, int64_t to, int64_t& low, int64_t& step, T& near, T& far) {
+        const T position = to > 1 ? T(from - 1) / T(to - 1) * T(i) : T(0);
+        low = int64_t(position);
+        step = low < from - 1 ? 1 : 0;
+        far = position - T(low);
+        near = T(1) - far;
+    }
+
+    HOST_DEVICE T operator()(int64_t channel, int64_t k) const {
+        const int64_t at = channel * count + k;
+        if (!upsampled) return ray[0][at];
+        return top * (left * ray[0][at] + right * ray[1][at]) + bottom * (left * ray[2][at] + right * ray[3][at]);
+    }
+};
+
+// NaN comes last, as in torch's sort.
+template <typename T>
+HOST_DEVICE bool before(T a, T b) {
+    return a < b || (b != b && a == a);
+}
+
+// The layers that count, nearest first; equals keep their order. Returns how many.
+template <typename T, typename M>
+HOST_DEVICE int sort_layers(const Scene<T, M>& scene, const Crossings<T>& crossings, int* sorted) {
+    const int64_t channel = scene.channels > ORDER ? ORDER : DEPTH;
+    T keys[MAX_LAYERS];
+    int count = 0;
+    for (int k = 0; k < scene.count; ++k) {
+        if (!(crossings(VALIDITY, k) > T(scene.min_validity))) continue;
+        const T key = crossings(channel, k);
+        int at = count++;
+        for (; at > 0 && before(key, keys[at - 1]); --at) {
+            keys[at] = keys[at - 1];
+            sorted[at] = sorted[at - 1];
+        }
+        keys[at] = key;
+        sorted[at] = k;
+    }
+    return count;
+}
+
+// One direction of a bilinear fetch at u in -1..1 between the outer pixels' edges; beyond the border the border repeats.
+template <typename T>
+struct Axis {
+    int64_t low, high;
+    T near, far;   // weights
+    T derivative;  // of the position in pixels with respect to u
+
+    HOST_DEVICE Axis(T u, int64_t size) {
+        const T position = ((u + 1) * T(size) - 1) / 2, last = T(size - 1);
+        const bool inside = position > 0 && position < last;
+        const T clipped = inside ? position : position >= last ? last : T(0);  // NaN: 0
+        low = int64_t(clipped);
+        high = low + 1 < size ? low + 1 : low;
+        far = clipped - T(low);
+        near = T(low + 1) - clipped;
+        derivative = inside ? T(size) / 2 : T(0);
+    }
+};
+
+// A bilinear fetch of RGBA: four texels and their weights.
+template <typename T>
+struct Fetch {
+    Axis<T> x, y;
+    int64_t texel[4];  // offsets into the plane
+
+    HOST_DEVICE Fetch(T u, T v, int64_t width, int64_t height) : x(u, width), y(v, height) {
+        texel[0] = (y.low * width + x.low) * 4;
+        texel[1] = (y.low * width + x.high) * 4;
+        texel[2] = (y.high * width + x.low) * 4;
+        texel[3] = (y.high * width + x.high) * 4;
+    }
+
+    template <typename M>
+    HOST_DEVICE void read(const M* plane, T* rgba) const {
+        const T weight[4] = {x.near * y.near, x.far * y.near, x.near * y.far, x.far * y.far};
+        for (int c = 0; c < 4; ++c) {
+            rgba[c] = T(number(plane[texel[0] + c])) * weight[0] + T(number(plane[texel[1] + c])) * weight[1] +
+                      T(number(plane[texel[2] + c])) * weight[2] + T(number(plane[texel[3] + c])) * weight[3];
+        }
+    }
+
+    HOST_DEVICE void scatter(T* plane, const T* grad) const {
+        const T weight[4] = {x.near * y.near, x.far * y.near, x.near * y.far, x.far * y.far};
+        for (int i = 0; i < 4; ++i)
+            for (int c = 0; c < 4; ++c) add(plane + texel[i] + c, grad[c] * weight[i]);
+    }
+
+    // Gradients with respect to u and v.
+    template <typename M>
+    HOST_DEVICE void differentiate(const M* plane, const T* grad, T& grad_u, T& grad_v) const {
+        T along_x = 0, along_y = 0;
+        for (int c = 0; c < 4; ++c) {
+            const T a = number(plane[texel[0] + c]), b = number(plane[texel[1] + c]);
+            const T d = number(plane[texel[2] + c]), e = number(plane[texel[3] + c]);
+            along_x += grad[c] * ((b - a) * y.near + (e - d) * y.far);
+            along_y += grad[c] * ((d - a) * x.near + (e - b) * x.far);
+        }
+        grad_u = along_x * x.derivative;
+        grad_v = along_y * y.derivative;
+    }
+};
+
+template <typename T, typename M>
+HOST_DEVICE Fetch<T> look_up(const Scene<T, M>& scene, const Crossings<T>& crossings, int k) {
+    return Fetch<T>(crossings(X, k), crossings(Y, k), scene.map_width, scene.map_height);
+}
+
+template <typename T, typename M>
+HOST_DEVICE const M* plane_of(const Scene<T, M>& scene, int64_t image, int k) {
+    return scene.maps + (image * scene.count + k) * scene.map_height * scene.map_width * 4;
+}
+
+template <typename T, typename M>
+struct Forward {
+    Scene<T, M> scene;
+    T *rgb, *alpha, *depth;  // [B, P, 3], [B, P], [B, P]
+
+    HOST_DEVICE void operator()(int64_t pixel) const {
+        const int64_t image = pixel / scene.pixels();
+        const Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        int sorted[MAX_LAYERS];
+        const int layers = sort_layers(scene, crossings, sorted);
+        T sum[3] = {0, 0, 0}, total = 0, distance = 0, transmittance = 1;
+        for (int j = 0; j < layers && transmittance >= opaque(T(0)); ++j) {
+            T rgba[4];
+            look_up(scene, crossings, sorted[j]).read(plane_of(scene, image, sorted[j]), rgba);
+            const T weight = transmittance * rgba[3];
+            for (int c = 0; c < 3; ++c) sum[c] += weight * rgba[c];
+            total += weight;
+            distance += weight * crossings(DEPTH, sorted[j]);
+            transmittance *= 1 - rgba[3] + T(scene.epsilon);
+        }
+        for (int c = 0; c < 3; ++c) rgb[pixel * 3 + c] = sum[c] + (1 - total);
+        alpha[pixel] = total;
+        depth[pixel] = total >= tiny(T(0)) ? distance / total : T(0);
+    }
+};
+
+// Gradients of what each pixel's layers fetched, and of the crossings where they are wanted.
+//
+// The outputs are sums of T_j alpha_j v_j. With V_j the sum of what lies from layer j on, as seen from there,
+// V_j = alpha_j v_j + (1 - alpha_j + epsilon) V_(j+1) and d/d alpha_j = T_j (v_j - V_(j+1)): no division, so that an
+// opaque layer's gradient is right, and nothing behind it is left out.
+template <typename T, typename M>
+struct Backward {
+    Scene<T, M> scene;
+    const T *grad_rgb, *grad_alpha, *grad_depth;
+    T* grad_fetched;  // [B, K, P, 4], zeros
+    T* grad_layers;   // [B, H, W, C, K], zeros; or null
+
+    HOST_DEVICE void operator()(int64_t pixel) const {
+        const int64_t image = pixel / scene.pixels();
+        const Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        const T* grad = grad_rgb + pixel * 3;
+        int sorted[MAX_LAYERS];
+        T transmittance[MAX_LAYERS], alpha[MAX_LAYERS], value[MAX_LAYERS];
+        const int layers = sort_layers(scene, crossings, sorted);
+        T through = 1, total = 0, distance = 0;
+        for (int j = 0; j < layers; ++j) {
+            T rgba[4];
+            look_up(scene, crossings, sorted[j]).read(plane_of(scene, image, sorted[j]), rgba);
+            transmittance[j] = through;
+            alpha[j] = rgba[3];
+            value[j] = grad[0] * (rgba[0] - 1) + grad[1] * (rgba[1] - 1) + grad[2] * (rgba[2] - 1);
+            total += through * rgba[3];
+            distance += through * rgba[3] * crossings(DEPTH, sorted[j]);
+            through *= 1 - rgba[3] + T(scene.epsilon);
+        }
+        const bool seen = total >= tiny(T(0));
+        const T per_depth = seen ? grad_depth[pixel] / total : T(0);
+        const T per_alpha = grad_alpha[pixel] - (seen ? per_depth * (distance / total) : T(0));
+        T behind = 0;
+        for (int j = layers - 1; j >= 0; --j) {
+            const int k = sorted[j];
+            const T weight = transmittance[j] * alpha[j];
+            const T v = value[j] + per_alpha + (seen ? per_depth * crossings(DEPTH, k) : T(0));
+            const T fetched[4] = {weight * grad[0], weight * grad[1], weight * grad[2], transmittance[j] * (v - behind)};
+            behind = alpha[j] * v + (1 - alpha[j] + T(scene.epsilon)) * behind;
+            T* out = grad_fetched + ((image * scene.count + k) * scene.pixels() + pixel % scene.pixels()) * 4;
+            for (int c = 0; c < 4; ++c) out[c] = fetched[c];
+            if (grad_layers == nullptr) continue;
+            T* to = grad_layers + pixel * scene.channels * scene.count + k;
+            look_up(scene, crossings, k)
+                .differentiate(plane_of(scene, image, k), fetched, to[X * scene.count], to[Y * scene.count]);
+            to[DEPTH * scene.count] = seen ? per_depth * weight : T(0);
+        }
+    }
+};
+
+// Gradients of what was fetched -> of the maps.
+template <typename T, typename M>
+struct Scatter {
+    Scene<T, M> scene;
+    const T* grad_fetched;  // [B, K, P, 4]
+    T* grad_maps;           // [B, K, h, w, 4], zeros
+
+    HOST_DEVICE void operator()(int64_t plane, int64_t pixel) const {
+        const T* grad = grad_fetched + (plane * scene.pixels() + pixel) * 4;
+        if (grad[0] == 0 && grad[1] == 0 && grad[2] == 0 && grad[3] == 0) return;
+        const Crossings<T> crossings(scene, plane / scene.count, pixel);
+        look_up(scene, crossings, int(plane % scene.count))
+            .scatter(grad_maps + plane * scene.map_height * scene.map_width * 4, grad);
+    }
+};
+}  // namespace manifold_composite
+
+constexpr int64_t PIXELS_PER_CHUNK = 256;
+
+#define MANIFOLD_COMPOSITE(NAME, T, M)                                                                                 \
+    EXPORT int composite_manifolds_##NAME(                                                                             \
+        const M* maps, const T* layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,           \
+        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon, T* rgb, \
+        T* alpha, T* depth, int64_t place, void* stream) {                                                             \
+        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width,        \
+                                                    height, width,  channels, upscale, min_validity, epsilon};         \
+        return for_each(batch * scene.pixels(), PIXELS_PER_CHUNK, {place, stream},                                     \
+                        manifold_composite::Forward<T, M>{scene, rgb, alpha, depth});                                  \
+    }                                                                                                                  \
+    EXPORT int composite_manifolds_backward_##NAME(                                                                    \
+        const M* maps, const T* layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,           \
+        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon,         \
+        const T* grad_rgb, const T* grad_alpha, const T* grad_depth, T* grad_fetched, T* grad_layers, T* grad_maps,    \
+        int64_t place, void* stream) {                                                                                 \
+        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width,        \
+                                                    height, width,  channels, upscale, min_validity, epsilon};         \
+        const int error = for_each(batch * scene.pixels(), PIXELS_PER_CHUNK, {place, stream},                          \
+                                   manifold_composite::Backward<T, M>{scene, grad_rgb, grad_alpha, grad_depth,         \
+                                                                      grad_fetched, grad_layers});                     \
+        if (error != 0 || grad_maps == nullptr) return error;                                                          \
+        return for_each_in_planes(batch* count, scene.pixels(), {place, stream},                                       \
+                                  manifold_composite::Scatter<T, M>{scene, grad_fetched, grad_maps});                  \
+    }
+
+MANIFOLD_COMPOSITE(float, float, float)
+MANIFOLD_COMPOSITE(double, double, double)
+MANIFOLD_COMPOSITE(half, float, manifold_composite::Half)
+MANIFOLD_COMPOSITE(bfloat16, float, manifold_composite::BFloat16)
