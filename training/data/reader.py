@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,9 +108,15 @@ class PortraitReader(Iterator[Batch]):
 
     def _start_workers(self) -> Iterator[_Decoded | UserError]:
         task = _DecodeTask(self._dataset.pictures, self._dataset.image_size, self._dataset.face_size)
+        count, flips = len(self._dataset), self._mirror is not None
         loader = DataLoader(
             task,
-            batch_sampler=self._batches(),
+            batch_sampler=_batches(
+                partial(_epoch_codes, self._seed, count=count, flips=flips),
+                self._position + self._rank * self._batch_size,
+                self._batch_size,
+                self._batch_size * self._world_size,
+            ),
             num_workers=self._workers,
             collate_fn=_unchanged,
             worker_init_fn=_leave_signals_to_parent,
@@ -117,21 +124,25 @@ class PortraitReader(Iterator[Batch]):
         )
         return iter(loader)
 
-    def _batches(self) -> Iterator[list[int]]:
-        """Codes of this rank's batches from the present position on."""
-        count, first, epoch = len(self._dataset), self._position + self._rank * self._batch_size, None
-        while True:
-            batch = []
-            for position in range(first, first + self._batch_size):
-                if position // count != epoch:
-                    epoch = position // count
-                    codes = _epoch_codes(self._seed, epoch, count, flips=self._mirror is not None)
-                batch.append(int(codes[position % count]))
-            yield batch
-            first += self._batch_size * self._world_size
+
+def _batches(codes_of: Callable[[int], np.ndarray], first: int, batch_size: int, stride: int) -> Iterator[list[int]]:
+    """Endless batches of codes: the images first, first + 1 ... of the sequence, the next batch ``stride`` later.
+
+    A function apart: if it held on to the reader, dropping the reader would not end its workers.
+    """
+    epoch, codes = 0, codes_of(0)
+    while True:
+        batch = []
+        for position in range(first, first + batch_size):
+            if position // len(codes) != epoch:
+                epoch = position // len(codes)
+                codes = codes_of(epoch)
+            batch.append(int(codes[position % len(codes)]))
+        yield batch
+        first += stride
 
 
-def _epoch_codes(seed: int, epoch: int, count: int, *, flips: bool) -> np.ndarray:
+def _epoch_codes(seed: int, epoch: int, *, count: int, flips: bool) -> np.ndarray:
     """[count] int64: 2 * row + flipped, every row once."""
     rng = np.random.default_rng([seed, epoch])
     rows = rng.permutation(count)

@@ -115,9 +115,11 @@ def test_a_damaged_picture_is_named(tmp_path):
     path = make_dataset(tmp_path / "a", 3)
     file = path / "faces" / "000001.png"
     file.write_bytes(file.read_bytes()[:60])
+    reader = make_reader(open_dataset(path))
     with pytest.raises(UserError, match=r"a: faces/000001.png: damaged or cut short") as caught:
-        take(make_reader(open_dataset(path)), 2)
+        take(reader, 2)
     assert "\n" not in str(caught.value)
+    reader.close()
 
 
 def test_a_broken_set_is_refused_at_once(tmp_path):
