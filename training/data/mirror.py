@@ -98,7 +98,7 @@ def basis_mirror(mean: np.ndarray, basis: np.ndarray) -> Tensor | None:
     columns = basis.reshape(-1, basis.shape[2])
     target = (basis[twin] * reflect[:, None]).reshape(columns.shape)  # [3V, C]
     matrix = np.linalg.lstsq(columns, target, rcond=None)[0]
-    residual = np.linalg.norm(columns @ matrix - target) / np.linalg.norm(target)
-    if not (residual <= MAX_RESIDUAL and np.linalg.norm(matrix, 2) <= MAX_STRETCH):
+    error, size = np.linalg.norm(columns @ matrix - target), np.linalg.norm(target)
+    if size == 0 or error > MAX_RESIDUAL * size or np.linalg.norm(matrix, 2) > MAX_STRETCH:
         return None
     return torch.from_numpy(matrix.T.astype(np.float32))
