@@ -1,0 +1,249 @@
+"""Train the small face reconstruction net of the embedded face on synthetic faces (for equation 9).
+
+    python -m training.face_recon --out ckpts/face_recon_synth.pt
+
+Faces are drawn for the occasion, several of each person, or taken from a data set with ``--data``. The loss is the mean
+square error over the face's surface, once for identity and once for expression, at the landmarks, and of the camera;
+each is divided by what predicting the mean would cost.
+"""
+
+import argparse
+import io
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm, trange
+
+from networks.face_model import FaceArrays, embedded_face
+from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
+from networks.tracking import UNIT
+from torch_utils.checkpoint import save_checkpoint
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from training.data.storage import open_dataset
+from training.data.synthetic import SyntheticPerson, draw, sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic.portrait import HEAD_JOINT, seen_from_head
+from training.losses.imitation import embedded_skin_vertices
+from training.losses.landmarks import landmark_loss
+
+MILLIMETRES = 1000 * UNIT  # in a canonical unit
+DRAWN_SIZE = 96  # pixels a side; the net resizes what it is given
+HELD_OUT = 0.1  # of the people
+WHAT_IT_IS = (
+    "Face reconstruction of this project's embedded face, trained on faces drawn from it: z_id, z_exp and the face "
+    "camera from one picture. It knows nothing of real faces or of the Basel face model."
+)
+
+
+class Faces(NamedTuple):
+    """Pictures of the face camera and what they show; float32 labels."""
+
+    image: Tensor  # [N, 3, H, H] uint8
+    z_id: Tensor  # [N, 80]
+    z_exp: Tensor  # [N, 64]
+    camera: Tensor  # [N, 2] (pitch, yaw) in the head's frame, radians
+
+    def take(self, index: Tensor | slice) -> "Faces":
+        return Faces(*(part[index] for part in self))
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = CliParser(prog="python -m training.face_recon", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", default="ckpts/face_recon_synth.pt", help="file to write (default: %(default)s)")
+    parser.add_argument("--data", help="data set made by 'python -m training.data synthesize' (default: draw faces)")
+    parser.add_argument("--people", type=int, default=1500, help="people to draw (default: %(default)s)")
+    parser.add_argument("--shots", type=int, default=4, help="pictures of each (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=3000, help="of the fit (default: %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=48, help="pictures a step (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-3, help="largest learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of people and fit (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    args = parser.parse_args()
+    for name in ("people", "shots", "steps", "batch_size", "lr", "workers"):
+        if not 0 < getattr(args, name) < float("inf"):
+            raise UserError(f"--{name}: expected a positive number, found {getattr(args, name)}")
+    if args.seed < 0:
+        raise UserError(f"--seed: expected a number of at least 0, found {args.seed}")
+    device = resolve_device(args.device)
+    faces = read_faces(args.data) if args.data else draw_faces(args)
+    # Whole people are held out; a data set has one picture of each.
+    count = round(HELD_OUT * len(faces.image))
+    if count < args.shots or len(faces.image) - count < 2:
+        raise UserError(f"expected at least {round(args.shots / HELD_OUT)} pictures, found {len(faces.image)}")
+    train, held_out = faces.take(slice(0, -count)), faces.take(slice(-count, None))
+    model = fit(train, FaceReconConfig(), args, device)
+    figures = evaluate(model, train, held_out)
+    for name, value in figures.items():
+        print(f"{name}: {value:.4g}")
+    source = f"--data ({len(faces.image)} faces)" if args.data else f"--people {args.people} --shots {args.shots}"
+    made_by = (
+        f"python -m training.face_recon {source} --steps {args.steps} --batch_size {args.batch_size} --lr {args.lr} "
+    )
+    metadata = {"what": WHAT_IT_IS, "made_by": f"{made_by}--seed {args.seed}", "figures": figures}
+    save_checkpoint(args.out, pack_face_recon(model.cpu(), metadata))
+    print(f"wrote {args.out} ({Path(args.out).stat().st_size / 1e6:.1f} MB)")
+
+
+# ---- Pictures -------------------------------------------------------------------------------------------------------
+
+
+def draw_person(index: int, *, seed: int, shots: int, size: int) -> Faces:
+    """Pictures of one person from the data set's distributions, its seed and number: [shots, ...]."""
+    rng = np.random.default_rng([seed, index])
+    identity = sample_identity(rng)
+    person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
+    rows = []
+    for _ in range(shots):
+        expression, pose = sample_expression(rng), sample_pose_camera(rng)
+        head = person.joint_transforms(pose.joint_eulers)[HEAD_JOINT]
+        camera = seen_from_head(pose.camera, head)
+        picture = draw(person.posed_mesh(expression, pose.joint_eulers), camera, size, "face", head)
+        image = np.rint((picture.image + 1) * 127.5).astype(np.uint8)
+        rows.append((image, identity.z_id, expression, camera.astype(np.float32)))
+    return Faces(*(torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)))
+
+
+def draw_faces(args: argparse.Namespace) -> Faces:
+    """``people`` x ``shots`` pictures, drawn by ``workers`` processes."""
+    one = partial(draw_person, seed=args.seed, shots=args.shots, size=DRAWN_SIZE)
+    torch.multiprocessing.set_sharing_strategy("file_system")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(args.workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            people = list(tqdm(pool.map(one, range(args.people)), total=args.people, desc="people"))
+        finally:  # after Ctrl-C do not draw the rest first
+            pool.shutdown(cancel_futures=True)
+    return Faces(*(torch.cat(part) for part in zip(*people, strict=True)))
+
+
+def read_faces(path: str) -> Faces:
+    """The faces of a data set and their labels. Raises UserError: it cannot be read."""
+    dataset = open_dataset(path)
+    images = []
+    for index in trange(len(dataset), desc="faces"):
+        with Image.open(io.BytesIO(dataset.read_face(index))) as image:
+            if image.width > DRAWN_SIZE:
+                image = image.resize((DRAWN_SIZE, DRAWN_SIZE), Image.Resampling.BILINEAR)
+            images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    labels = (torch.from_numpy(dataset.labels[name]).float() for name in ("z_id", "z_exp", "face_camera"))
+    return Faces(torch.from_numpy(np.stack(images)), *labels)
+
+
+def to_network(image: Tensor) -> Tensor:
+    """Bytes -> -1..1."""
+    return image.float() / 127.5 - 1
+
+
+def degrade(image: Tensor, random: torch.Generator) -> Tensor:
+    """What tells generated pictures from drawn ones shall not matter: light, tint, blur and noise, at random.
+
+    image [B, 3, H, H] in -1..1 -> the same shape.
+    """
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random).to(image.device)
+
+    batch, size = len(image), image.shape[-1]
+    image = image * (1 + 0.15 * normal(batch, 1, 1, 1)) + 0.1 * normal(batch, 1, 1, 1) + 0.05 * normal(batch, 3, 1, 1)
+    small = int(torch.randint(size // 3, size + 1, (1,), generator=random))
+    image = F.interpolate(image, (small, small), mode="bilinear", antialias=True, align_corners=False)
+    image = F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
+    return image + 0.08 * torch.rand(1, generator=random).to(image.device) * normal(*image.shape)
+
+
+# ---- Fit ------------------------------------------------------------------------------------------------------------
+
+
+class SurfaceLoss(torch.nn.Module):
+    """Mean square errors of a reconstruction, each as a share of what predicting the mean label costs.
+
+    |B dz|^2 over the face's surface is dz^T (B^T B) dz: vertices need not be computed.
+    """
+
+    def __init__(self, model: SmallFaceRecon, face: FaceArrays, train: Faces):
+        super().__init__()
+        self.landmark_face = model.landmark_face
+        skin = embedded_skin_vertices()
+        for name, basis in (("id_gram", face.id_basis), ("exp_gram", face.exp_basis)):
+            flat = torch.from_numpy(basis[skin]).flatten(0, 1)  # [3 N, K]
+            self.register_buffer(name, flat.T @ flat / len(skin))
+        mean = FaceCoefficients(*(part.mean(0).expand_as(part) for part in train[1:]))
+        self.register_buffer("scale", torch.ones(4))
+        self.scale = torch.stack(list(self.errors(mean, train)))
+
+    def errors(self, found: FaceCoefficients, faces: Faces) -> Iterator[Tensor]:
+        """Of identity, expression, landmarks (canonical units squared) and camera (radians squared)."""
+        for gram, delta in ((self.id_gram, found.z_id - faces.z_id), (self.exp_gram, found.z_exp - faces.z_exp)):
+            yield ((delta @ gram) * delta).sum(-1).mean()
+        asked = self.landmark_face(faces.z_id, faces.z_exp)
+        yield landmark_loss(asked, self.landmark_face(found.z_id, found.z_exp))
+        yield F.mse_loss(found.camera, faces.camera)
+
+    def forward(self, found: FaceCoefficients, faces: Faces) -> Tensor:
+        return (torch.stack(list(self.errors(found, faces))) / self.scale).sum()
+
+
+def fit(train: Faces, config: FaceReconConfig, args: argparse.Namespace, device: torch.device) -> SmallFaceRecon:
+    """Adam with one cycle of the learning rate; the trained net in eval mode."""
+    torch.manual_seed(args.seed)
+    random = torch.Generator().manual_seed(args.seed)
+    face = embedded_face()
+    model = SmallFaceRecon(config, face)
+    loss_of = SurfaceLoss(model, face, train).to(device)
+    model.to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps, pct_start=0.1)
+    progress, recent = trange(args.steps, desc="fit"), []
+    for _ in progress:
+        index = torch.randint(len(train.image), (args.batch_size,), generator=random)
+        batch = Faces(*(part[index].to(device) for part in train))
+        loss = loss_of(model.coefficients(degrade(to_network(batch.image), random)), batch)
+        if not loss.isfinite():
+            raise UserError("the loss is not finite; expected a smaller --lr")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        recent = [*recent[-49:], loss.item()]
+        progress.set_postfix(loss=f"{np.mean(recent):.3f}")
+    return model.eval()
+
+
+@torch.no_grad()
+def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, float]:
+    """Mean distances of landmarks and of the camera on people never seen, and what predicting the mean gives."""
+    device = next(model.parameters()).device
+    parts = [model.coefficients(to_network(image).to(device)) for image in held_out.image.split(256)]
+    found = FaceCoefficients(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+    mean = FaceCoefficients(*(part.mean(0).expand(len(held_out.image), -1) for part in train[1:]))
+    face = model.landmark_face.cpu()
+
+    def distance(z: FaceCoefficients, asked: Faces | FaceCoefficients) -> float:
+        return (face(z.z_id, z.z_exp) - face(asked.z_id, asked.z_exp)).norm(dim=-1).mean().item()
+
+    own = distance(found, held_out)
+    known_identity = FaceCoefficients(held_out.z_id, found.z_exp, None)
+    mean_expression = FaceCoefficients(held_out.z_id, mean.z_exp, None)
+    return {
+        "landmarks": own,
+        "landmarks_mm": MILLIMETRES * own,
+        "landmarks_mm_of_mean": MILLIMETRES * distance(mean, held_out),
+        "expression_mm": MILLIMETRES * distance(known_identity, held_out),
+        "expression_mm_of_mean": MILLIMETRES * distance(mean_expression, held_out),
+        "camera_degrees": torch.rad2deg((found.camera - held_out.camera).norm(dim=-1).mean()).item(),
+        "camera_degrees_of_mean": torch.rad2deg((mean.camera - held_out.camera).norm(dim=-1).mean()).item(),
+    }
+
+
+if __name__ == "__main__":
+    run_cli(main)
