@@ -71,9 +71,7 @@ def composite_manifolds(
     return Composite(*_CompositeManifolds.apply(maps, layers, upscale, ops))
 
 
-def _check(
-    maps: Tensor, coordinates: Tensor, depth: Tensor, valid: Tensor, order: Tensor | None, upscale: int
-) -> None:
+def _check(maps: Tensor, coordinates: Tensor, depth: Tensor, valid: Tensor, order: Tensor | None, upscale: int) -> None:
     if maps.ndim != 5 or maps.shape[-1] != 4 or 0 in maps.shape[1:] or maps.shape[1] > MAX_LAYERS:
         expected = f"[B, K, h, w, 4], K from 1 to {MAX_LAYERS}"
         raise ValueError(f"maps: expected shape {expected}, found {list(maps.shape)}")
