@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 BRANCHES = 4  # children of a node: two halvings
 LEAF_SIZE = 24  # vertices of a leaf at most
-POINTS_PER_CHUNK = 1 << 16
+POINTS_PER_CHUNK = 1 << 15  # of the whole batch; each needs some 3 kB
 
 
 class Nearest(NamedTuple):
@@ -66,7 +66,8 @@ class VertexTree(nn.Module):
             for _ in range(self.levels - 1):
                 children = boxes[0].unflatten(1, (-1, BRANCHES))
                 boxes.insert(0, torch.stack([children[:, :, :, 0].amin(2), children[:, :, :, 1].amax(2)], 2))
-            parts = [self._search(boxes, leaves, part) for part in points.split(POINTS_PER_CHUNK, 1)]
+            chunk = max(1, POINTS_PER_CHUNK // len(points))
+            parts = [self._search(boxes, leaves, part) for part in points.split(chunk, 1)]
             return Nearest(*(torch.cat(part, 1) for part in zip(*parts, strict=True)))
 
     def _search(self, boxes: list[Tensor], leaves: Tensor, points: Tensor) -> Nearest:
