@@ -127,3 +127,24 @@ def test_loss_gradients():
     exact = reference.displacement.clone().requires_grad_()
     imitation_loss(exact, reference).backward()  # the norm has no slope at 0, and no NaN
     assert exact.grad.abs().max() == 0
+
+
+@pytest.mark.requires_cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_nothing_waits_for_the_gpu():
+    """The whole loss, forward and backward, without a copy to the host; and the answer is the CPU's."""
+    random = torch.Generator().manual_seed(0)
+    face = FaceModel(embedded_face())
+    points = face.mean[::5].repeat(2, 1, 1) + 0.002 * torch.randn(2, len(face.mean[::5]), 3, generator=random)
+    inputs = [points, torch.randn(2, 80, generator=random), torch.randn(2, 64, generator=random)]
+    target = ImitationTarget(face)
+    expected = imitation_loss(torch.zeros_like(points), target(*inputs)).item()
+    target, inputs = target.cuda(), [value.cuda() for value in inputs]
+    field = torch.zeros_like(inputs[0], requires_grad=True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss = imitation_loss(field, target(*inputs))
+        loss.backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert loss.item() == pytest.approx(expected, rel=1e-3)  # ties and tf32 aside
