@@ -15,7 +15,7 @@ import numpy as np
 import roma
 import torch
 
-from torch_utils.misc import UserError, reason
+from torch_utils.misc import CliParser, UserError, reason, run_cli
 
 Kind = Literal["expression", "pose", "camera"]
 
@@ -198,3 +198,17 @@ def make_motion(
         joint_eulers=frames.get("pose", np.zeros((video_length, 6, 3))),
         camera=frames.get("camera", swing_camera(video_length, cam_yaw_range, cam_cycle)),
     )
+
+
+def main() -> None:
+    """Command line: ``python -m inference.keyframes from-coeffs --help``."""
+    from inference import from_coeffs  # which nobody needs who only plays keyframes
+
+    parser = CliParser(prog="python -m inference.keyframes")
+    commands = parser.add_subparsers(dest="command", required=True)
+    from_coeffs.add_arguments(commands.add_parser("from-coeffs", help="tracking of a video -> keyframes and a plot"))
+    from_coeffs.run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    run_cli(main)

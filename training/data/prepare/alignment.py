@@ -4,10 +4,10 @@ Frame coordinates: x right, y *down*, -1..1 between the centres of a picture's f
 of photos: x right, y down, whole numbers at pixel centres.
 
 **Portrait** (method notes, section 4: crops aligned by projected head and neck joints). The photo is turned by the
-view's roll; its scale is such that a metre at the middle between head and neck joint appears as long as our camera shows
-it there; and it is shifted so that this middle lies where our camera sees it. The distance between the two joints in the
-picture is not used: they lie 6 cm apart and at different depths, and our camera is close (2.2 m), so that the portrait
-would come out 4% too small.
+view's roll; its scale is such that a metre at the middle between head and neck joint appears as long as our camera
+shows it there; and it is shifted so that this middle lies where our camera sees it. How far apart the joints are in the
+picture is not used: they lie at different depths, and our camera is so near (2.2 m) that the portrait would come out 4%
+too small.
 
 **Face** (paper section 3.2). The face camera sees the five landmarks of the 3DMM face (identity and expression of the
 photo's coefficients) from where the tracker says; the photo is turned by that view's roll, scaled and shifted so that

@@ -109,9 +109,7 @@ def _by_stem(flag: str, folders: list[str], suffixes: tuple[str, ...]) -> dict[s
     """Files by name without suffix."""
     found: dict[str, list[Path]] = {}
     if not Path(folders[0]).is_dir():
-        raise UserError(
-            f"{flag}: {folders[0]}: expected a folder, found {'a file' if Path(folders[0]).exists() else 'none'}"
-        )
+        raise UserError(f"{flag}: {folders[0]}: no such folder")
     for folder in filter(os.path.isdir, folders):
         for path in sorted(Path(folder).iterdir()):
             if path.suffix.lower() in suffixes:

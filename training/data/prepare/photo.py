@@ -19,7 +19,7 @@ from networks.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
 from training.data.prepare.models import Models
-from training.data.prepare.pictures import CORNERS, Cut, cut, png_bytes, read_mask, read_picture, resample
+from training.data.prepare.pictures import Cut, cut, png_bytes, read_mask, read_picture, resample
 from training.data.prepare.super_resolution import Upscaler
 
 NOSE = 30  # iBUG landmark
@@ -38,12 +38,8 @@ class PrepareConfig:
     min_side: float = 64.0  # pixels of the photo that a portrait must be wide, at least
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("size", 16, 4096),
-            ("face_size", 16, 4096),
-            ("max_turn", 1, 90),
-            ("min_side", 8, 4096),
-        ):
+        limits = {"size": (16, 4096), "face_size": (16, 4096), "max_turn": (1, 90), "min_side": (8, 4096)}
+        for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
                 raise UserError(f"--{name}: expected {low} to {high}, found {value:g}")

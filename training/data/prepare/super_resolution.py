@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -31,6 +32,8 @@ def make_upscaler(what: str, device: str = "auto") -> Upscaler:
         UserError: it is neither; called: it fails, or what comes back is not the picture enlarged.
     """
     if "{in}" in what and "{out}" in what:
+        if shutil.which(program := shlex.split(what)[0]) is None:
+            raise UserError(f"--sr: no such program: {program}")
         return lambda image: _checked(image, _run_command(what, image), "--sr")
     path = Path(what)
     if not path.is_file():
