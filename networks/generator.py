@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from networks.body_assets import BodyArrays
 from networks.body_model import BodyModel
 from networks.cameras import PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, sample_depths
-from networks.compositing import composite, lookup_manifolds
+from networks.compositing import composite, composite_maps, square_images, texels_together
 from networks.expression_deformation import ExpressionDeformation, ExpressionStyle
 from networks.generator_config import UPSCALE, GeneratorConfig
 from networks.manifolds import FLAT_HALF_EXTENT, Crossings, ManifoldPredictor, find_crossings, orthographic_points
@@ -28,10 +28,9 @@ from networks.pose_deformation import (
 )
 from networks.radiance import RadianceGenerator, RadianceStyle
 from networks.superresolution import ManifoldSuperResolution
+from torch_utils.ops.manifold_composite import MIN_VALIDITY
 
 ID_DIM, NOISE_DIM, EXPRESSION_DIM, BETA_DIM = 80, 80, 64, 10
-# A bilinearly upsampled crossing counts where at least this much of it is valid.
-MIN_VALIDITY = 0.99
 # Points a network sees at a time without gradients: on a CPU a layer's activations should stay in the cache, on a GPU
 # there should be enough of them to fill it.
 POINTS_PER_CHUNK = {"cpu": 1 << 13, "cuda": 1 << 20}
@@ -189,7 +188,8 @@ class Generator(nn.Module):
     def build_manifolds(self, style: PersonStyle) -> ManifoldMaps:
         """The flattened manifolds of a person."""
         maps = self.flat_radiance(style.radiance)
-        return ManifoldMaps(maps[:, :, :4], self.super_resolve(maps, style.superresolution))
+        high = self.super_resolve(maps, style.superresolution)
+        return ManifoldMaps(texels_together(maps[:, :, :4]), texels_together(high))
 
     # ---- a frame ----------------------------------------------------------------------------------------------
 
@@ -262,7 +262,8 @@ class Generator(nn.Module):
         self, maps: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Look the crossings of a square image up in maps [B, K, 4, h, w] and composite them, as :meth:`composite`."""
-        return self.composite(lookup_manifolds(maps, points.canonical), points, camera, model)
+        order = self.sort_distances(points.canonical, points.depth, camera, model)
+        return square_images(composite_maps(maps, *points, order))
 
     def composite(
         self, rgba: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel
@@ -274,10 +275,7 @@ class Generator(nn.Module):
         """
         rgba = torch.cat([rgba[..., :3], (rgba[..., 3] * points.valid)[..., None]], -1)
         order = self.sort_distances(points.canonical, points.depth, camera, model)
-        result = composite(rgba, order, points.depth)
-        size = round(order.shape[1] ** 0.5)
-        image = (2 * result.rgb - 1).transpose(1, 2).unflatten(2, (size, size))
-        return image, result.alpha.unflatten(1, (size, size)), result.depth.unflatten(1, (size, size))
+        return square_images(composite(rgba, order, points.depth))
 
     def render(
         self, maps: ManifoldMaps, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, camera: Tensor,
