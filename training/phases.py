@@ -1,0 +1,221 @@
+"""The two phases of a step (paper section 3.3): the generator's gradients, then the discriminators'.
+
+People are rendered once a step: pictures that gave the generator its gradients are, detached, the fakes that the
+discriminators learn from. Both sides thus see each other as they were before the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from networks.discriminators import torso_crop
+from networks.generator import Generator, ManifoldMaps
+from training.config import TrainConfig
+from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
+from training.losses.consistency import image_consistency_loss, map_consistency_loss
+from training.losses.expression_field import expression_minimal_loss, expression_smooth_loss
+from training.losses.imitation import imitation_loss
+from training.losses.landmarks import landmark_loss
+from training.losses.pose_smooth import pose_smooth_loss
+from training.networks import Networks
+from training.rendering import View, build_maps, face_crop, head_frame, render_maps, render_radiance
+from training.sampling import Inputs
+
+Terms = dict[str, Tensor]  # losses by name, scalars
+
+
+# ---- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def render_views(
+    generator: Generator, config: TrainConfig, inputs: Inputs
+) -> tuple[dict[str, View], ManifoldMaps | None]:
+    """All views that the discriminators need, by name, and in stage 2 the maps they were looked up in."""
+    run = config.run
+    style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+    views = config.discriminators.views
+    if config.stage == 1:
+        chunk = {"rays_per_chunk": run.rays_per_chunk}
+        return {view: render_radiance(generator, style.radiance, inputs, view, **chunk) for view in views}, None
+    maps = build_maps(generator, style, manifolds_per_chunk=run.manifolds_per_chunk)
+    return {view: render_maps(generator, maps, inputs, view) for view in views}, maps
+
+
+def pictures_for(
+    config: TrainConfig, portrait: Tensor | None, face: Tensor | None, frame: Tensor, camera: Tensor
+) -> dict[str, Tensor]:
+    """What every discriminator sees of portraits and faces, real or generated.
+
+    Args:
+        portrait: [B, 3, H, W] in -1..1; None where no discriminator looks at it.
+        face: [B, 3, h, w], of the face camera; None where faces are cropped from the portrait or not looked at.
+        frame: [B, 4, 4] of the posed heads, camera: [B, 2] of the portraits; both for crops.
+    """
+    pictures = {}
+    for name in config.discriminators.active:
+        if name == "face":
+            crop = config.discriminators.face_view == "crop"
+            pictures[name] = face_crop(portrait, frame, camera, config.face_size) if crop else face
+        else:
+            pictures[name] = torso_crop(portrait) if name == "torso" else portrait
+    return pictures
+
+
+def camera_of(discriminator: str, inputs: Inputs) -> Tensor:
+    """The camera [B, 2] that a discriminator is to recognise."""
+    return inputs.face_camera if discriminator == "face" else inputs.camera
+
+
+def resize(image: Tensor, size: int) -> Tensor:
+    """Images of the data set [B, 3, H, H] uint8 -> [B, 3, size, size] in -1..1, antialiased."""
+    image = image.float() / 127.5 - 1
+    return image if image.shape[-1] == size else F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+
+
+# ---- the generator ----------------------------------------------------------------------------------------------------
+
+
+def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> tuple[Terms, dict[str, Tensor]]:
+    """The generator's losses, unweighted, and the pictures they were computed from."""
+    generator, weights = networks.generator, config.losses
+    views, maps = render_views(generator, config, inputs)
+    frame = head_frame(generator, inputs.betas, inputs.joint_eulers)
+    images = {name: view.image for name, view in views.items()}
+    pictures = pictures_for(config, images.get("portrait"), images.get("face"), frame, inputs.camera)
+    terms: Terms = {}
+    for name, picture in pictures.items():
+        judgement = networks.discriminators[name](picture)
+        terms[f"G/{name}"] = generator_loss(judgement.score.float())
+        terms[f"G/{name}_camera"] = camera_loss(judgement.camera.float(), camera_of(name, inputs))
+    if weights.landmarks and "face" in pictures:  # eq. 9
+        asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
+        seen = networks.face_recon.landmarks(pictures["face"].float(), inputs.face_camera)
+        terms["landmarks"] = landmark_loss(asked, seen.float())
+    fields = [field_terms(networks, config, inputs, view) for view in views.values()] if config.stage == 1 else []
+    for name in fields[0] if fields else ():
+        terms[name] = torch.stack([field[name] for field in fields]).mean()
+    if maps is not None and weights.map_consistency:
+        terms["map_consistency"] = map_consistency_loss(maps.high, maps.low)
+    if maps is not None and weights.image_consistency:
+        losses = [image_consistency_loss(view.image, view.image_lr) for view in views.values()]
+        terms["image_consistency"] = torch.stack(losses).mean()
+    return terms, pictures
+
+
+def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: View) -> Terms:
+    """Equations 10 to 13 at some of the samples of a view."""
+    generator, weights = networks.generator, config.losses
+    terms: Terms = {}
+    if weights.pose_smooth and view.smoothed is not None:
+        terms["pose_smooth"] = pose_smooth_loss(view.smoothed, view.transforms)
+    if not generator.config.expression or not (
+        weights.imitation or weights.expression_smooth or weights.expression_minimal
+    ):
+        return terms
+    neutral = view.neutral.detach().flatten(1, 2)  # [B, RS, 3]
+    index = (inputs.where * neutral.shape[1]).long().clamp_max(neutral.shape[1] - 1)
+    points = neutral.gather(1, index[..., None].expand(-1, -1, 3))  # [B, P, 3]
+    with torch.autocast(points.device.type, enabled=False):
+        style = generator.expression_deformation.style(inputs.z_id, inputs.z_exp)
+        nearby = points + weights.jitter * inputs.delta
+        displacement, displacement_nearby = (generator.expression_deformation(x, style) for x in (points, nearby))
+    if weights.imitation:
+        reference = networks.imitation(points, inputs.z_id, inputs.z_exp)
+        terms["imitation"] = imitation_loss(displacement, reference)
+    if weights.expression_smooth:
+        terms["expression_smooth"] = expression_smooth_loss(displacement, displacement_nearby)
+    if weights.expression_minimal:
+        terms["expression_minimal"] = expression_minimal_loss(displacement)
+    return terms
+
+
+def generator_weight(config: TrainConfig, term: str) -> float:
+    """The weight of one of :func:`generator_terms`."""
+    if not term.startswith("G/"):
+        return getattr(config.losses, term)
+    name = term.removeprefix("G/")
+    weight = getattr(config.discriminators, name.removesuffix("_camera")).weight
+    return weight * config.losses.camera if name.endswith("_camera") else weight
+
+
+def micro_batches(total: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` (0: all at once) rows."""
+    return (slice(i, min(i + (size or total), total)) for i in range(0, total, size or total))
+
+
+def accumulate_generator(
+    networks: Networks, config: TrainConfig, inputs: Inputs, autocast: torch.autocast
+) -> tuple[Terms, dict[str, Tensor]]:
+    """Add the generator's gradients of one batch, micro-batch by micro-batch, each weighed by its share of the batch.
+
+    Returns:
+        the batch's losses, and its pictures, both without gradients.
+    """
+    networks.discriminators.requires_grad_(False)
+    total, sums, fakes = len(inputs.z_id), {}, []
+    for rows in micro_batches(total, config.run.micro_batch):
+        with autocast:
+            terms, pictures = generator_terms(networks, config, inputs.part(rows))
+        share = (rows.stop - rows.start) / total
+        loss = sum(generator_weight(config, name) * value for name, value in terms.items())
+        (share * loss).backward()
+        fakes.append({name: picture.detach() for name, picture in pictures.items()})
+        _add(sums, terms, share)
+    networks.discriminators.requires_grad_(True)
+    return sums, {name: torch.cat([part[name] for part in fakes]) for name in fakes[0]}
+
+
+# ---- the discriminators -----------------------------------------------------------------------------------------------
+
+
+def discriminator_terms(
+    networks: Networks, config: TrainConfig, name: str, real: Tensor, fake: Tensor, cameras: tuple[Tensor, Tensor],
+    gamma: float,
+) -> Terms:  # fmt: skip
+    """One discriminator's losses, unweighted (R1 contains gamma): ``cameras`` [B, 2] of real and fake [B, 3, H, W]."""
+    discriminator = networks.discriminators[name]
+    real = real.detach().requires_grad_(gamma > 0)
+    of_real, of_fake = discriminator(real), discriminator(fake)
+    terms = {
+        f"D/{name}": discriminator_loss(of_real.score.float(), of_fake.score.float()),
+        f"D/{name}_camera": camera_loss(of_real.camera.float(), cameras[0])
+        + camera_loss(of_fake.camera.float(), cameras[1]),
+    }
+    if gamma > 0:
+        terms[f"D/{name}_r1"] = r1_penalty(of_real.score, real, gamma)
+    return terms
+
+
+def accumulate_discriminators(
+    networks: Networks,
+    config: TrainConfig,
+    reals: dict[str, Tensor],
+    fakes: dict[str, Tensor],
+    cameras: dict[str, tuple[Tensor, Tensor]],
+    step: int,
+    autocast: torch.autocast,
+) -> Terms:
+    """Add the discriminators' gradients of one batch; arguments by discriminator as of :func:`discriminator_terms`."""
+    sums: Terms = {}
+    for name in reals:
+        gamma = getattr(config.discriminators, name).r1_gamma
+        gamma = lazy_gamma(gamma, config.discriminators.r1_interval, step)
+        total = len(reals[name])
+        for rows in micro_batches(total, config.run.micro_batch):
+            labels = (cameras[name][0][rows], cameras[name][1][rows])
+            with autocast:
+                terms = discriminator_terms(networks, config, name, reals[name][rows], fakes[name][rows], labels, gamma)
+            share = (rows.stop - rows.start) / total
+            loss = sum((config.losses.camera if k.endswith("_camera") else 1.0) * v for k, v in terms.items())
+            (share * loss).backward()
+            _add(sums, terms, share)
+    return sums
+
+
+def _add(sums: Terms, terms: Terms, share: float) -> None:
+    for name, value in terms.items():
+        sums[name] = sums.get(name, 0.0) + share * value.detach()

@@ -1,0 +1,181 @@
+"""Pictures that gradients flow through (paper section 3.2).
+
+Stage 1 evaluates phi where rays cross the manifolds; stage 2 looks crossings up in the maps that U made. Either way the
+portrait camera and the face camera are two renders of one person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from networks.body_model import HEAD
+from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, project, sample_depths
+from networks.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle, upsample_crossings
+from networks.pose_deformation import apply_volume
+from networks.radiance import RadianceGenerator, RadianceStyle
+from training.sampling import Inputs
+
+
+class View(NamedTuple):
+    """What one camera sees of every person, and what the losses want to know of the way there."""
+
+    image: Tensor  # [B, 3, H, W] in -1..1, white background
+    neutral: Tensor  # [B, R, S, 3] samples of the rays in neutral pose
+    transforms: Tensor | None  # [B, 16, S/2, h/2, w/2] T, D^p's input; None where D^p takes no part
+    smoothed: Tensor | None  # [B, 16, S, h, w] D^p(T)
+    image_lr: Tensor | None = None  # [B, 3, h, w] stage 2: from phi's maps
+
+
+class Camera(NamedTuple):
+    """A view's cameras."""
+
+    angles: Tensor  # [B, 2] (pitch, yaw)
+    model: CameraModel
+    frame: Tensor | None  # [B, 4, 4] what the camera rides on
+
+    def rays(self, size: int) -> Rays:
+        """Through the pixels of size x size images."""
+        return cast_rays(self.angles, self.model, size, self.frame)
+
+
+def head_frame(generator: Generator, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+    """The posed head joint's rigid transform [B, 4, 4], canonical units; the identity for a generator without pose."""
+    if generator.config.pose == "none":
+        return torch.eye(4, device=betas.device).expand(len(betas), 4, 4)
+    return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
+
+
+def view_camera(generator: Generator, inputs: Inputs, view: str) -> Camera:
+    """The cameras of the view ``portrait`` or ``face``; the latter ride on the posed head."""
+    if view == "portrait":
+        return Camera(inputs.camera, PORTRAIT_CAMERA, None)
+    return Camera(inputs.face_camera, FACE_CAMERA, head_frame(generator, inputs.betas, inputs.joint_eulers))
+
+
+def carry_to_neutral(
+    generator: Generator, inputs: Inputs, camera: Camera, size: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Samples of all rays in neutral pose [B, R, S, 3], T, and D^p(T); :class:`View` says more."""
+    depths = sample_depths(camera.model, generator.config.num_samples, device=inputs.betas.device)
+    points = camera.rays(size).at(depths).unflatten(1, (size, size))  # [B, H, W, S, 3]
+    if generator.config.pose != "smoothed":
+        neutral = generator.neutral_pose_points(points, inputs.betas, inputs.joint_eulers)
+        return neutral.flatten(1, 2), None, None
+    with torch.no_grad():  # nothing of the body is learned
+        transforms = generator.inverse_skinning(points, inputs.betas, inputs.joint_eulers)
+    smoothed = generator.pose_deformation(transforms)
+    return apply_volume(smoothed, points).flatten(1, 2), transforms, smoothed
+
+
+def radiance_at(phi: RadianceGenerator, points: ManifoldPoints, style: RadianceStyle) -> Tensor:
+    """Colour and opacity [B, r, K, 4] at crossings; phi is evaluated at the valid ones alone, the others are 0."""
+    batch, rays, count = points.valid.shape
+    people = []
+    for i in range(batch):
+        index = points.valid[i].flatten().nonzero().squeeze(1)
+        sample = phi(
+            points.canonical[i].reshape(1, -1, 3)[:, index], RadianceStyle(*(part[i : i + 1] for part in style))
+        )
+        rgba = torch.cat([sample.rgb, sample.alpha[..., None]], -1)[0].to(points.depth.dtype)
+        people.append(rgba.new_zeros(rays * count, 4).index_put((index,), rgba))
+    return torch.stack(people).unflatten(1, (rays, count))
+
+
+def _in_chunks(function: Callable, total: int, size: int) -> list:
+    """``function`` of slices of at most ``size`` (0: one slice); in grad mode each keeps nothing but its inputs."""
+    if not size or not torch.is_grad_enabled():
+        return [function(slice(i, i + (size or total))) for i in range(0, total, size or total)]
+    slices = (slice(i, i + size) for i in range(0, total, size))
+    return [checkpoint(function, part, use_reentrant=False, preserve_rng_state=False) for part in slices]
+
+
+def render_radiance(
+    generator: Generator, style: RadianceStyle, inputs: Inputs, view: str, *, rays_per_chunk: int = 0
+) -> View:
+    """Stage 1: lowres_size^2 pixels.
+
+    Args:
+        style: of phi.
+        inputs: latents, poses and cameras.
+        view: ``portrait`` or ``face``.
+        rays_per_chunk: recompute D^e, M and phi in the backward pass, so many rays of every picture at a time; 0: keep
+            their activations.
+
+    Positions are computed in single precision under autocast, too: bfloat16 would round them to a pixel.
+    """
+    size = generator.config.lowres_size
+    camera = view_camera(generator, inputs, view)
+    device = inputs.betas.device.type
+    with torch.autocast(device, enabled=False):
+        neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
+
+    def radiate(rays: slice) -> tuple[ManifoldPoints, Tensor]:
+        with torch.autocast(device, enabled=False):
+            points = generator.find_manifold_points(neutral[:, rays], inputs.z_id, inputs.z_exp, camera.model)
+        return points, radiance_at(generator.radiance, points, style)
+
+    parts = _in_chunks(radiate, size * size, rays_per_chunk)
+    points = ManifoldPoints(*(torch.cat(values, 1) for values in zip(*(p for p, _ in parts), strict=True)))
+    rgba = torch.cat([values for _, values in parts], 1)
+    image, _, _ = generator.composite(rgba, points, camera.angles, camera.model)
+    return View(image, neutral, transforms, smoothed)
+
+
+def build_maps(generator: Generator, style: PersonStyle, *, manifolds_per_chunk: int = 0) -> ManifoldMaps:
+    """Stage 2: the flattened manifolds; gradients flow through U alone.
+
+    Args:
+        style: of phi and U.
+        manifolds_per_chunk: recompute U in the backward pass, so many manifolds at a time; 0: keep its activations.
+    """
+    with torch.no_grad():
+        low = generator.flat_radiance(style.radiance).float()
+    high = _in_chunks(
+        lambda part: generator.superresolution(low[:, part], style.superresolution), low.shape[1], manifolds_per_chunk
+    )
+    return ManifoldMaps(low[:, :, :4], torch.cat(high, 1).float())
+
+
+def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: str) -> View:
+    """Stage 2: the portrait at 4 x lowres_size, the face at half of that, both from crossings of lowres_size^2 rays."""
+    size = generator.config.lowres_size
+    camera = view_camera(generator, inputs, view)
+    with torch.no_grad():
+        neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
+        points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
+        image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
+        points = upsample_crossings(points, size, UPSCALE if view == "portrait" else UPSCALE // 2)
+    image, _, _ = generator.shade(maps.high, points, camera.angles, camera.model)
+    return View(image, neutral, transforms, smoothed, image_lr)
+
+
+def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor:
+    """An aligned crop of the face out of portraits: what a face camera would frame, as far as the portrait shows it.
+
+    Scale, place and roll are those of the head's origin and its up axis, projected by the portrait camera. It serves the
+    ablation without a face camera (paper table 2, "no dual camera").
+
+    Args:
+        image: [B, 3, H, W] portraits.
+        frame: [B, 4, 4] of the posed head.
+        camera: [B, 2] (pitch, yaw) of the portrait camera.
+        size: pixels a side of the crop [B, 3, size, size].
+    """
+    above = frame[:, :3, 3] + 0.01 * frame[:, :3, 1]
+    head, above = project(torch.stack([frame[:, :3, 3], above], 1), camera, PORTRAIT_CAMERA).unbind(1)
+    centre = head[:, :2]
+    # Both cameras have the same field of view: the face fills it at the face camera's radius, less of it farther away.
+    reach = FACE_CAMERA.radius / head[:, 2:]
+    up = F.normalize(above[:, :2] - centre, dim=-1) * reach  # [B, 2] half a crop, x right and y up
+    right = torch.stack([up[:, 1], -up[:, 0]], -1)
+    # Rows of an image run down: y changes its sign, that of the output's and that of the input's.
+    flip = torch.tensor([1.0, -1.0], device=image.device)
+    matrix = torch.stack([right * flip, -up * flip, centre * flip], -1)  # [B, 2, 3]
+    grid = F.affine_grid(matrix, [len(image), 3, size, size], align_corners=True)
+    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
