@@ -91,11 +91,15 @@ class BodyModel(nn.Module):
         """All vertices in the canonical pose [B, V, 3], canonical units."""
         return self.to_canonical(self._skin(betas, self._mean_rotations(len(betas))), betas)
 
-    def joint_transforms(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
-        """Rigid transforms [B, 24, 4, 4] from the canonical pose to ``joint_eulers`` [B, 6, 3], canonical units."""
+    def canonical_joints(self, betas: Tensor) -> Tensor:
+        """Joints [B, 24, 3] in the canonical pose, canonical units; :meth:`joint_transforms` pose them."""
         mean = self._rotations(self._mean_rotations(len(betas)))
         joints, _ = batch_rigid_transform(mean, self.rest_joints(betas), self.parents)
-        joints = self.to_canonical(joints, betas)
+        return self.to_canonical(joints, betas)
+
+    def joint_transforms(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+        """Rigid transforms [B, 24, 4, 4] from the canonical pose to ``joint_eulers`` [B, 6, 3], canonical units."""
+        joints = self.canonical_joints(betas)
         _, transforms = batch_rigid_transform(self._rotations(euler_to_matrix(joint_eulers)), joints, self.parents)
         return transforms
 
