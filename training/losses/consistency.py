@@ -13,6 +13,11 @@ def _cubic(x: Tensor) -> Tensor:
     return torch.where(x <= 1, inner, torch.where(x < 2, outer, 0.0))
 
 
+def _precise(x: Tensor) -> Tensor:
+    """At least float32: half precision is no measure of small differences."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def bicubic_matrix(size: int, low_size: int, *, like: Tensor) -> Tensor:
     """[low_size, size] weights that downsample a line whose first and last pixel centres stay where they are."""
     ratio = (size - 1) / (low_size - 1)
@@ -27,8 +32,10 @@ def downsample_image(image: Tensor, size: int) -> Tensor:
     The cameras' pixel grids include both ends at every resolution (networks.cameras), which no mode of
     ``F.interpolate`` antialiases: its grids agree at pixel edges, off by up to 3/8 of a low-resolution pixel here.
     """
-    matrix = bicubic_matrix(image.shape[-1], size, like=image)
-    return matrix @ image @ matrix.T
+    with torch.autocast(image.device.type, enabled=False):
+        image = _precise(image)
+        matrix = bicubic_matrix(image.shape[-1], size, like=image)
+        return matrix @ image @ matrix.T
 
 
 def downsample_maps(maps: Tensor, size: int) -> Tensor:
@@ -36,15 +43,15 @@ def downsample_maps(maps: Tensor, size: int) -> Tensor:
 
     Maps agree at pixel edges at every resolution (networks.manifolds.flat_coordinates).
     """
-    low = F.interpolate(maps.flatten(0, 1), (size, size), mode="bicubic", antialias=True, align_corners=False)
+    low = F.interpolate(_precise(maps.flatten(0, 1)), (size, size), mode="bicubic", antialias=True, align_corners=False)
     return low.unflatten(0, maps.shape[:2])
 
 
 def map_consistency_loss(high: Tensor, low: Tensor) -> Tensor:
     """Mean square difference between U's maps [B, K, 4, H, H], downsampled, and phi's [B, K, 4, h, h] (rgb, alpha)."""
-    return F.mse_loss(downsample_maps(high, low.shape[-1]), low)
+    return F.mse_loss(downsample_maps(high, low.shape[-1]), _precise(low))
 
 
 def image_consistency_loss(high: Tensor, low: Tensor) -> Tensor:
     """Mean square difference between images [B, 3, H, H], downsampled, and those of phi's maps [B, 3, h, h]."""
-    return F.mse_loss(downsample_image(high, low.shape[-1]), low)
+    return F.mse_loss(downsample_image(high, low.shape[-1]), _precise(low))

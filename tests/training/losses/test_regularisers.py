@@ -126,6 +126,18 @@ def test_consistency_by_hand():
     assert map_consistency_loss(maps, low_maps).item() == pytest.approx(0.0625 * 7 / 8, abs=1e-6)
 
 
+def test_half_precision_is_compared_in_single():
+    """bfloat16 pictures, even inside autocast, give the loss of the same pictures in float32."""
+    image, low = torch.rand(2, 3, 64, 64).bfloat16(), torch.rand(2, 3, 16, 16).bfloat16()
+    expected = [
+        image_consistency_loss(image.float(), low.float()),
+        map_consistency_loss(image[None].float(), low[None].float()),
+    ]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = [image_consistency_loss(image, low), map_consistency_loss(image[None], low[None])]
+    assert torch.stack(found).dtype == torch.float32 and found == expected
+
+
 def test_consistency_gradients():
     low = randn(1, 1, 2, 2, seed=1)
     assert torch.autograd.gradcheck(image_consistency_loss, (randn(1, 1, 8, 8), low))
