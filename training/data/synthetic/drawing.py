@@ -76,20 +76,17 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
     Returns (sample [H] flat indices, face [H] indices, barycentric [H, 3] perspective-correct, ahead [H]) for the H hit
     samples. Ties go to the lower candidate, so that the result is the same on every run.
     """
-    column, row = (np.ascontiguousarray(c) for c in pixels.T)
-    (ax, bx, cx), (ay, by, cy) = column[faces.T], row[faces.T]
+    corners = np.ascontiguousarray(faces.T)
+    (left, right), (top, bottom) = (_sample_range(pixels[:, axis], corners, size) for axis in (0, 1))
+    front = np.nonzero((left <= right) & (top <= bottom))[0]  # small ones lie between the samples
+    corners = corners.take(front, 1)
+    (ax, bx, cx), (ay, by, cy) = (axis.take(corners) for axis in pixels.T)
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)  # rows go down, so a front face has area < 0
-    front = np.nonzero(area < -1e-9)[0]
-    ax, bx, cx, ay, by, cy, area = (c[front] for c in (ax, bx, cx, ay, by, cy, area))
-    left = np.maximum(np.ceil(np.minimum(np.minimum(ax, bx), cx)), 0).astype(np.int64)
-    top = np.maximum(np.ceil(np.minimum(np.minimum(ay, by), cy)), 0).astype(np.int64)
-    width = np.minimum(np.floor(np.maximum(np.maximum(ax, bx), cx)), size - 1).astype(np.int64) - left + 1
-    height = np.minimum(np.floor(np.maximum(np.maximum(ay, by), cy)), size - 1).astype(np.int64) - top + 1
-    keep = (width > 0) & (height > 0)
-    kept = np.nonzero(keep)[0]
-    kept = kept[(ahead[faces[front[kept]]] > 0).all(1)]
-    setup = np.stack([ax, ay, bx - ax, by - ay, cx - ax, cy - ay, 1.0 / area], 1)[kept]
-    left, top, width, height, front = (c[kept] for c in (left, top, width, height, front))
+    kept = np.nonzero((area < -1e-9) & (ahead.take(corners) > 0).all(0))[0]
+    setup = np.stack([ax, ay, bx - ax, by - ay, cx - ax, cy - ay, area])[:, kept]
+    front = front[kept]
+    left, top = left[front].astype(np.int64), top[front].astype(np.int64)
+    width, height = right[front] - left + 1, bottom[front] - top + 1
     counts = width * height
     hit_parts, start = [], 0
     ends = np.cumsum(counts)
@@ -97,9 +94,9 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
         base = ends[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(ends, base + _CHUNK, "right")))
         part = slice(start, stop)
-        triangle, sample, u, v, w = _inside(setup[part], counts[part], left[part], top[part], width[part], size)
+        triangle, sample, u, v, w = _inside(setup[:, part], counts[part], left[part], top[part], width[part], size)
         face = front[part][triangle]
-        weights = np.stack([u, v, w], 1) / ahead[faces[face]]
+        weights = np.stack([u, v, w], 1) / ahead.take(faces.take(face, 0))
         total = weights[:, 0] + weights[:, 1] + weights[:, 2]
         hit_parts.append((sample, face, weights / total[:, None], 1.0 / total))
         start = stop
@@ -115,17 +112,31 @@ def rasterise(pixels: np.ndarray, ahead: np.ndarray, faces: np.ndarray, size: in
     return sample[hit], face[hit], bary[hit], depth[hit]
 
 
+def _sample_range(position: np.ndarray, corners: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last sample [F] of a row or column of ``size`` within triangles; first > last where there is none.
+
+    Args: position [V] along it, corners [3, F].
+    """
+    inside = np.clip(position, -1.0, size)
+    first, last = np.ceil(inside).astype(np.int32), np.floor(inside).astype(np.int32)
+    a, b, c = first.take(corners)
+    first = np.maximum(np.minimum(np.minimum(a, b), c), 0)
+    a, b, c = last.take(corners)
+    return first, np.minimum(np.maximum(np.maximum(a, b), c), size - 1)
+
+
 def _inside(setup, counts, left, top, width, size):
     """All samples inside some triangles: (triangle, sample, three screen barycentrics), each [H].
 
-    ``setup`` [T, 7]: first corner, the two edges from it, 1 / area; ``counts`` = samples in each bounding box.
+    ``setup`` [7, T]: first corner, the two edges from it, area; ``counts`` = samples in each bounding box.
     """
     triangle = np.repeat(np.arange(len(counts)), counts)
     local = np.arange(len(triangle)) - np.repeat(np.cumsum(counts) - counts, counts)
-    down = local // width[triangle]
-    x = left[triangle] + local - down * width[triangle]
-    y = top[triangle] + down
-    ax, ay, bx, by, cx, cy, inverse_area = setup[triangle].T
+    wide = width.take(triangle)
+    down = local // wide
+    x = left.take(triangle) + local - down * wide
+    y = top.take(triangle) + down
+    ax, ay, bx, by, cx, cy, inverse_area = (row.take(triangle) for row in (*setup[:6], 1.0 / setup[6]))
     px, py = x - ax, y - ay
     v = (px * cy - py * cx) * inverse_area
     w = (bx * py - by * px) * inverse_area
@@ -154,7 +165,8 @@ def draw(
     fine = size * _SUPERSAMPLE
     samples = pixels * _SUPERSAMPLE + 0.5 * (_SUPERSAMPLE - 1)
     sample, face, bary, depth = rasterise(samples, ahead, mesh.faces, fine)
-    colour = (mesh.colours[mesh.faces[face]] * bary[:, :, None]).sum(1)  # [H, 3]
+    corners = mesh.faces.take(face, 0)
+    colour = sum(mesh.colours.take(corners[:, i], 0) * bary[:, i, None] for i in range(3))  # [H, 3]
     # Distance along the (normalised) ray from the distance along the optical axis.
     grid = ((np.stack([sample % fine, sample // fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE) / (size - 1)
     tangent = (grid * 2.0 - 1.0) * math.tan(math.radians(FOV_DEGREES) / 2)

@@ -44,6 +44,7 @@ class HairShell(NamedTuple):
     cover: np.ndarray  # [.] 0..1, how much hair rather than skin shows (stubble is half skin)
     fall: np.ndarray  # [.] distance fallen below the point where the strand leaves the skull
     height: np.ndarray  # [.] wanted height of the outer sheet over the skin (where fall is 0)
+    line: np.ndarray  # [COLUMNS] polar angle (radians) of the hairline
 
 
 def hair_faces() -> np.ndarray:
@@ -175,7 +176,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     def both(values):
         return np.concatenate([values.ravel()] * 2)
 
-    return HairShell(vertices, flat, hidden, both(cover), both(fall), both(offset))
+    return HairShell(vertices, flat, hidden, both(cover), both(fall), both(offset), line)
 
 
 def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance, long: float):

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from training.data.synthetic.mesh import MM, interpolation, nearby
+from training.data.synthetic.mesh import MM, interpolation, nearby, thin
 
 _GRID = 72  # cells of a direction's depth map over the mesh's bounding square
 _DIRECTIONS = 28
-_SPACING = 5.0 * MM  # of the probes
+_SPACING = 9.0 * MM  # of the probes
 
 
 class Probes(NamedTuple):
@@ -31,9 +31,8 @@ def place_probes(points: np.ndarray, usable: np.ndarray | None = None) -> Probes
     ``usable`` [V] bool: where probes may lie; what is hidden in folds would darken its surroundings.
     """
     open_ = np.arange(len(points)) if usable is None else np.nonzero(usable)[0]
-    cells = np.floor(points[open_] / _SPACING + 0.37).astype(np.int64)  # no cell border in the plane of symmetry
-    index = open_[np.sort(np.unique(cells, axis=0, return_index=True)[1])]
-    return Probes(index, interpolation(*nearby(cKDTree(points[index]), points, k=20, soft=_SPACING), len(index)))
+    index = open_[thin(points[open_], _SPACING)]
+    return Probes(index, interpolation(*nearby(cKDTree(points[index]), points, k=12, soft=_SPACING), len(index)))
 
 
 def join_probes(parts: list[Probes]) -> Probes:
@@ -135,4 +134,4 @@ def shade(albedo: np.ndarray, light: np.ndarray, warmth: np.ndarray) -> np.ndarr
     """
     level = 0.34 + 0.66 * light
     tint = warmth[:, None] * np.array([-0.18, 0.04, 0.12])
-    return np.clip(albedo * level[:, None] ** (1.0 + tint), 0.0, 1.0)
+    return np.clip(albedo * np.exp(np.log(level)[:, None] * (1.0 + tint)), 0.0, 1.0)

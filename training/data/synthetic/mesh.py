@@ -41,6 +41,12 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray, sums: sparse.csr_mat
     return (normals / np.maximum(length, 1e-20)).astype(np.float32)
 
 
+def thin(points: np.ndarray, spacing: float) -> np.ndarray:
+    """Indices of about one point in every occupied cell of a grid, increasing."""
+    cells = np.floor(points / spacing + 0.37).astype(np.int64)  # no cell border in the plane of symmetry
+    return np.sort(np.unique(cells, axis=0, return_index=True)[1])
+
+
 def nearby(tree: cKDTree, points: np.ndarray, k: int, soft: float = 1.0 * MM) -> tuple[np.ndarray, np.ndarray]:
     """The ``k`` nearest points of a tree, (index [P, k], weight [P, k], rows sum to 1), for inverse-distance weighting.
 

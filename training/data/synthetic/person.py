@@ -79,13 +79,15 @@ class SyntheticPerson:
             transforms = self.template.body_model.joint_transforms(betas, torch.from_numpy(eulers).double())
         return transforms[0].numpy()
 
-    def landmarks(self, expression=None, joint_eulers=None) -> np.ndarray:
-        """The 68 landmarks [68, 3], canonical units: neutral and in the canonical pose unless asked otherwise."""
+    def landmarks(self, expression=None) -> np.ndarray:
+        """The 68 landmarks [68, 3], canonical pose."""
         t = self.template
         marks = t.face_mean[t.marks] + t.face_id.at(t.marks, self.z_id)
-        if expression is not None:
-            marks = marks + t.face_exp.at(t.marks, _vector("expression", expression, 64))
-        return marks if joint_eulers is None else self._pose(marks, t.face_weights[t.marks], joint_eulers)
+        return marks if expression is None else marks + t.face_exp.at(t.marks, _vector("expression", expression, 64))
+
+    def landmarks_of(self, mesh: ColouredMesh) -> np.ndarray:
+        """The 68 landmarks [68, 3] of a mesh of this person."""
+        return mesh.vertices[len(self.template.bare) + self.template.marks]
 
     def _pose(self, vertices: np.ndarray, weights: np.ndarray, joint_eulers) -> np.ndarray:
         """Linear blend skinning of canonical vertices [N, 3] with weights [N, J]."""
@@ -120,23 +122,23 @@ class SyntheticPerson:
         body_normals = vertex_normals(self._body, t.body_faces, t.body_sums)
         face_normals = vertex_normals(face, t.face_faces, t.face_sums)
         shirt = clothes.drape(self._body, body_normals, t.body_mean, t.neighbours, self.look)
-        hair_normals = np.concatenate([body_normals, face_normals])
+        shell = hair.grow(t.roots, self.look)
         pieces = [
-            self._skin(face, body_normals, face_normals),
+            self._skin(face, body_normals, face_normals, shell),
             self._shirt(shirt),
-            self._hair(np.concatenate([shirt, face]), hair_normals),
+            self._hair(shell, np.concatenate([shirt, face]), np.concatenate([body_normals, face_normals])),
             *self._eyes_and_teeth(),
         ]
         return _join(pieces)
 
-    def _skin(self, face: np.ndarray, body_normals: np.ndarray, face_normals: np.ndarray) -> _Parts:
+    def _skin(self, face: np.ndarray, body_normals: np.ndarray, face_normals: np.ndarray, shell) -> _Parts:
         t, look = self.template, self.look
         n_body, n_face = len(t.bare), len(face)
         detail = np.concatenate([np.zeros(n_body), np.ones(n_face)])
         albedo = paint.paint(t.paint, look, detail)
         inside = np.concatenate([np.zeros(n_body), t.interior])[:, None]
         ear = np.concatenate([np.zeros(n_body), t.ear])
-        stubble = self._stubble(np.concatenate([t.body_mean[t.bare], t.face_mean]), ear)
+        stubble = self._stubble(shell, ear)
         albedo = albedo * (1 - stubble) + stubble * (0.9 * look.hair + 0.05 * look.skin)
         albedo = albedo * (1 - inside) + inside * np.array([0.16, 0.045, 0.045])
         return _Parts(
@@ -150,21 +152,21 @@ class SyntheticPerson:
             normals=np.concatenate([body_normals[t.bare], face_normals]),
         )
 
+    def _stubble(self, shell: hair.HairShell, ear: np.ndarray) -> np.ndarray:
+        """Share [V, 1] of hair colour on the scalp under the shell: a soft hairline, and all there is of a crop."""
+        azimuth, angle = self.template.polar
+        line = np.interp(azimuth, self.template.roots.azimuth, shell.line, period=2 * np.pi)
+        inside = smoothstep(np.radians(-0.2), np.radians(-3.6), angle - line)
+        return (inside * (1 - ear) * 0.92 * smoothstep(0.0, 0.22, np.float64(self.look.hair_length)) ** 0.7)[:, None]
+
     def _shirt(self, shirt: np.ndarray) -> _Parts:
         t, vertices = self.template, shirt[self.template.cloth]
         normals = vertex_normals(vertices, t.cloth_faces, t.cloth_sums)
         albedo = clothes.dye(t.body_mean[t.cloth], self.look)
         return _plain(vertices, t.cloth_faces, albedo, "clothes", t.body_weights[t.cloth], normals, warmth=0.25)
 
-    def _stubble(self, rest: np.ndarray, ear: np.ndarray) -> np.ndarray:
-        """Share [V, 1] of hair colour on the scalp under the shell: a soft hairline, and all there is of a crop."""
-        azimuth, angle = hair.polar(rest, self.template.roots.centre)
-        inside = smoothstep(np.radians(-0.2), np.radians(-3.6), angle - hair.hairline(azimuth, self.look))
-        return (inside * (1 - ear) * 0.92 * smoothstep(0.0, 0.22, np.float64(self.look.hair_length)) ** 0.7)[:, None]
-
-    def _hair(self, skin: np.ndarray, skin_normals: np.ndarray) -> _Parts:
+    def _hair(self, shell: hair.HairShell, skin: np.ndarray, skin_normals: np.ndarray) -> _Parts:
         t = self.template
-        shell = hair.grow(t.roots, self.look)
         vertices = hair_fit.fit(shell, skin, skin_normals, t.scalp, t.hair_spread)
         weights = hair_fit.skinning(vertices, shell, HEAD_WEIGHTS, t.scalp, t.hair_spread)
         normals = vertex_normals(vertices, t.hair_faces, t.hair_sums)

@@ -38,8 +38,7 @@ def make_portrait(seed: int, index: int, *, size: int, face_size: int) -> Portra
     mesh = person.posed_mesh(expression, pose.joint_eulers)
     head = person.joint_transforms(pose.joint_eulers)[HEAD_JOINT]
     face_camera = seen_from_head(pose.camera, head)
-    view = camera_view(pose.camera)
-    landmarks, _ = project(person.landmarks(expression, pose.joint_eulers), view, size)
+    landmarks, _ = project(person.landmarks_of(mesh), camera_view(pose.camera), size)
     picture = draw(mesh, pose.camera, size)
     face = draw(mesh, face_camera, face_size, "face", head)
     labels = {

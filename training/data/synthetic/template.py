@@ -18,7 +18,7 @@ from networks.embedded.head import EYE
 from networks.embedded.head import EYE_RADIUS as HEAD_EYE_RADIUS
 from networks.face_model import FaceArrays, embedded_face
 from training.data.synthetic.clothes import below_neckline
-from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
+from training.data.synthetic.hair import HairRoots, find_roots, hair_faces, polar
 from training.data.synthetic.hair_fit import KNOTS, Scalp, between_knots
 from training.data.synthetic.lighting import Probes, dome_form, join_probes, place_probes
 from training.data.synthetic.mesh import (
@@ -30,6 +30,7 @@ from training.data.synthetic.mesh import (
     nearby,
     smoothstep,
     subdivide,
+    thin,
     vertex_normals,
 )
 from training.data.synthetic.paint import FacePaint, measure
@@ -73,6 +74,7 @@ class PersonTemplate(NamedTuple):
     sink: np.ndarray  # [S] how far body skin is pulled in under the face
     paint: FacePaint  # on [S + F] skin vertices
     roots: HairRoots
+    polar: tuple[np.ndarray, np.ndarray]  # azimuth and angle [S + F] about the crown, of skin vertices
     scalp: Scalp  # body and face as the hair sees them
     hair_faces: np.ndarray
     hair_sums: sparse.csr_matrix
@@ -215,6 +217,7 @@ def person_template() -> PersonTemplate:
     )
     face_weights = near_weights(face.mean, curved, weights)
     scalp = np.nonzero(no_ear & no_mouth)[0]
+    scalp = scalp[thin(whole[scalp], 5 * MM)]
     hair_topology, spread = hair_faces(), between_knots()
     shift = (bodies[1:] - mean)[:, keep].reshape(10, -1).T
     return PersonTemplate(
@@ -246,6 +249,7 @@ def person_template() -> PersonTemplate:
             points, normals, face.mean[face_arrays.landmarks], np.concatenate([np.zeros(len(bare)), face.rim])
         ),
         roots=roots,
+        polar=polar(points, roots.centre),
         scalp=Scalp(scalp, whole[scalp], cKDTree(whole[scalp]), np.concatenate([weights, face_weights])[scalp]),
         hair_faces=hair_topology,
         hair_sums=face_sums(hair_topology, spread.shape[0]),
