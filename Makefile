@@ -5,12 +5,13 @@ STAMP := $(VENV)/.installed
 OUT ?= out
 ARGS ?=
 
-.PHONY: help video test lint clean
+.PHONY: help video test lint cuda-check clean
 
 help:
 	@echo "make video   set up, then render the default video to $(OUT)/  (options: make video ARGS='--seeds 3 --depth')"
 	@echo "make test    set up, then check the style and run the tests"
 	@echo "make lint    set up, then check the style only"
+	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (needs nvcc, but no GPU)"
 	@echo "make clean   remove $(VENV)/ and caches, but not the videos in $(OUT)/"
 	@echo "PYTHON=python3.12 chooses the Python (3.10 to 3.13) that the environment is made with"
 
@@ -23,6 +24,9 @@ test: lint
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+
+cuda-check: $(STAMP)
+	$(VENV)/bin/python -m torch_utils.custom_ops cuda-check
 
 # The stamp is younger than requirements.txt when everything in it is installed.
 $(STAMP): requirements.txt

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -44,6 +45,10 @@ rule link
 {objects}
 build ops.so: link {names}
 """
+
+
+# How compilers, nvcc and linkers begin to say what is wrong.
+_ERROR = re.compile(r"\b(error|fatal)\s*:|multiple definition|undefined reference")
 
 
 class BuildError(UserError):
@@ -105,7 +110,7 @@ def _first_error(log: str) -> str:
     if failed is None:
         return f"building the ops failed: {log.strip() or 'ninja said nothing'}"
     command, *output = lines[failed + 1 :]
-    error = next((line for line in output if "error" in line.lower()), output[0] if output else "no message")
+    error = next(filter(_ERROR.search, output), output[0] if output else "no message")
     return f"building the ops failed: {error.strip()}; the command was: {command}"
 
 
@@ -154,7 +159,7 @@ def _load(architecture: str | None) -> ctypes.CDLL | BuildError:
 
 
 class Ops:
-    """The compiled functions for one device.
+    """The compiled functions for one tensor's device.
 
     Raises:
         BuildError: they cannot be built or loaded.
@@ -173,9 +178,10 @@ class Ops:
 
         Tensors are contiguous, on the device, of the types that the function expects, and alive until it returns.
         """
-        on_gpu = self.device.type == "cuda"
-        place = torch.cuda.current_stream(self.device).device_index if on_gpu else torch.get_num_threads()
-        stream = torch.cuda.current_stream(self.device).cuda_stream if on_gpu else None
+        if self.device.type == "cuda":
+            place, stream = self.device.index, torch.cuda.current_stream(self.device).cuda_stream
+        else:
+            place, stream = torch.get_num_threads(), None
         code = getattr(self._library, name)(*map(_to_c, arguments), ctypes.c_int64(place), ctypes.c_void_p(stream))
         if code != 0:
             raise RuntimeError(f"{name} on {self.device}: {self._library.error_string(code).decode()}")

@@ -62,7 +62,8 @@ __device__ void add(T* sum, T value) {
     atomicAdd(sum, value);
 }
 
-EXPORT const char* error_string(int code) { return cudaGetErrorString(cudaError_t(code)); }
+// Weak, as every op's file has one.
+EXPORT __attribute__((weak)) const char* error_string(int code) { return cudaGetErrorString(cudaError_t(code)); }
 
 #else
 
