@@ -23,7 +23,11 @@ class Latents(NamedTuple):
 
 
 class LabelPriors(NamedTuple):
-    """Rows of labels; every draw picks rows with replacement, by a CPU generator, the same on every device."""
+    """Rows of labels; every draw picks rows with replacement, by a CPU generator, the same on every device.
+
+    ``jitter`` in the draws adds normal noise of that share of each column's spread over the rows: variety
+    from few rows.
+    """
 
     camera_pose: Tensor  # [N, 20] pitch, yaw, 6 x 3 Euler angles of joints 12..17, radians
     id_shape: Tensor  # [N, 90] z_id, betas
@@ -53,20 +57,28 @@ class LabelPriors(NamedTuple):
         return cls(**rows)
 
     def to_dict(self, *, half: bool = False) -> dict[str, Tensor]:
-        """Arrays for a checkpoint; ``half`` as float16 (labels are known to far fewer digits)."""
+        """Arrays for a checkpoint; ``half`` as float16, which keeps angles up to pi within 0.001 radians."""
         return {name: array.half() if half else array.clone() for name, array in self._asdict().items()}
 
-    def sample_latents(self, count: int, generator: torch.Generator) -> Latents:
+    def sample_latents(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> Latents:
         """(z_id, betas) from one row, z_noise ~ N(0, 1)."""
-        row = self.id_shape[torch.randint(len(self.id_shape), (count,), generator=generator)]
+        row = _draw(self.id_shape, count, generator, jitter)
         z_noise = torch.randn(count, 80, generator=generator)
         return Latents(row[:, :80], z_noise, row[:, 80:])
 
-    def sample_expressions(self, count: int, generator: torch.Generator) -> Tensor:
+    def sample_expressions(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> Tensor:
         """Expression coefficients [count, 64]."""
-        return self.expression[torch.randint(len(self.expression), (count,), generator=generator)]
+        return _draw(self.expression, count, generator, jitter)
 
-    def sample_pose_camera(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample_pose_camera(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
         """joint_eulers [count, 6, 3] and camera [count, 2] (pitch, yaw), radians, from the same rows."""
-        row = self.camera_pose[torch.randint(len(self.camera_pose), (count,), generator=generator)]
+        row = _draw(self.camera_pose, count, generator, jitter)
         return row[:, 2:].unflatten(1, (6, 3)), row[:, :2]
+
+
+def _draw(rows: Tensor, count: int, generator: torch.Generator, jitter: float) -> Tensor:
+    """``count`` of the rows [N, C], with noise where ``jitter`` > 0."""
+    drawn = rows[torch.randint(len(rows), (count,), generator=generator)]
+    if jitter == 0:
+        return drawn
+    return drawn + jitter * rows.std(0, correction=0) * torch.randn(drawn.shape, generator=generator)

@@ -60,6 +60,28 @@ def test_a_seed_gives_the_same_draw(draw):
     assert not torch.equal(flat(3), flat(4))
 
 
+def test_jitter_spreads_around_the_rows():
+    """Noise of 0.1 of each column's spread; a row and its draws stay together, z_noise is untouched."""
+    priors = make_priors()
+    plain = priors.sample_expressions(5000, seeded())
+    shaken = priors.sample_expressions(5000, seeded(), jitter=0.1)
+    noise = (shaken - plain) / priors.expression.std(0, correction=0)  # the same rows were picked
+    assert noise.mean().item() == pytest.approx(0, abs=1e-3)  # 320,000 draws: 5 standard errors
+    assert noise.std(0).tolist() == pytest.approx([0.1] * 64, rel=0.06)  # 5000 draws a column: 6 standard errors
+    joint_eulers, camera = priors.sample_pose_camera(3, seeded(), jitter=0.1)
+    assert joint_eulers.shape == (3, 6, 3) and camera.shape == (3, 2)
+    assert (camera - priors.sample_pose_camera(3, seeded())[1]).abs().max() > 0
+    assert priors.sample_latents(2000, seeded(), jitter=0.1).z_noise.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_half_precision_keeps_angles():
+    """Within 0.001 radians wherever an angle may be."""
+    angles = torch.linspace(-math.pi, math.pi, 20_000).view(-1, 20)
+    priors = LabelPriors(angles, torch.zeros(1, 90), torch.zeros(1, 64))
+    again = LabelPriors.from_dict(priors.to_dict(half=True), "here")
+    assert (again.camera_pose - angles).abs().max() < 1e-3
+
+
 def test_to_dict_and_back():
     priors = make_priors()
     for half, dtype in ((False, torch.float32), (True, torch.float16)):

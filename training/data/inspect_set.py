@@ -1,0 +1,133 @@
+"""`python -m training.data inspect`: everything that may be wrong with a data set, statistics, a picture sheet."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from networks.body_assets import embedded_body, head_shoulder_vertices, load_smpl
+from networks.body_model import BodyModel
+from networks.face_model import FaceModel, embedded_face, load_bfm
+from torch_utils.misc import UserError, atomic_path, one_line
+from training.data.checks import Findings, check_dataset
+from training.data.layout import IMAGES
+from training.data.overlay import Overlay, project_labels
+from training.data.picture_checks import check_pictures
+from training.data.sheet import draw_sheet
+from training.data.storage import Dataset, open_dataset
+
+MAX_SHOWN = 20  # messages of a kind
+# Stored landmarks further than this share of the image from the projected ones are taken for another convention.
+MAX_LANDMARK_GAP = 0.03
+JOINTS = ("neck", "left collar", "right collar", "head", "left shoulder", "right shoulder")
+
+
+class Models(NamedTuple):
+    body: BodyModel
+    face: FaceModel
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Command line; see the module's docstring."""
+    parser.add_argument("path", type=Path, help="data set: a folder or an uncompressed zip")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a sheet with joints and landmarks")
+    parser.add_argument("--num", type=int, default=24, help="people on the sheet (default: %(default)s)")
+    parser.add_argument("--body_model", type=Path, metavar="FILE", help="SMPL file of the labels (default: embedded)")
+    parser.add_argument("--face_model", type=Path, metavar="FILE", help="3DMM file of the labels (default: embedded)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints statistics and findings, writes the sheet. Raises UserError if the data set has errors."""
+    if args.num < 1:
+        raise UserError(f"--num: expected at least 1, found {args.num}")
+    if args.sheet is not None and args.sheet.suffix.lower() != ".png":
+        raise UserError(f"--sheet: expected a name that ends in .png, found {args.sheet}")
+    dataset = open_dataset(args.path)
+    print(f"{args.path}: '{dataset.manifest['name']}', made by: {dataset.manifest['made_by']}")
+    print(f"{len(dataset)} images {dataset.image_size}^2, faces {dataset.face_size}^2")
+    print(f"checksum {dataset.checksum}")
+    findings = check_dataset(dataset)
+    labels_are_sound = not findings.errors
+    check_pictures(dataset, findings)
+    if labels_are_sound:
+        models = _load_models(args)
+        _check_landmarks(dataset, models, findings)
+        print("\n".join(["", *label_table(dataset), ""]))
+        if args.sheet is not None:
+            _write_sheet(args.sheet, dataset, models, args.num)
+    _report(args.path, findings)
+
+
+def _load_models(args: argparse.Namespace) -> Models:
+    body = load_smpl(args.body_model) if args.body_model else embedded_body()
+    face = load_bfm(args.face_model) if args.face_model else embedded_face()
+    return Models(BodyModel(body, torch.from_numpy(head_shoulder_vertices(body))), FaceModel(face))
+
+
+def _check_landmarks(dataset: Dataset, models: Models, findings: Findings) -> None:
+    """Stored landmarks against those that the other labels project."""
+    stored = dataset.labels.get("landmarks")
+    if stored is None:
+        return
+    projected = _overlay(dataset, models, np.arange(len(dataset))).landmarks.numpy()
+    gaps = np.linalg.norm(projected - stored, axis=-1).mean(1)  # [N] pixels
+    median, worst = float(np.median(gaps)), int(gaps.argmax())
+    print(f"stored and projected landmarks: {median:.2f} pixels apart (median), {gaps[worst]:.2f} at most")
+    if median > MAX_LANDMARK_GAP * dataset.image_size:
+        findings.warnings.append(
+            f"{dataset.path}: stored landmarks are {median:.1f} pixels (median) from where the other labels put them; is "
+            f"a convention or a model another one? The worst: {IMAGES}/{dataset.pictures.names[worst]}"
+        )
+
+
+@torch.no_grad()
+def _overlay(dataset: Dataset, models: Models, rows: np.ndarray) -> Overlay:
+    sizes = {"image_size": dataset.image_size, "face_size": dataset.face_size}
+    parts = []
+    for part in np.array_split(rows, -(-len(rows) // 1024)):
+        labels = {name: torch.from_numpy(array[part]) for name, array in dataset.labels.items()}
+        parts.append(project_labels(labels, models.body, models.face, **sizes))
+    return Overlay(*(torch.cat(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def label_table(dataset: Dataset) -> list[str]:
+    """Lines with mean, spread and range of the labels; angles in degrees."""
+    labels = dataset.labels
+    rows = [
+        (f"{name} {angle}", np.degrees(labels[name][:, column]))
+        for name in ("camera", "face_camera")
+        for column, angle in enumerate(("pitch", "yaw"))
+    ]
+    for joint, name in enumerate(JOINTS):
+        rows += [(f"{name} {axis}", np.degrees(labels["joint_eulers"][:, joint, e])) for e, axis in enumerate("zyx")]
+    rows += [(name, labels[name]) for name in ("betas", "z_id", "z_exp")]
+    lines = [f"{'label':20s} {'mean':>8s} {'spread':>8s} {'least':>8s} {'most':>8s}   (angles in degrees)"]
+    for name, values in rows:
+        numbers = (values.mean(), values.std(), values.min(), values.max())
+        lines.append(f"{name:20s} " + " ".join(f"{number:8.2f}" for number in numbers))
+    return lines
+
+
+def _write_sheet(path: Path, dataset: Dataset, models: Models, num: int) -> None:
+    rows = np.unique(np.linspace(0, len(dataset) - 1, min(num, len(dataset))).round().astype(int))
+    sheet = draw_sheet(dataset, rows.tolist(), _overlay(dataset, models, rows))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary)
+    print(f"sheet: {path}")
+
+
+def _report(path: Path, findings: Findings) -> None:
+    """Prints the findings, a line each; raises UserError where there are errors."""
+    for kind, messages in findings._asdict().items():
+        for message in messages[:MAX_SHOWN]:
+            print(f"{kind.removesuffix('s')}: {one_line(message)}", file=sys.stderr)
+        if len(messages) > MAX_SHOWN:
+            print(f"... and {len(messages) - MAX_SHOWN} more {kind}", file=sys.stderr)
+    if findings.errors:
+        raise UserError(f"{path}: {len(findings.errors)} errors; training would refuse this data set")
+    print(f"{path}: sound" + (f", {len(findings.warnings)} warnings" if findings.warnings else ""))
