@@ -8,7 +8,6 @@ each is divided by what predicting the mean would cost.
 """
 
 import argparse
-import io
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,8 @@ from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceReco
 from networks.tracking import UNIT
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from training.data.checks import require_sound
+from training.data.png import decode_png
 from training.data.storage import open_dataset
 from training.data.synthetic import SyntheticPerson, draw, sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.portrait import HEAD_JOINT, seen_from_head
@@ -127,14 +128,15 @@ def draw_faces(args: argparse.Namespace) -> Faces:
 
 
 def read_faces(path: str) -> Faces:
-    """The faces of a data set and their labels. Raises UserError: it cannot be read."""
+    """The faces of a data set and their labels. Raises UserError: it is not sound."""
     dataset = open_dataset(path)
+    require_sound(dataset)
     images = []
     for index in trange(len(dataset), desc="faces"):
-        with Image.open(io.BytesIO(dataset.read_face(index))) as image:
-            if image.width > DRAWN_SIZE:
-                image = image.resize((DRAWN_SIZE, DRAWN_SIZE), Image.Resampling.BILINEAR)
-            images.append(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+        pixels = decode_png(dataset.read_face(index), dataset.face_size, f"{path}: face {index}")
+        if dataset.face_size > DRAWN_SIZE:
+            pixels = np.asarray(Image.fromarray(pixels).resize((DRAWN_SIZE, DRAWN_SIZE), Image.Resampling.BILINEAR))
+        images.append(pixels.transpose(2, 0, 1))
     labels = (torch.from_numpy(dataset.labels[name]).float() for name in ("z_id", "z_exp", "face_camera"))
     return Faces(torch.from_numpy(np.stack(images)), *labels)
 

@@ -56,6 +56,12 @@ def test_faces_of_a_data_set(tmp_path):
     assert faces.image.shape == (2, 3, 16, 16) and faces.image[0, :, 0, 0].tolist() == [255, 255, 255]
     np.testing.assert_array_equal(faces.z_exp[1], portrait.labels["z_exp"])
     np.testing.assert_array_equal(faces.camera[1], portrait.labels["face_camera"])
+    (tmp_path / "set" / "faces" / "000001.png").write_bytes(portrait.face_png[:100])
+    with pytest.raises(UserError, match="face 1: damaged or cut short"):
+        face_recon.read_faces(str(tmp_path / "set"))
+    (tmp_path / "set" / "faces" / "000001.png").unlink()
+    with pytest.raises(UserError, match="faces/000001.png is missing"):
+        face_recon.read_faces(str(tmp_path / "set"))
 
 
 def test_surface_loss_counts_in_means():
