@@ -21,14 +21,14 @@ from training.losses.expression_field import expression_minimal_loss, expression
 from training.losses.imitation import imitation_loss
 from training.losses.landmarks import landmark_loss
 from training.losses.pose_smooth import pose_smooth_loss
-from training.networks import Networks
+from training.models import Networks
 from training.rendering import View, build_maps, face_crop, head_frame, render_maps, render_radiance
 from training.sampling import Inputs
 
 Terms = dict[str, Tensor]  # losses by name, scalars
 
 
-# ---- pictures ---------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------------------------------------
 
 
 def render_views(
@@ -76,7 +76,7 @@ def resize(image: Tensor, size: int) -> Tensor:
     return image if image.shape[-1] == size else F.interpolate(image, (size, size), mode="bilinear", antialias=True)
 
 
-# ---- the generator ----------------------------------------------------------------------------------------------------
+# ---- the generator -------------------------------------------------------------------------------------------------
 
 
 def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> tuple[Terms, dict[str, Tensor]]:
@@ -169,7 +169,7 @@ def accumulate_generator(
     return sums, {name: torch.cat([part[name] for part in fakes]) for name in fakes[0]}
 
 
-# ---- the discriminators -----------------------------------------------------------------------------------------------
+# ---- the discriminators --------------------------------------------------------------------------------------------
 
 
 def discriminator_terms(

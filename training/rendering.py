@@ -158,8 +158,8 @@ def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: 
 def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor:
     """An aligned crop of the face out of portraits: what a face camera would frame, as far as the portrait shows it.
 
-    Scale, place and roll are those of the head's origin and its up axis, projected by the portrait camera. It serves the
-    ablation without a face camera (paper table 2, "no dual camera").
+    Scale, place and roll are those of the head's origin and its up axis, projected by the portrait camera. It serves
+    the ablation without a face camera (paper table 2, "no dual camera").
 
     Args:
         image: [B, 3, H, W] portraits.

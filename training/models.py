@@ -21,7 +21,7 @@ from training.config import TrainConfig
 from training.demo.manifold_shape import fit_manifolds
 from training.losses.imitation import ImitationTarget, embedded_skin_vertices
 
-RELIEF_STEPS = 800
+RELIEF_STEPS = 400
 
 
 class Networks(NamedTuple):
@@ -109,7 +109,7 @@ def load_generator(generator: Generator, path: str) -> None:
 
 
 def wrap_manifolds(generator: Generator, seed: int) -> None:
-    """Fit M so that its level sets, at first, lie around head and shoulders of the mean body (method notes, section 3)."""
+    """Fit M so that its level sets, at first, lie around head and shoulders of the mean body."""
     average = generator.body.canonical_vertices(torch.zeros(1, 10))[0].numpy()
     fit_manifolds(generator, average, steps=RELIEF_STEPS, seed=seed)
 

@@ -1,0 +1,59 @@
+"""The distance between what the generator makes and the data, measured at every snapshot."""
+
+from __future__ import annotations
+
+import torch
+
+from networks.generator import Generator
+from training.config import TrainConfig
+from training.data.png import decode_png
+from training.data.storage import Dataset
+from training.feature_distance import RandomFeatures, frechet_distance, statistics
+from training.phases import resize
+from training.sampling import InputSampler
+from training.snapshot import render_images
+
+EVALUATION_KEY = 0xE7A1  # of its draws: the same people every time
+BATCH = 16
+
+
+class Evaluation:
+    """Random-feature distances (:mod:`training.feature_distance`) over ``config.run.metric_images`` pictures.
+
+    The data's statistics are computed when first needed.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler):
+        self.config, self.dataset, self.sampler = config, dataset, sampler
+        self.features = RandomFeatures()
+        self.real = None
+
+    def __call__(self, generator: Generator) -> dict[str, float]:
+        """``distance/portrait``, ``distance/face`` as far as there are such views, and ``distance``, their mean."""
+        count = self.config.run.metric_images
+        if count < 2:
+            return {}
+        if self.real is None:
+            self.real = {view: self._real(view, count) for view in self.config.discriminators.views}
+        inputs = self.sampler.draw(count, self.config.seed, EVALUATION_KEY)
+        found: dict[str, list] = {view: [] for view in self.real}
+        for i in range(0, count, BATCH):
+            for view, images in render_images(generator, self.config, inputs.part(slice(i, i + BATCH))).items():
+                found[view].append(self.features(images))
+        distances = {
+            f"distance/{view}": frechet_distance(statistics(torch.cat(parts)), self.real[view])
+            for view, parts in found.items()
+        }
+        return {**distances, "distance": sum(distances.values()) / len(distances)}
+
+    def _real(self, view: str, count: int):
+        """Statistics of the first pictures of the data set."""
+        portrait = view == "portrait"
+        read = self.dataset.read_image if portrait else self.dataset.read_face
+        size = self.dataset.image_size if portrait else self.dataset.face_size
+        shown = self.config.portrait_size if portrait else self.config.face_size
+        parts = []
+        for i in range(min(count, len(self.dataset))):
+            pixels = torch.from_numpy(decode_png(read(i), size, f"{self.dataset.path}: {view} {i}").copy())
+            parts.append(self.features(resize(pixels.permute(2, 0, 1)[None], shown)))
+        return statistics(torch.cat(parts))

@@ -1,0 +1,88 @@
+"""What a run says about itself: a progress bar, a line per tick, stats.jsonl and TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from torch_utils.misc import atomic_path
+
+STATS = "stats.jsonl"
+
+
+class RunLog:
+    """Collects losses step by step and reports their means.
+
+    Args:
+        outdir: run folder; None (all processes but the first) reports nothing.
+        cur_nimg: images so far; what a killed session wrote beyond them is removed.
+        total: images of the whole run.
+    """
+
+    def __init__(self, outdir: Path | None, cur_nimg: int, total: int):
+        self.outdir = outdir
+        self.sums: dict[str, float] = defaultdict(float)
+        self.count = 0
+        self.tick_start, self.tick_nimg = time.monotonic(), cur_nimg
+        self.bar = tqdm(total=total, initial=cur_nimg, unit="img", disable=outdir is None, smoothing=0.05)
+        self.board = None
+        if outdir is not None:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import; only here
+
+            _drop_after(outdir / STATS, cur_nimg)
+            self.board = SummaryWriter(str(outdir), purge_step=cur_nimg)
+
+    def add(self, values: dict[str, float], images: int) -> None:
+        """Losses of one step, of so many images."""
+        for name, value in values.items():
+            self.sums[name] += value
+        self.count += 1
+        self.bar.update(images)
+
+    def report(self, step: int, cur_nimg: int, device: torch.device, more: dict[str, float] | None = None) -> None:
+        """One tick: means since the last one, and ``more``."""
+        now = time.monotonic()
+        stats = {name: value / max(1, self.count) for name, value in sorted(self.sums.items())}
+        images = cur_nimg - self.tick_nimg
+        if images:
+            stats["images_per_second"] = images / (now - self.tick_start)
+        if device.type == "cuda":
+            stats["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
+        stats |= more or {}
+        self.sums.clear()
+        self.count, self.tick_start, self.tick_nimg = 0, now, cur_nimg
+        if self.outdir is None:
+            return
+        with (self.outdir / STATS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "cur_nimg": cur_nimg, **stats}) + "\n")
+        for name, value in stats.items():
+            self.board.add_scalar(name, value, cur_nimg)
+        self.board.flush()
+        words = "  ".join(f"{name} {value:.4g}" for name, value in stats.items())
+        tqdm.write(f"step {step}  kimg {cur_nimg / 1000:.2f}  {words}")
+
+    def close(self) -> None:
+        """Ends the bar and the event file."""
+        self.bar.close()
+        if self.board is not None:
+            self.board.close()
+
+
+def _drop_after(path: Path, cur_nimg: int) -> None:
+    """Remove lines of a session that was killed after its last checkpoint, and a half-written last one."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["cur_nimg"] <= cur_nimg:
+                kept.append(line + "\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(kept), encoding="utf-8")

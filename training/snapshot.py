@@ -1,0 +1,95 @@
+"""A picture of where training stands: some people, each under the same changes of camera, expression and pose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from networks.generator import Generator
+from torch_utils.misc import atomic_path
+from training.config import TrainConfig
+from training.phases import render_views
+from training.sampling import Inputs, InputSampler
+
+SNAPSHOT_KEY = 0x5EED  # of the snapshot's draws
+YAW, TURN, SHRUG = 0.3, 0.3, 0.25  # radians
+NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD = range(4)  # rows of joint_eulers
+COLUMNS = (
+    "neutral", "camera left", "camera right", "expression 1", "expression 2", "head left", "head right", "shoulders up",
+)  # fmt: skip
+
+
+def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Inputs]:
+    """The same people once for every column: what is not named is neutral.
+
+    The expressions are the data set's: those farthest from neutral of a hundred.
+    """
+    drawn = sampler.draw(people, seed, SNAPSHOT_KEY)
+    candidates = sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp
+    strongest = candidates[candidates.norm(dim=1).argsort(descending=True, stable=True)]
+    front = torch.full_like(drawn.camera, torch.pi / 2)
+    neutral = drawn._replace(
+        z_exp=torch.zeros_like(drawn.z_exp),
+        joint_eulers=torch.zeros_like(drawn.joint_eulers),
+        camera=front,
+        face_camera=front,
+    )
+
+    def turned(yaw: float) -> Inputs:
+        return neutral._replace(camera=front + torch.tensor([0.0, yaw]))
+
+    def posed(turn: float, shrug: float) -> Inputs:
+        eulers = neutral.joint_eulers.clone()
+        eulers[:, [NECK, HEAD], 1] = turn / 2
+        eulers[:, LEFT_COLLAR, 0], eulers[:, RIGHT_COLLAR, 0] = shrug, -shrug
+        return neutral._replace(joint_eulers=eulers)
+
+    def expressing(z_exp: Tensor) -> Inputs:
+        return neutral._replace(z_exp=z_exp.expand_as(neutral.z_exp))
+
+    return [
+        neutral, turned(-YAW), turned(YAW), expressing(strongest[0]), expressing(strongest[1]), posed(-TURN, 0.0),
+        posed(TURN, 0.0), posed(0.0, SHRUG),
+    ]  # fmt: skip
+
+
+@torch.no_grad()
+def render_images(generator: Generator, config: TrainConfig, inputs: Inputs) -> dict[str, Tensor]:
+    """Pictures [N, 3, H, W] of each view in -1..1, on the CPU, rendered one by one."""
+    device = generator.manifolds.levels.device
+    parts = [inputs.part(slice(i, i + 1)).to(device) for i in range(len(inputs.z_id))]
+    views = [render_views(generator, config, part)[0] for part in parts]
+    return {name: torch.cat([view[name].image.float().cpu() for view in views]) for name in views[0]}
+
+
+def save_snapshot(path: Path, generator: Generator, config: TrainConfig, sampler: InputSampler) -> None:
+    """Write the grid: a row a person, COLUMNS from left to right, then the face camera's view of the first column.
+
+    ::
+
+        neutral | camera left, right | two expressions | head left, right | shoulders up | face
+    """
+    columns = [render_images(generator, config, part) for part in grid_inputs(sampler, config)]
+    view = next(iter(columns[0]))
+    images = [column[view] for column in columns]
+    if view == "portrait" and "face" in columns[0]:
+        size = images[0].shape[-1]
+        images.append(torch.nn.functional.interpolate(columns[0]["face"], (size, size), mode="bilinear"))
+    save_grid(path, torch.stack(images, 1).flatten(0, 1), len(images))
+
+
+def grid_inputs(sampler: InputSampler, config: TrainConfig) -> list[Inputs]:
+    """:func:`snapshot_inputs` of a configuration."""
+    return snapshot_inputs(sampler, config.run.snapshot_people, config.seed)
+
+
+def save_grid(path: Path, images: Tensor, columns: int) -> None:
+    """Write images [N, 3, H, W] in -1..1 as one PNG, row by row."""
+    grid = make_grid((images.clamp(-1, 1) + 1) * 127.5, nrow=columns, padding=2, pad_value=255)
+    pixels = grid.round().byte().permute(1, 2, 0).numpy()
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels).save(temporary)

@@ -1,0 +1,258 @@
+"""The training loop (paper section 3.3), for both stages, on one process or several."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from networks.priors import LabelPriors
+from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
+from torch_utils.misc import UserError
+from training.config import TrainConfig
+from training.data.mirror import label_mirror
+from training.data.reader import Batch, PortraitReader
+from training.data.storage import Dataset
+from training.evaluation import Evaluation
+from training.models import build_networks, load_body, load_face, manifold_coverage
+from training.optimizers import update
+from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
+from training.rendering import head_frame
+from training.run_log import RunLog
+from training.run_state import BEST, LATEST, STATE, RunState
+from training.sampling import Inputs, InputSampler, random_generator
+from training.snapshot import save_snapshot
+
+STEP_KEY = 1  # of the draws of the steps
+STOP = "stop"  # beside the losses: whether a process was asked to stop
+
+
+class StopRequest:
+    """Notes SIGTERM and Ctrl-C instead of dying of them, so that the step can be finished and saved."""
+
+    def __init__(self):
+        self.signal: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[StopRequest]:
+        """Handlers for the block; a second signal interrupts at once."""
+
+        def note(number: int, _) -> None:
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Task(NamedTuple):
+    """What a run does not change: who computes, what it learns from, and how."""
+
+    config: TrainConfig
+    world: World
+    sampler: InputSampler
+    autocast: torch.autocast
+
+
+def training_loop(
+    config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, allow_change: bool = False
+) -> None:
+    """Train until ``config.run.total_kimg``; goes on where ``outdir/state.pt`` was written.
+
+    SIGTERM and Ctrl-C finish the step, save, and return (Ctrl-C then raises KeyboardInterrupt).
+
+    Raises:
+        UserError: the configuration does not fit the data, the run was begun otherwise, a loss or gradient is not
+            finite (the last checkpoint stays), or files cannot be written.
+    """
+    task, state = begin(config, dataset, world)
+    if (outdir / STATE).exists():
+        state.load(outdir, allow_change=allow_change)
+    run, total = config.run, round(config.run.total_kimg * 1000)
+    priors = label_priors(dataset)
+    evaluation = Evaluation(config, dataset, task.sampler) if world.is_main else None
+    log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
+    last_tick = last_snapshot = state.cur_nimg
+    fresh = state.step == 0
+    started = time.monotonic() - state.seconds
+    with StopRequest().listening() as request, contextlib.closing(log):
+        while True:
+            done, stopping = state.cur_nimg >= total, request_of_all(request, world)
+
+            # A picture, the distance to the data, and everything needed to resume.
+            snapshot_due = state.cur_nimg >= last_snapshot + 1000 * run.snapshot_kimg
+            measured = {}
+            if (fresh or done or stopping or snapshot_due) and world.is_main:
+                state.seconds = time.monotonic() - started
+                if not stopping:
+                    save_snapshot(outdir / f"fakes{state.cur_nimg:09d}.png", state.g_ema, config, task.sampler)
+                    measured = evaluation(state.g_ema)
+                save_run(state, outdir, priors, measured)
+            if fresh or done or stopping or snapshot_due:
+                last_snapshot, fresh = state.cur_nimg, False
+                wait_for_all()
+
+            # A line of statistics.
+            if measured or done or stopping or state.cur_nimg >= last_tick + 1000 * run.tick_kimg:
+                log.report(state.step, state.cur_nimg, world.device, measured)
+                last_tick = state.cur_nimg
+            if done or stopping:
+                break
+
+            losses = train_step(task, state)
+            check_finite(losses, state.step, outdir)
+            log.add(losses, config.optim.batch_size)
+    state.reader.close()
+    if request.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+
+
+def begin(config: TrainConfig, dataset: Dataset, world: World) -> tuple[Task, RunState]:
+    """A run at its beginning, on every process the same."""
+    check_data(config, dataset, world)
+    networks = build_networks(config).to(world.device)
+    for part in (networks.generator, networks.discriminators):
+        copy_from_main(part)
+    reader = PortraitReader(
+        dataset,
+        config.optim.batch_size // world.size,
+        seed=config.seed,
+        mirror=label_mirror(load_face(config), load_body(config)) if config.mirror else None,
+        rank=world.rank,
+        world_size=world.size,
+        workers=config.run.workers,
+        pin_memory=world.device.type == "cuda",
+    )
+    state = RunState(config, networks, reader, dataset.checksum)
+    sampler = InputSampler(dataset.labels, config.losses.points)
+    return Task(config, world, sampler, precision_context(config.run.precision, world.device)), state
+
+
+def train_step(task: Task, state: RunState) -> dict[str, float]:
+    """One update of both sides; returns its losses and gradient norms, means over all processes."""
+    config, world, networks = task.config, task.world, state.networks
+    optim, discriminators = config.optim, networks.discriminators
+    torch.manual_seed(random_generator(config.seed, state.step, world.rank).initial_seed())  # nothing of ours uses it
+    share = optim.batch_size // world.size
+    inputs = task.sampler.draw(optim.batch_size, config.seed, STEP_KEY, state.step)
+    inputs = inputs.part(slice(world.rank * share, (world.rank + 1) * share)).to(world.device)
+    batch = next(state.reader)
+
+    # The generator's gradients (eqs. 8 to 13), and its pictures.
+    losses, fakes = accumulate_generator(networks, config, inputs, task.autocast)
+    losses["G/gradient_norm"] = update(state.g_opt, [networks.generator], optim.clip_norm)
+
+    # The discriminators' gradients (eq. 8), with R1.
+    reals, real_inputs = real_pictures(task, state, batch)
+    cameras = {name: (camera_of(name, real_inputs), camera_of(name, inputs)) for name in reals}
+    losses |= accumulate_discriminators(networks, config, reals, fakes, cameras, state.step, task.autocast)
+    losses["D/gradient_norm"] = update(state.d_opt, discriminators.values(), optim.clip_norm)
+
+    state.step += 1
+    state.cur_nimg += optim.batch_size
+    for average in state.ema:
+        average.update(networks.generator, state.step)
+    # The only place where the host waits for the device.
+    values = mean_over_processes(torch.stack([value.float() for value in losses.values()])).tolist()
+    return dict(zip(losses, values, strict=True))
+
+
+def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, Tensor], Inputs]:
+    """What the discriminators see of a batch of the data set, and its labels."""
+    config, device = task.config, task.world.device
+    labels = {name: batch.labels[name].to(device, non_blocking=True) for name in Inputs._fields if name in batch.labels}
+    inputs = Inputs(*(labels.get(name, torch.empty(0)) for name in Inputs._fields))
+    portrait = resize(batch.image.to(device, non_blocking=True), config.portrait_size)
+    face = resize(batch.face.to(device, non_blocking=True), config.face_size)
+    frame = head_frame(state.networks.generator, inputs.betas, inputs.joint_eulers)
+    return pictures_for(config, portrait, face, frame, inputs.camera), inputs
+
+
+def save_run(state: RunState, outdir: Path, priors: LabelPriors, measured: dict[str, float]) -> None:
+    """State first: a kill in between leaves an older picture of the model, never an older state."""
+    distance = measured.get("distance")
+    better = distance is not None and (state.best is None or distance < state.best)
+    if better:
+        state.best = distance
+    state.save(outdir)
+    state.save_model(outdir / LATEST, priors)
+    if better:
+        state.save_model(outdir / BEST, priors)
+
+
+def check_finite(losses: dict[str, float], step: int, outdir: Path) -> None:
+    """UserError naming losses and norms that are NaN or infinite; on every process alike, for all see the means."""
+    wrong = [f"{name} is {value}" for name, value in losses.items() if not math.isfinite(value)]
+    if wrong:
+        kept = f"the last good checkpoint is {outdir / STATE}"
+        raise UserError(f"{outdir}: step {step} went wrong: {', '.join(wrong)}; training stopped, {kept}")
+
+
+def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
+    """UserError where sizes do not fit the data set or the processes."""
+    views, crop = config.discriminators.views, config.discriminators.face_view == "crop"
+    needed = {"images": (config.portrait_size, dataset.image_size)} if "portrait" in views or crop else {}
+    needed |= {"faces": (config.face_size, dataset.face_size)} if "face" in views else {}
+    for name, (expected, found) in needed.items():
+        if found < expected and config.stage == 2:
+            raise UserError(f"{dataset.path}: {name}: expected at least {expected} pixels a side, found {found}")
+    if config.optim.batch_size % world.size:
+        found = f"{config.optim.batch_size} for {world.size} processes"
+        raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")
+
+
+def precision_context(precision: str, device: torch.device) -> torch.autocast:
+    """Autocast for ``run.precision``, and TensorFloat-32 where it allows that.
+
+    Raises:
+        UserError: bf16 on a GPU that has none.
+    """
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and device.type == "cuda" and not has_bf16:
+        raise UserError(
+            f"--precision bf16: expected a GPU that has bfloat16, found {torch.cuda.get_device_name(device)}"
+        )
+    bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+
+
+def request_of_all(request: StopRequest, world: World) -> bool:
+    """Whether any process was asked to stop."""
+    asked = torch.tensor([float(request.signal is not None)], device=world.device)
+    return bool(mean_over_processes(asked).item() > 0) if world.size > 1 else request.signal is not None
+
+
+def label_priors(dataset: Dataset, rows: int = 4096) -> LabelPriors:
+    """Rows of labels that the model's users draw people, poses and cameras from."""
+    index = torch.randperm(len(dataset), generator=random_generator(0))[:rows].numpy()
+    labels = {name: torch.from_numpy(array[index]).flatten(1) for name, array in dataset.labels.items()}
+    return LabelPriors(
+        camera_pose=torch.cat([labels["camera"], labels["joint_eulers"]], 1),
+        id_shape=torch.cat([labels["z_id"], labels["betas"]], 1),
+        expression=labels["z_exp"],
+    )
+
+
+def describe(config: TrainConfig, state: RunState) -> list[str]:
+    """Lines for a person: what is trained, and whether the manifolds lie where the body is."""
+    parts = {"G": state.networks.generator, **{f"D_{n}": d for n, d in state.networks.discriminators.items()}}
+    lines = []
+    for name, part in parts.items():
+        counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or everything) for everything in (0, 1)]
+        lines.append(f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}")
+    lines.append(f"manifolds cover {manifold_coverage(state.networks.generator):.1%} of the mean body's front")
+    return lines
