@@ -105,6 +105,8 @@ class Discriminator(nn.Module):
         self.from_rgb = nn.Conv2d(3, channels[0], 1)
         self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(channels[:-1], channels[1:], strict=True)))
         self.output = nn.Conv2d(channels[-1], 1 + CAMERA_DIM, LAST_SIZE)
+        with torch.no_grad():  # a frontal camera to start with; 1.57 is far for Adam's small steps
+            self.output.bias[1:] = math.pi / 2
 
     def forward(self, image: Tensor) -> Judgement:
         """image [B, 3, H, W] in -1..1, of the configured size.
