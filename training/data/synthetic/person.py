@@ -11,7 +11,7 @@ import torch
 from training.data.synthetic import clothes, eyes, hair, hair_fit, lighting, paint
 from training.data.synthetic.appearance import Appearance, appearance
 from training.data.synthetic.mesh import MM, PART_NAMES, ColouredMesh, smoothstep, vertex_normals
-from training.data.synthetic.sampling import sample_identity
+from training.data.synthetic.sampling import BLINK, LEFT_LID, RIGHT_LID, sample_identity
 from training.data.synthetic.template import (
     EYE_CENTRE,
     EYE_RADIUS,
@@ -22,6 +22,7 @@ from training.data.synthetic.template import (
 )
 
 PART = {name: index for index, name in enumerate(PART_NAMES)}
+_LID_RADIUS = 1.005 * EYE_RADIUS  # lids slide on this; the eyeball is drawn a little smaller
 _LEVEL = 1.62  # brings the brightest skin to about its own colour
 
 
@@ -104,7 +105,15 @@ class SyntheticPerson:
     @cached_property
     def _face(self) -> np.ndarray:
         """Neutral face [F, 3]."""
-        return self.template.face_mean + self._face_change
+        face = self.template.face_mean + self._face_change
+        return face + self._off_the_eyeballs(face)
+
+    @property
+    def _eyes(self) -> list[np.ndarray]:
+        """Centres [3] of the right and the left eyeball."""
+        sides = ((-1.0, slice(36, 42)), (1.0, slice(42, 48)))
+        shift = self._face_change[self.template.marks]
+        return [EYE_CENTRE * np.array([side, 1.0, 1.0]) + shift[rows].mean(0) for side, rows in sides]
 
     @cached_property
     def _body(self) -> np.ndarray:
@@ -178,8 +187,7 @@ class SyntheticPerson:
         t = self.template
         change, mean = self._face_change, t.face_mean
         patches = []
-        for side, rows in ((-1.0, t.marks[36:42]), (1.0, t.marks[42:48])):
-            where = EYE_CENTRE * np.array([side, 1.0, 1.0]) + change[rows].mean(0)
+        for side, where in zip((-1.0, 1.0), self._eyes, strict=True):
             patches.append(("eyes", eyes.eyeball(where, 0.985 * EYE_RADIUS, self.look.iris, -side)))
         lips = t.marks[60:68]
         mouth = (mean[lips] + change[lips]).mean(0)
@@ -202,7 +210,8 @@ class SyntheticPerson:
     def _expression_offset(self, expression: np.ndarray) -> np.ndarray:
         """[N, 3] how the canonical vertices move with an expression."""
         t = self.template
-        move = t.face_exp.apply(expression)  # [F, 3]
+        move = t.face_exp.apply(self._closing(expression))  # [F, 3]
+        move += self._off_the_eyeballs(self._face + move)
         offset = np.zeros_like(self._parts.vertices)
         n_body, n_face = len(t.bare), len(self._face)
         skin_move = t.follow_exp @ move
@@ -211,6 +220,29 @@ class SyntheticPerson:
         lower = slice(-eyes.TEETH, None)
         offset[lower] = move[t.marks[[7, 8, 9]]].mean(0)  # the lower teeth ride on the jaw
         return offset
+
+    def _closing(self, expression: np.ndarray) -> np.ndarray:
+        """The expression with lids that go as much farther as this person's eyes are wider open than the mean's, so
+        that a blink closes them."""
+        t = self.template
+        opening, mean = (
+            m[[37, 38, 43, 44], 1] - m[[41, 40, 47, 46], 1] for m in (self.landmarks(), t.face_mean[t.marks])
+        )
+        right, left = np.maximum(opening / mean, 1.0).reshape(2, 2).max(1)
+        expression = expression.copy()
+        for lid, factor in ((RIGHT_LID, right), (LEFT_LID, left), (BLINK, max(left, right))):
+            expression[lid] *= factor if expression[lid] < 0 else 1.0
+        return expression
+
+    def _off_the_eyeballs(self, face: np.ndarray) -> np.ndarray:
+        """[F, 3] what keeps the skin of the lids before the eyeballs."""
+        move = np.zeros_like(face)
+        for centre in self._eyes:
+            away = face - centre
+            near = np.nonzero((np.abs(away) < 1.1 * EYE_RADIUS).all(1) & (away[:, 2] > 0.3 * EYE_RADIUS))[0]
+            distance = np.sqrt((away[near] ** 2).sum(1, keepdims=True))
+            move[near] += away[near] * np.maximum(_LID_RADIUS / np.maximum(distance, 1e-9) - 1.0, 0.0)
+        return move
 
 
 def _reorder(identity):
