@@ -1,0 +1,134 @@
+"""Pixels: read, cut, put on white, resampled to the right place."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torch_utils.misc import UserError
+from training.data.prepare.alignment import Placement
+from training.data.prepare.pictures import Cut, cut, png_bytes, read_mask, read_picture, resample
+
+
+def make_ramp(width=60, height=40) -> np.ndarray:
+    """Red grows to the right by 4 a pixel, green downwards by 5."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([4 * x, 5 * y, np.full_like(x, 9)], -1).astype(np.uint8)
+
+
+def make_cut(array=None) -> Cut:
+    image = Image.fromarray(make_ramp() if array is None else array)
+    return Cut(image, Image.new("L", image.size, 255), (0, 0), 1.0)
+
+
+def square(left, top, side, turn=0.0) -> Placement:
+    """The frame whose first pixel is at (left, top) and whose last is `side` pixels on, turned about the first."""
+    c, s = np.cos(turn), np.sin(turn)
+    matrix = 2 / side * np.array([[c, s], [-s, c]])
+    return Placement(matrix, -1 - matrix @ [left, top])
+
+
+def test_the_frame_of_the_pixels_themselves_copies_them():
+    picture, mask = resample(make_cut(), square(10, 5, 20), 21)
+    assert np.array_equal(np.asarray(picture), make_ramp()[5:26, 10:31])
+    assert (np.asarray(mask) == 255).all()
+
+
+@pytest.mark.parametrize("size", [5, 11, 41, 81])
+def test_linear_ramps_come_out_exact_at_any_size(size):
+    """First and last pixel centres are kept: 10..30 and 5..25. Means over a pixel keep a linear ramp."""
+    picture = np.asarray(resample(make_cut(), square(10, 5, 20), size)[0]).astype(float)
+    line = np.linspace(0, 20, size)
+    # rounding to 8 bits, twice
+    np.testing.assert_allclose(picture[:, :, 0], np.broadcast_to(4 * (10 + line), (size, size)), atol=1.01)
+    np.testing.assert_allclose(picture[:, :, 1], np.broadcast_to(5 * (5 + line)[:, None], (size, size)), atol=1.01)
+
+
+def test_turned_and_from_an_enlarged_cut():
+    """The ramp enlarged 3 times and cut from (2, 1) on is the same picture in a turned frame."""
+    placement = square(30, 12, 15, turn=0.4)
+    plain = np.asarray(resample(make_cut(), placement, 16)[0]).astype(float)
+    image = Image.fromarray(make_ramp()[1:, 2:])
+    large = image.resize((3 * image.width, 3 * image.height), Image.Resampling.BICUBIC)
+    enlarged = resample(Cut(large, Image.new("L", large.size, 255), (2, 1), 3.0), placement, 16)[0]
+    np.testing.assert_allclose(np.asarray(enlarged).astype(float), plain, atol=1.5)
+    c, s = np.cos(0.4), np.sin(0.4)  # counter-clockwise: the frame's x axis points right and down in the photo
+    np.testing.assert_allclose(plain[0, 15, :2], [4 * (30 + 15 * c), 5 * (12 + 15 * s)], atol=1.01)
+
+
+def test_outside_the_photo_is_white_without_foreground():
+    picture, mask = resample(make_cut(), square(-20, -10, 40), 41)
+    picture, mask = np.asarray(picture), np.asarray(mask)
+    assert (picture[:9] == 255).all() and (picture[:, :19] == 255).all()
+    assert (mask[:9] == 0).all() and (mask[:, :19] == 0).all() and (mask[12:, 22:] == 255).all()
+
+
+def test_fine_stripes_become_grey_not_noise():
+    """One-pixel stripes at a ninth of the resolution: their mean, not whichever a sample hits."""
+    stripes = np.zeros((200, 200, 3), np.uint8)
+    stripes[:, ::2] = 255
+    picture = np.asarray(resample(make_cut(stripes), square(10, 10, 180), 21)[0]).astype(float)
+    assert np.abs(picture - 127.5).max() < 16  # nine samples a pixel: five of one kind, four of the other
+
+
+def test_cut_puts_the_person_on_white_and_enlarges():
+    photo = Image.fromarray(make_ramp())
+    mask = Image.fromarray(np.where(make_ramp()[:, :, 0] > 120, 255, 0).astype(np.uint8))
+    frame = square(20.5, 10.5, 15)
+    plain = cut(photo, mask, [frame], None)
+    assert plain.corner == (12, 2) and plain.factor == 1 and plain.image.size == (32, 32)
+    array = np.asarray(plain.image)
+    assert (array[:, :18] == 255).all() and np.array_equal(array[:, 19:], make_ramp()[2:34, 31:44])
+    double = cut(photo, mask, [frame], lambda image: image.resize((2 * image.width, 2 * image.height)))
+    assert double.factor == 2 and double.image.size == double.mask.size == (64, 64)
+    with pytest.raises(UserError, match="expected head and shoulders inside the photo"):
+        cut(photo, mask, [square(500, 500, 15)], None)
+
+
+def test_bad_pictures(tmp_path):
+    good = tmp_path / "good.png"
+    Image.fromarray(make_ramp()).save(good)
+    data = good.read_bytes()
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "grey16.png")
+    (tmp_path / "half.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.png").write_bytes(b"no picture")
+    for name, message in (
+        ("grey16", "expected an 8-bit picture, found I;16"),
+        ("half", "damaged, cut short or no picture"),
+        ("text", "damaged, cut short or no picture"),
+        ("none", "no such file"),
+    ):
+        with pytest.raises(UserError, match=message) as error:
+            read_picture(tmp_path / f"{name}.png", "RGB")
+        assert str(error.value).startswith(str(tmp_path / f"{name}.png"))
+
+
+def test_16_bit_colours_are_refused(tmp_path):
+    """Which Pillow would cut to 8 bits in silence, and cannot write: so by hand."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    path = tmp_path / "rgb16.png"
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(13))) + chunk(b"IEND", b"")
+    )
+    with pytest.raises(UserError, match="expected an 8-bit picture, found RGB .*16"):
+        read_picture(path, "RGB")
+
+
+def test_masks(tmp_path):
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.eye(4, dtype=np.uint8)).save(path)  # 0 and 1
+    assert np.array_equal(np.asarray(read_mask(path, (4, 4))), 255 * np.eye(4))
+    Image.fromarray(255 * np.repeat(np.eye(4, dtype=np.uint8)[:, :, None], 3, 2)).save(path)  # three equal channels
+    assert np.array_equal(np.asarray(read_mask(path, (4, 4))), 255 * np.eye(4))
+    with pytest.raises(UserError, match="expected 4x5 pixels as the photo, found 4x4"):
+        read_mask(path, (4, 5))
+
+
+def test_png_round_trip(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes(Image.fromarray(make_ramp())))
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "a.png", "RGB")), make_ramp())
