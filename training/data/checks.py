@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import NamedTuple
 
@@ -67,6 +68,8 @@ def _check_files(dataset: Dataset, findings: Findings) -> None:
         errors.append(f"{path}: no pictures in {IMAGES}/")
     if dataset.manifest["num"] != len(images):
         errors.append(f"{path}: {MANIFEST} says {dataset.manifest['num']} images, found {len(images)}")
+    if hashlib.sha256(tree.read(LABELS)).hexdigest() != dataset.manifest["labels_sha256"]:
+        errors.append(f"{path}: {LABELS} is not the file that the manifest's checksum is of")
     digests: dict[str, str] = {}
     for name, digest in sorted(dataset.manifest["files"].items()):
         if name.startswith(f"{IMAGES}/") and digests.setdefault(digest, name) != name:

@@ -80,8 +80,8 @@ def _check_landmarks(dataset: Dataset, models: Models, findings: Findings) -> No
     print(f"stored and projected landmarks: {median:.2f} pixels apart (median), {gaps[worst]:.2f} at most")
     if median > MAX_LANDMARK_GAP * dataset.image_size:
         findings.warnings.append(
-            f"{dataset.path}: stored landmarks are {median:.1f} pixels (median) from where the other labels put them; is "
-            f"a convention or a model another one? The worst: {IMAGES}/{dataset.pictures.names[worst]}"
+            f"{dataset.path}: stored landmarks are {median:.1f} pixels (median) from where the other labels put them; "
+            f"is a convention or a model another one? The worst: {IMAGES}/{dataset.pictures.names[worst]}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -119,7 +120,7 @@ class PortraitReader(Iterator[Batch]):
             ),
             num_workers=self._workers,
             collate_fn=_unchanged,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=_start_worker,
             pin_memory=self._pin_memory,
         )
         return iter(loader)
@@ -186,7 +187,9 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _leave_signals_to_parent(_: int) -> None:
-    """Ctrl-C reaches the whole process group; only the parent shall answer it."""
+def _start_worker(_: int) -> None:
+    """Ctrl-C reaches the whole process group, but only the parent shall answer it. And garbage collection must not walk
+    over, and so copy, the memory that is shared with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    gc.freeze()
