@@ -82,6 +82,15 @@ def test_each_picture_is_judged_by_itself():
     assert max_error(together.score, torch.cat([one.score for one in alone])) < ROUNDING
 
 
+def test_an_untrained_one_believes_in_frontal_cameras():
+    discriminator = make_discriminator(max_channels=16)
+    judgement = discriminator(torch.zeros(1, 3, 16, 16))
+    with torch.no_grad():
+        discriminator.output.weight.zero_()
+    assert discriminator(torch.zeros(1, 3, 16, 16)).camera[0].tolist() == pytest.approx([math.pi / 2] * 2)
+    assert max_error(judgement.camera, torch.full((1, 2), math.pi / 2)) < 0.5
+
+
 def test_gradients_of_the_gradient():
     """What R1 needs: second derivatives, checked in double precision on a 4:1 picture."""
     discriminator = make_discriminator(8, 2, max_channels=3).double()
