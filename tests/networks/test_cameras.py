@@ -19,6 +19,7 @@ from networks.cameras import (
     pixel_directions,
     project,
     sample_depths,
+    to_pixels,
 )
 from tests.networks.helpers import max_error
 
@@ -129,3 +130,23 @@ def test_face_camera_rides_on_a_rigid_frame():
     moved = torch.einsum("ij,brsj->brsi", frame[0, :3, :3], resting) + frame[0, :3, 3]
     assert max_error(riding, moved) < DOUBLE
     assert torch.equal(cast_rays(camera, FACE_CAMERA, 4, torch.eye(4).double()[None]).at(depths), resting)
+
+
+def test_project_inverts_rays_of_a_riding_camera():
+    """With a rigid frame too: the pixels' rays come back as the pixel grid, at the depths they were taken at."""
+    camera = torch.tensor([[1.4, 1.9], [1.7, 1.2]], dtype=torch.float64)
+    frame = torch.eye(4, dtype=torch.float64).repeat(2, 1, 1)
+    frame[:, :3, :3] = roma.euler_to_rotmat("ZYX", torch.tensor([[0.2, -0.5, 0.3], [-0.1, 0.4, 0.2]]).double())
+    frame[:, :3, 3] = torch.tensor([[0.1, -0.2, 0.05], [0.0, 0.3, -0.1]])
+    depths = torch.tensor([0.9, 1.1], dtype=torch.float64)
+    seen = project(cast_rays(camera, FACE_CAMERA, 5, frame).at(depths).flatten(1, 2), camera, FACE_CAMERA, frame)
+    grid = torch.linspace(-1, 1, 5, dtype=torch.float64)
+    expected = torch.stack(torch.meshgrid(grid.flip(0), grid, indexing="ij")[::-1], -1).view(25, 1, 2).expand(-1, 2, -1)
+    assert max_error(seen[..., :2], expected.reshape(1, 50, 2).expand(2, -1, -1)) < DOUBLE * 10  # focal length 9.5
+    assert max_error(seen[..., 2], depths.repeat(2, 25)) < DOUBLE
+
+
+def test_to_pixels():
+    """Corners of the grid are the centres of the corner pixels; y goes down."""
+    corners = torch.tensor([[-1.0, 1.0, 9.0], [1.0, -1.0, 9.0], [0.0, 0.5, 9.0]])
+    assert to_pixels(corners, 5).tolist() == [[0.0, 0.0], [4.0, 4.0], [2.0, 1.0]]
