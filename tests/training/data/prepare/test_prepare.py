@@ -237,7 +237,10 @@ SPOILED = {
         lambda row, files, photo: Image.new("L", (512, 1024), 255).save(files["mask"]) or move_up(row, files, photo),
         "cut off", "the photo's edge cuts the person off inside the portrait",
     ),
-    "tiny": (lambda row, files, photo: row.update(scale=0.4), "too small", "the portrait is 20 pixels wide, expected 64 or more"),
+    "tiny": (
+        lambda row, files, photo: row.update(scale=0.4),
+        "too small", "the portrait is 20 pixels wide, expected 64 or more",
+    ),
     "behind": (
         lambda row, files, photo: turn_pose(row["pose"], after=(0, np.pi, 0)),
         "body turned away", "the body is turned away by 1",
