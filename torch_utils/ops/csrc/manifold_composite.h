@@ -75,6 +75,9 @@ struct Crossings {
     T top, bottom, left, right;
     bool upsampled;
     int64_t count;
+#ifndef __CUDACC__
+    T interpolated[(ORDER + 1) * MAX_LAYERS];
+#endif
 
     template <typename M>
     HOST_DEVICE Crossings(const Scene<T, M>& scene, int64_t image, int64_t pixel) {
@@ -103,8 +106,25 @@ struct Crossings {
 
     HOST_DEVICE T operator()(int64_t channel, int64_t k) const {
         const int64_t at = channel * count + k;
-        if (!upsampled) return ray[0][at];
+        return upsampled ? interpolate(at) : ray[0][at];
+    }
+
+    HOST_DEVICE T interpolate(int64_t at) const {
         return top * (left * ray[0][at] + right * ray[1][at]) + bottom * (left * ray[2][at] + right * ray[3][at]);
+    }
+
+    // For pixels that will want most of their layers: a CPU interpolates them all at once, in vector instructions. A GPU
+    // thread has no room to keep them and interpolates each when it is wanted.
+    HOST_DEVICE void interpolate_all(int64_t channels) {
+#ifndef __CUDACC__
+        if (!upsampled) return;
+        const int size = int(channels * count);
+        for (int at = 0; at < size; ++at) interpolated[at] = interpolate(at);
+        ray[0] = interpolated;
+        upsampled = false;
+#else
+        (void)channels;
+#endif
     }
 };
 
@@ -212,7 +232,8 @@ struct Forward {
 
     HOST_DEVICE void operator()(int64_t pixel) const {
         const int64_t image = pixel / scene.pixels();
-        const Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        crossings.interpolate_all(scene.channels);
         int sorted[MAX_LAYERS];
         const int layers = sort_layers(scene, crossings, sorted);
         T sum[3] = {0, 0, 0}, total = 0, distance = 0, transmittance = 1;
@@ -245,7 +266,8 @@ struct Backward {
 
     HOST_DEVICE void operator()(int64_t pixel) const {
         const int64_t image = pixel / scene.pixels();
-        const Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        crossings.interpolate_all(scene.channels);
         const T* grad = grad_rgb + pixel * 3;
         int sorted[MAX_LAYERS];
         T transmittance[MAX_LAYERS], alpha[MAX_LAYERS], value[MAX_LAYERS];
