@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import cKDTree
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, cast_rays
 from networks.cameras import project as project_reference
@@ -12,12 +13,13 @@ from training.data.synthetic import (
     SurfaceField,
     SyntheticPerson,
     draw,
+    lighting,
     sample_expression,
     sample_identity,
     sample_pose_camera,
 )
 from training.data.synthetic.drawing import camera_view, project
-from training.data.synthetic.mesh import grid_faces, subdivide, vertex_normals
+from training.data.synthetic.mesh import grid_faces, nearby, subdivide, vertex_normals
 
 FRONT = (np.pi / 2, np.pi / 2)
 HAIR = PART_NAMES.index("hair")
@@ -242,6 +244,51 @@ def test_priors_are_plausible():
     assert 0.3 < (expressions[:, 1] > 0.3).mean() < 0.6  # smiles
     assert 0.03 < (expressions[:, 32] < -0.4).mean() < 0.25  # blinks
     assert expressions[:, 0].min() < -0.6  # open mouths
+
+
+def test_labels_go_together_as_in_photos():
+    rng = np.random.default_rng(0)
+    people = [sample_identity(rng) for _ in range(2000)]
+    length = np.array([p.eps[4] for p in people])
+    # standard errors of 2000 draws: 0.022 for a mean, 0.016 for a deviation, 0.02 for a correlation
+    assert abs(length.mean()) < 0.07 and abs(length.std() - 1) < 0.06
+    assert np.corrcoef(length, [p.betas[0] for p in people])[0, 1] == pytest.approx(-0.45, abs=0.07)
+    faces = np.stack([sample_expression(rng) for _ in range(1000)])
+    smiling = faces[:, 1] > 0.5
+    # smiling eyes narrow: by 0.1 on average, and blinks leave a standard error of 0.02
+    assert faces[~smiling, 32].mean() - faces[smiling, 32].mean() > 0.05
+
+
+@pytest.mark.parametrize("seed", [1, 3, 21])
+def test_a_blink_closes_the_eyes(seed):
+    """Seed 1 has wider eyes than the mean face, on which the coefficient is defined."""
+    someone = SyntheticPerson.sample(seed)
+
+    def eye_pixels(expression) -> float:
+        mesh = someone.posed_mesh(expression, np.zeros((6, 3)))
+        eyes = (mesh.parts == PART_NAMES.index("eyes"))[:, None]
+        picture = draw(mesh._replace(colours=np.repeat(eyes, 3, 1).astype(np.float32)), FRONT, 256, "face")
+        return float(((picture.image.mean(0) + 1) / 2 - (1 - picture.alpha)).sum())
+
+    assert eye_pixels(np.zeros(64, np.float32)) > 150
+    assert eye_pixels(make_expression(z32=-0.8)) < 8  # a lash line's width at the corners
+
+
+def test_light_without_shadows_is_nearly_a_quadratic():
+    normals = np.random.default_rng(0).standard_normal((500, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    directions, weights = lighting.dome()
+    exact = (weights * np.clip((normals @ directions.T + 0.25) / 1.25, 0, None)).sum(1)
+    # what spherical harmonics above the second order hold of a clamped cosine: about one per cent
+    np.testing.assert_allclose(lighting.open_sky(normals, lighting.dome_form()), exact, atol=0.02)
+
+
+def test_nearby_weights_do_not_jump_at_a_tie():
+    """Which of two equally far points is the last neighbour is a matter of the last bit: its weight is nothing."""
+    points = np.array([[0.0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 3, 0]])
+    index, weight = nearby(cKDTree(points), np.array([[0.0, 0.1, 0.0]]), k=3, soft=0.1)
+    assert index[0, 0] == 0 and weight[0, 0] == pytest.approx(1.0, abs=1e-9)
+    assert weight.sum() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_subdivision_keeps_the_surface_closed():

@@ -120,8 +120,11 @@ def measure(p: np.ndarray, normals: np.ndarray, marks: np.ndarray, rim: np.ndarr
         [0.0, 9 * MM, corner[0] * 0.98, corner[0] + 16 * MM, 0.92 * ear[0], 1.2 * ear[0]],
         [nose[1] - 4 * MM, nose[1] - 5 * MM, corner[1] + 4 * MM, corner[1] + 2 * MM, ear[1] + 8 * MM, ear[1] + 8 * MM],
     )
-    grows = _soft(border - p[:, 1], 4 * MM)
-    neck = _soft(p[:, 1] - (chin[1] - 24 * MM), 9 * MM)
+    # Thins out over the cheeks, and below the line of the jaw, which rises from the chin back to the ear.
+    grows = smoothstep(-1.0, 1.0, (border - p[:, 1]) / (4 * MM + 14 * MM * smoothstep(corner[0], ear[0], x)))
+    side = marks[16:7:-1]  # jaw line from the ear to the chin
+    under = np.interp(p[:, 2], np.maximum.accumulate(side[:, 2]), side[:, 1]) - p[:, 1]
+    neck = 1.0 - smoothstep(2 * MM, 26 * MM, under)
     behind = _soft(p[:, 2] - (ear[2] - 4 * MM), 6 * MM)
     soul = 1.0 - 0.75 * bump(half, np.array([corner[0] * 0.75, corner[1] - 9 * MM, corner[2]]), (5.5, 4.5, 20.0))
     beard = grows * neck * behind * soul * smoothstep(-0.4 * MM, 1.4 * MM, lips)

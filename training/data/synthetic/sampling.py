@@ -6,11 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from training.data.synthetic.appearance import HAIR_LENGTH
+
 # Expression coefficients with a meaning in the embedded face model.
 JAW, SMILE, PUCKER, SNEER, BROWS_UP, STRETCH, FROWN, JAW_SIDE, LEFT_LID, RIGHT_LID, PUFF = range(11)
 BLINK = 32
 # Identity coefficients that set the body's shape.
 _BODY_FROM = slice(30, 40)
+_BETA_SPREAD = 0.606  # standard deviation of the first beta
 # Rows of joint_eulers (SMPL joints 12..17).
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)
 
@@ -36,6 +39,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     betas = 0.7 * z_id[_BODY_FROM]
     betas[:3] = 0.85 * betas[:3] + 0.35 * z_id[:3]
     eps = rng.standard_normal(80)
+    # Tall people more often have short hair; every entry of eps alone stays N(0, 1).
+    eps[HAIR_LENGTH] = np.sqrt(1.0 - 0.45**2) * eps[HAIR_LENGTH] - 0.45 * betas[0] / _BETA_SPREAD
     return Identity(z_id.astype(np.float32), betas.astype(np.float32), eps.astype(np.float32))
 
 
@@ -63,7 +68,7 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
         z[STRETCH] -= 1.0 * amount[5]
     if chance[6] < 0.2:
         z[SNEER] -= 0.8 * amount[6]
-    z[BLINK] = 0.12 * (rng.random() - 0.5)
+    z[BLINK] = 0.12 * (rng.random() - 0.5) - 0.15 * max(z[SMILE], 0.0)  # smiling eyes narrow
     if chance[7] < 0.2:
         z[BLINK] -= 0.85 * amount[7] ** 0.7
     if chance[8] < 0.04:
