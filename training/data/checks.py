@@ -78,7 +78,7 @@ def _check_files(dataset: Dataset, findings: Findings) -> None:
 
 def _check_label(dataset: Dataset, name: str, shape: tuple[int, ...], findings: Findings) -> None:
     """Presence, type, shape and finiteness of one array."""
-    where, count, errors = f"{dataset.path}: {LABELS}: '{name}'", len(dataset), findings.errors
+    where, count, errors = f"{dataset.path}: {LABELS}: '{name}'", dataset.manifest["num"], findings.errors
     if name not in dataset.labels:
         if name in LABEL_SHAPES:
             errors.append(f"{where} is missing")
@@ -90,7 +90,8 @@ def _check_label(dataset: Dataset, name: str, shape: tuple[int, ...], findings: 
         errors.append(f"{where}: expected shape {[count, *shape]}, found {list(array.shape)}")
     else:
         bad = np.flatnonzero(~np.isfinite(array.reshape(count, -1)).all(1))
-        errors += [f"{where}: NaN or infinity for {IMAGES}/{dataset.pictures.names[row]}" for row in bad]
+        names = sorted(name for name in dataset.manifest["files"] if name.startswith(f"{IMAGES}/"))
+        errors += [f"{where}: NaN or infinity for {names[row] if row < len(names) else f'row {row}'}" for row in bad]
 
 
 def _check_angles(dataset: Dataset, findings: Findings) -> None:

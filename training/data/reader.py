@@ -191,5 +191,4 @@ def _start_worker(_: int) -> None:
     """Ctrl-C reaches the whole process group, but only the parent shall answer it. And garbage collection must not walk
     over, and so copy, the memory that is shared with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     gc.freeze()

@@ -16,6 +16,7 @@ CELL = 256  # pixels a side of a picture on the sheet
 MARGIN, CAPTION = 6, 14
 # The person's left is blue and the right red, in the middle green, so that swapped sides are seen.
 LEFT, RIGHT, MIDDLE = (40, 90, 255), (255, 50, 40), (0, 170, 60)
+STORED = (255, 225, 0)
 JOINT_COLOURS = (MIDDLE, LEFT, RIGHT, MIDDLE, LEFT, RIGHT)  # neck, collars, head, shoulders
 BONES = ((0, 3), (0, 1), (0, 2), (1, 4), (2, 5))
 _RIGHT_MARKS = {*range(8), *range(17, 22), 31, 32, *range(36, 42), 48, 49, 50, 58, 59, 60, 61, 67}
@@ -27,7 +28,8 @@ def draw_sheet(dataset: Dataset, rows: list[int], overlay: Overlay) -> Image.Ima
 
     Args:
         rows: of the data set.
-        overlay: of these rows; its landmarks go onto the images, or the labels' own where the data set has them.
+        overlay: of these rows. Where the data set has landmarks of its own, they lie under the projected ones, in
+            yellow: seen only where the two differ.
 
     Raises:
         UserError: a picture cannot be read.
@@ -39,10 +41,11 @@ def draw_sheet(dataset: Dataset, rows: list[int], overlay: Overlay) -> Image.Ima
     stored = dataset.labels.get("landmarks")
     for slot, row in enumerate(rows):
         left, top = slot % columns * width, slot // columns * height
-        landmarks = overlay.landmarks[slot].numpy() if stored is None else stored[row]
         image = _enlarged(dataset, IMAGES, row, dataset.image_size)
         _mark_joints(image, _to_cell(overlay.joints[slot].numpy(), dataset.image_size))
-        _mark_landmarks(image, _to_cell(landmarks, dataset.image_size))
+        if stored is not None:
+            _mark_landmarks(image, _to_cell(stored[row], dataset.image_size), STORED)
+        _mark_landmarks(image, _to_cell(overlay.landmarks[slot].numpy(), dataset.image_size))
         face = _enlarged(dataset, FACES, row, dataset.face_size)
         _mark_landmarks(face, _to_cell(overlay.face_landmarks[slot].numpy(), dataset.face_size))
         sheet.paste(image, (left, top + CAPTION))
@@ -76,8 +79,8 @@ def _mark_joints(picture: Image.Image, joints: np.ndarray) -> None:
         draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=colour, outline="white")
 
 
-def _mark_landmarks(picture: Image.Image, landmarks: np.ndarray) -> None:
+def _mark_landmarks(picture: Image.Image, landmarks: np.ndarray, colour: tuple[int, int, int] | None = None) -> None:
     draw = ImageDraw.Draw(picture)
     for index, (x, y) in enumerate(landmarks.tolist()):
-        colour = MIDDLE if index in _MIDDLE_MARKS else RIGHT if index in _RIGHT_MARKS else LEFT
-        draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=colour)
+        side = MIDDLE if index in _MIDDLE_MARKS else RIGHT if index in _RIGHT_MARKS else LEFT
+        draw.rectangle((x - 1, y - 1, x + 1, y + 1), fill=colour or side)

@@ -73,6 +73,20 @@ def test_labels_shorter_than_images(path):
         require_sound(open_dataset(path))
 
 
+def test_a_missing_image_does_not_hide_the_rest(path):
+    """Not another one for every label; and rows are still named by the manifest's names."""
+    (path / "images/000003.png").unlink()
+    change_labels(path, set_rows("z_exp", 7, np.nan))
+    errors = [error.removeprefix(f"{path}: ") for error in quick(path).errors]
+    assert errors == [
+        "images/000003.png is missing",
+        "faces/000003.png has no images/000003.png",
+        "masks/000003.png has no images/000003.png",
+        "manifest.json says 30 images, found 29",
+        "labels.npz: 'z_exp': NaN or infinity for images/000007.png",
+    ]
+
+
 def set_rows(name: str, rows, value):
     def change(labels):
         labels[name][rows] = value
