@@ -26,7 +26,6 @@ from torch import Tensor
 from torch_utils.misc import CliParser, UserError, run_cli
 
 SOURCES = Path(__file__).parent / "ops" / "csrc"
-OPS = ("ray_manifold", "manifold_composite")
 IMPLS = ("auto", "ref", "cpp", "cuda")
 # Turing to Blackwell: what `cuda-check` compiles for.
 CHECKED_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
@@ -81,9 +80,10 @@ def cuda_toolchain(architectures: tuple[str, ...]) -> Toolchain:
 
 
 def build(tools: Toolchain, folder: Path) -> Path:
-    """Compiles the ops in ``folder`` and returns the library's path there. Raises BuildError."""
-    objects = "\n".join(f"build {op}.o: compile {SOURCES / (op + tools.suffix)}" for op in OPS)
-    names = " ".join(f"{op}.o" for op in OPS)
+    """Compiles all ops in ``folder`` and returns the library's path there. Raises BuildError."""
+    sources = sorted(SOURCES.glob(f"*{tools.suffix}"))
+    objects = "\n".join(f"build {path.stem}.o: compile {path}" for path in sources)
+    names = " ".join(f"{path.stem}.o" for path in sources)
     text = _NINJA.format(compiler=tools.compiler, flags=tools.flags, objects=objects, names=names)
     (folder / "build.ninja").write_text(text, encoding="utf-8")
     done = subprocess.run([_ninja(), "-C", str(folder)], capture_output=True, text=True)
@@ -118,7 +118,8 @@ def digest(tools: Toolchain) -> str:
     """Of everything that a build depends on. torch's version stands for the OpenMP library that it brings along."""
     version = subprocess.run([tools.compiler, "--version"], capture_output=True, text=True).stdout
     parts = [torch.__version__, str(torch.version.cuda), platform.machine(), version, *tools, _NINJA]
-    parts += [path.read_text(encoding="utf-8") for path in sorted(SOURCES.iterdir()) if path.is_file()]
+    for path in sorted(SOURCES.iterdir()):
+        parts += [path.name, path.read_text(encoding="utf-8")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
