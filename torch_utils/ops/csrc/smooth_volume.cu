@@ -1,0 +1,2 @@
+// The CUDA build of the op: see smooth_volume.h.
+#include "smooth_volume.h"

@@ -1,0 +1,96 @@
+"""A frame's crossings: inverse skinning, D^e and M, all from their grids, and the crossing search, in one pass.
+
+Paper section 3.1, with the fields of a frame interpolated: see inference/fast_renderer.py, which makes the grids.
+"""
+
+import torch
+from torch import Tensor
+
+from torch_utils.custom_ops import select
+from torch_utils.ops.march_rays_ref import BoxGrid, RayCrossings, Sampling, march_rays_ref
+
+# The compiled search keeps track of the levels found in one machine word.
+MAX_LEVELS = 64
+
+
+def march_rays(
+    origins: Tensor, directions: Tensor, transforms: Tensor, displacement: BoxGrid, field: BoxGrid, levels: Tensor,
+    sampling: Sampling, *, impl: str = "auto",
+) -> RayCrossings:  # fmt: skip
+    """First crossing of every level along every ray of an image, by the rule of ``find_crossings``.
+
+    A ray's samples are carried to neutral pose, displaced, and interpolated linearly to the fine samples, on which s is
+    looked up. Compiled, only every fourth fine sample is looked at where no level lies between two of these: a crossing
+    and its return between them would go unseen. What no ray meets is not computed.
+
+    Args:
+        origins, directions: [H, W, 3] float32, posed space; directions of unit length.
+        transforms: [H', W', S', 16] float32, posed -> neutral (rows of 4 x 4) at every ``sampling.stride``-th pixel and
+            sample; between them interpolated. There are nodes at or beyond the last pixels and samples.
+        displacement: D^e of neutral points, C = 4, the last number unused; float32.
+        field: s of canonical points, C = 1; float32.
+        levels: [K] falling, K <= 64; float32.
+        sampling: see :class:`Sampling`.
+        impl: ``ref`` (plain torch), ``cpp``, ``cuda``, or ``auto``: the compiled one where it can be built.
+
+    Returns:
+        crossings of the rays in row-major order, R = H * W; where there is none, the last sample, not valid. No
+        gradients.
+
+    Raises:
+        ValueError: shapes, devices, ``sampling`` or ``impl`` do not fit.
+        TypeError: not float32.
+        UserError: ``cpp`` or ``cuda`` cannot be built here.
+    """
+    tensors = {
+        "origins": origins, "directions": directions, "transforms": transforms, "levels": levels,
+        "displacement": displacement.values, "displacement.box": displacement.box,
+        "field": field.values, "field.box": field.box,
+    }  # fmt: skip
+    _check(tensors, sampling)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    ops = select(impl, directions.device)
+    if ops is None:
+        return march_rays_ref(origins, directions, transforms, displacement, field, levels, sampling)
+    height, width = directions.shape[:2]
+    shape = (height * width, len(levels))
+    canonical, depth = directions.new_empty(*shape, 3), directions.new_empty(shape)
+    valid = directions.new_empty(shape)
+    near, far, samples, fine, stride, *scales = sampling
+    ops(
+        "march_rays_float",
+        *(tensors[name] for name in ("origins", "directions", "transforms")),
+        tensors["displacement"], tensors["displacement.box"], *displacement.values.shape[:3],
+        tensors["field"], tensors["field.box"], *field.values.shape[:3],
+        tensors["levels"], width, *transforms.shape[1:3], stride, shape[0], samples, fine, shape[1],
+        float(near), float(far), *map(float, scales), canonical, depth, valid,
+    )  # fmt: skip
+    return RayCrossings(canonical, depth, valid)
+
+
+def _check(tensors: dict[str, Tensor], sampling: Sampling) -> None:
+    directions = tensors["directions"]
+    if directions.ndim != 3 or directions.shape[-1] != 3 or 0 in directions.shape:
+        raise ValueError(f"directions: expected shape [H, W, 3], found {list(directions.shape)}")
+    if tensors["origins"].shape != directions.shape:
+        raise ValueError(f"origins: expected shape {list(directions.shape)}, found {list(tensors['origins'].shape)}")
+    if sampling.stride < 1 or sampling.num_samples < 2 or sampling.num_fine_samples < sampling.num_samples:
+        raise ValueError(f"sampling: expected stride >= 1, 2 <= num_samples <= num_fine_samples, found {sampling}")
+    sizes = (*directions.shape[:2], sampling.num_samples)
+    nodes = tuple(-(-(size - 1) // sampling.stride) + 1 for size in sizes)
+    found = tensors["transforms"].shape
+    if len(found) != 4 or found[3] != 16 or any(f < n for f, n in zip(found, nodes, strict=False)):
+        raise ValueError(f"transforms: expected shape {[*nodes, 16]} or more nodes, found {list(found)}")
+    for name, channels in (("displacement", 4), ("field", 1)):
+        shape, box = tensors[name].shape, tensors[f"{name}.box"].shape
+        if len(shape) != 4 or shape[3] != channels or min(shape[:3]) < 2 or box != (6,):
+            expected = f"values [Z, Y, X, {channels}] with two nodes at least along each axis and box [6]"
+            raise ValueError(f"{name}: expected {expected}, found {list(shape)} and {list(box)}")
+    levels = tensors["levels"].shape
+    if len(levels) != 1 or not 1 <= levels[0] <= MAX_LEVELS:
+        raise ValueError(f"levels: expected shape [K] with K from 1 to {MAX_LEVELS}, found {list(levels)}")
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise TypeError(f"{name}: expected torch.float32, found {tensor.dtype}")
+        if tensor.device != directions.device:
+            raise ValueError(f"{name} and directions: expected one device, found {tensor.device}, {directions.device}")
