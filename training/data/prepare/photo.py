@@ -19,7 +19,7 @@ from networks.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
 from training.data.prepare.models import Models
-from training.data.prepare.pictures import Cut, cut, png_bytes, read_mask, read_picture, resample
+from training.data.prepare.pictures import Cut, cut, enlarge, on_white, png_bytes, read_mask, read_picture, resample
 from training.data.prepare.super_resolution import Upscaler
 
 NOSE = 30  # iBUG landmark
@@ -71,9 +71,6 @@ class Skipped(UserError):
         super().__init__(message)
         self.kind = kind
 
-    def __reduce__(self):
-        return Skipped, (self.kind, str(self))
-
 
 class Geometry(NamedTuple):
     """Labels and placements that follow from the tracking alone."""
@@ -101,6 +98,7 @@ def prepare_photo(
 
     Raises:
         Skipped: a file is missing or not sound, or the photo does not show what a portrait needs.
+        UserError: super-resolution fails, which no photo is to blame for.
     """
     if sources.repeated:
         raise Skipped("name twice", f"expected one file of a name, found {sources.repeated}")
@@ -114,10 +112,13 @@ def prepare_photo(
         photo = read_picture(sources.photo, "RGB")
     with _skip("mask"):
         mask = read_mask(sources.mask, photo.size)
+    with _skip("outside the photo"):
+        source = cut(photo, mask, [geometry.portrait, geometry.face])
+    with _skip("mask"):
         _check_foreground(mask, geometry.portrait)
-    with _skip("super-resolution"):
-        source = cut(photo, mask, [geometry.portrait, geometry.face], upscale)
-    return _item(source, geometry, config)
+    if upscale is not None:
+        source = enlarge(source, upscale)
+    return _item(on_white(source), geometry, config)
 
 
 def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig) -> Geometry:

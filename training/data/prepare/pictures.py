@@ -21,7 +21,7 @@ _EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "1")
 
 
 class Cut(NamedTuple):
-    """A rectangle of a photo on a white background, perhaps enlarged."""
+    """A rectangle of a photo, perhaps enlarged."""
 
     image: Image.Image  # RGB
     mask: Image.Image  # L
@@ -55,23 +55,28 @@ def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
     return mask.point(lambda value: 255 * value) if mask.getextrema()[1] == 1 else mask
 
 
-def cut(photo: Image.Image, mask: Image.Image, frames: list[Placement], upscale: Upscaler | None) -> Cut:
-    """The rectangle of a photo that ``frames`` need, super-resolved if asked for, then put on white.
-
-    Raises UserError where the rectangle is empty or super-resolution fails.
-    """
+def cut(photo: Image.Image, mask: Image.Image, frames: list[Placement]) -> Cut:
+    """The rectangle of a photo that ``frames`` need. Raises UserError where they lie outside the photo."""
     corners = np.concatenate([frame.pixels(CORNERS) for frame in frames])
     left, top = np.maximum(np.floor(corners.min(0)) - MARGIN, 0).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(corners.max(0)) + MARGIN, photo.size).astype(int).tolist()
     if right - left < MARGIN or bottom - top < MARGIN:
         raise UserError(f"expected head and shoulders inside the photo, found them at {left}, {top}")
-    image, mask = photo.crop((left, top, right, bottom)), mask.crop((left, top, right, bottom))
-    factor = 1.0
-    if upscale is not None:
-        small, image = image, upscale(image)
-        factor = image.width / small.width
-        mask = mask.resize(image.size, Image.Resampling.BICUBIC)
-    return Cut(Image.composite(image, Image.new("RGB", image.size, WHITE), mask), mask, (left, top), factor)
+    box = (left, top, right, bottom)
+    return Cut(photo.crop(box), mask.crop(box), (left, top), 1.0)
+
+
+def enlarge(source: Cut, upscale: Upscaler) -> Cut:
+    """A cut, super-resolved; its mask is interpolated. Raises UserError where super-resolution fails."""
+    image = upscale(source.image)
+    mask = source.mask.resize(image.size, Image.Resampling.BICUBIC)
+    return source._replace(image=image, mask=mask, factor=source.factor * image.width / source.image.width)
+
+
+def on_white(source: Cut) -> Cut:
+    """A cut with its background replaced by white."""
+    white = Image.new("RGB", source.image.size, WHITE)
+    return source._replace(image=Image.composite(source.image, white, source.mask))
 
 
 def resample(source: Cut, placement: Placement, size: int) -> tuple[Image.Image, Image.Image]:
@@ -93,7 +98,9 @@ def resample(source: Cut, placement: Placement, size: int) -> tuple[Image.Image,
             (size * fine, size * fine), Image.Transform.AFFINE, data, Image.Resampling.BICUBIC, fillcolor=fill
         )
         out.append(warped.reduce(fine) if fine > 1 else warped)
-    return out[0], out[1]
+    image, mask = out
+    image.paste(WHITE, mask=mask.point(lambda value: 255 * (value == 0)))  # what the filter rings into the background
+    return image, mask
 
 
 def png_bytes(picture: Image.Image) -> bytes:

@@ -37,14 +37,16 @@ class _Photos(Dataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, number: int) -> tuple[int, Item | Outcome]:
+    def __getitem__(self, number: int) -> tuple[int, Item | Outcome | UserError]:
         job, index = self.job, self.indices[number]
-        if job.super_resolution and self._upscale is None:  # nets and commands do not travel between processes
-            self._upscale = make_upscaler(job.super_resolution, job.device)
         try:
+            if job.super_resolution and self._upscale is None:  # nets and commands do not travel between processes
+                self._upscale = make_upscaler(job.super_resolution, job.device)
             return index, prepare_photo(job.photos[index], job.fits, job.models, job.config, self._upscale)
         except Skipped as skipped:
             return index, Outcome(job.photos[index].photo.name, skipped.kind, str(skipped))
+        except UserError as error:
+            return index, error
 
 
 def _as_it_is(item):
@@ -58,7 +60,7 @@ def prepare_all(job: Job, indices: Sequence[int], workers: int) -> Iterator[tupl
         workers: processes; 1 works in this one.
 
     Raises:
-        UserError: --sr or --device cannot be used, or a process was killed.
+        UserError: super-resolution fails, or a process was killed.
     """
     if job.super_resolution:
         make_upscaler(job.super_resolution, job.device)  # complain once and before starting processes
@@ -80,4 +82,6 @@ def prepare_all(job: Job, indices: Sequence[int], workers: int) -> Iterator[tupl
             raise UserError("a worker process was killed (out of memory?); run again to go on") from error
         if item is None:
             return
+        if isinstance(item[1], UserError):
+            raise item[1]
         yield item

@@ -6,7 +6,7 @@ from PIL import Image
 
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement
-from training.data.prepare.pictures import Cut, cut, png_bytes, read_mask, read_picture, resample
+from training.data.prepare.pictures import Cut, cut, enlarge, on_white, png_bytes, read_mask, read_picture, resample
 
 
 def make_ramp(width=60, height=40) -> np.ndarray:
@@ -74,14 +74,16 @@ def test_cut_puts_the_person_on_white_and_enlarges():
     photo = Image.fromarray(make_ramp())
     mask = Image.fromarray(np.where(make_ramp()[:, :, 0] > 120, 255, 0).astype(np.uint8))
     frame = square(20.5, 10.5, 15)
-    plain = cut(photo, mask, [frame], None)
+    raw = cut(photo, mask, [frame])
+    assert np.array_equal(np.asarray(raw.image), make_ramp()[2:34, 12:44])
+    plain = on_white(raw)
     assert plain.corner == (12, 2) and plain.factor == 1 and plain.image.size == (32, 32)
     array = np.asarray(plain.image)
     assert (array[:, :18] == 255).all() and np.array_equal(array[:, 19:], make_ramp()[2:34, 31:44])
-    double = cut(photo, mask, [frame], lambda image: image.resize((2 * image.width, 2 * image.height)))
+    double = enlarge(raw, lambda image: image.resize((2 * image.width, 2 * image.height)))
     assert double.factor == 2 and double.image.size == double.mask.size == (64, 64)
     with pytest.raises(UserError, match="expected head and shoulders inside the photo"):
-        cut(photo, mask, [square(500, 500, 15)], None)
+        cut(photo, mask, [square(500, 500, 15)])
 
 
 def test_bad_pictures(tmp_path):
