@@ -26,8 +26,10 @@ def texels_together(maps: Tensor) -> Tensor:
     return maps.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
 
 
-def composite_maps(maps: Tensor, points: Tensor, depth: Tensor, valid: Tensor, order: Tensor) -> Composite:
-    """Lookup and compositing of valid crossings in one pass; see ``composite_manifolds``.
+def composite_maps(
+    maps: Tensor, points: Tensor, depth: Tensor, valid: Tensor, order: Tensor, *, upscale: int = 1
+) -> Composite:
+    """Lookup and compositing of crossings in one pass; see ``composite_manifolds``.
 
     Args:
         maps: [B, K, 4, h, w] RGBA in 0..1, row 0 = lowest y. A copy is made unless they are :func:`texels_together`.
@@ -35,13 +37,19 @@ def composite_maps(maps: Tensor, points: Tensor, depth: Tensor, valid: Tensor, o
         depth: [B, R, K] along the ray.
         valid: [B, R, K] bool, or 0 and 1.
         order: [B, R, K] what to sort by, nearest first.
+        upscale: pixels a ray, each way, if the rays are those of square images; interpolated between rays.
 
     Returns:
-        [B, R, ...].
+        [B, R * upscale^2, ...].
     """
-    rows = (part[:, None] for part in (flat_coordinates(points), depth, valid))  # an image of a single row
-    order = None if order is depth else order[:, None]
-    return Composite(*(part[:, 0] for part in composite_manifolds(maps.permute(0, 1, 3, 4, 2), *rows, order=order)))
+    rays = depth.shape[1]
+    height = round(rays**0.5) if upscale > 1 else 1  # any rays are an image of a single row
+    parts = [flat_coordinates(points), depth, valid] + ([] if order is depth else [order])
+    images = [part.unflatten(1, (height, rays // height)) for part in parts]
+    pixels = composite_manifolds(
+        maps.permute(0, 1, 3, 4, 2), *images[:3], order=images[3] if len(images) > 3 else None, upscale=upscale
+    )
+    return Composite(*(part.flatten(1, 2) for part in pixels))
 
 
 def square_images(pixels: Composite) -> tuple[Tensor, Tensor, Tensor]:

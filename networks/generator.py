@@ -259,11 +259,14 @@ class Generator(nn.Module):
         return self.find_manifold_points(neutral, z_id, z_exp, model)
 
     def shade(
-        self, maps: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel
+        self, maps: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel, upscale: int = 1
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Look the crossings of a square image up in maps [B, K, 4, h, w] and composite them, as :meth:`composite`."""
+        """Look the crossings of a square image up in maps [B, K, 4, h, w] and composite them, as :meth:`composite`.
+
+        With ``upscale`` pixels a ray, each way, it is :func:`upsample_crossings` as well, without their memory.
+        """
         order = self.sort_distances(points.canonical, points.depth, camera, model)
-        return square_images(composite_maps(maps, *points, order))
+        return square_images(composite_maps(maps, *points, order, upscale=upscale))
 
     def composite(
         self, rgba: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel

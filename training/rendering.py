@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.body_model import HEAD
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, project, sample_depths
-from networks.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle, upsample_crossings
+from networks.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle
 from networks.pose_deformation import apply_volume
 from networks.radiance import RadianceGenerator, RadianceStyle
 from training.sampling import Inputs
@@ -150,8 +150,8 @@ def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: 
         neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
         points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
         image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
-        points = upsample_crossings(points, size, UPSCALE if view == "portrait" else UPSCALE // 2)
-    image, _, _ = generator.shade(maps.high, points, camera.angles, camera.model)
+    upscale = UPSCALE if view == "portrait" else UPSCALE // 2
+    image, _, _ = generator.shade(maps.high, points, camera.angles, camera.model, upscale)
     return View(image, neutral, transforms, smoothed, image_lr)
 
 

@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
-from networks.compositing import composite, lookup_manifolds
+from networks.compositing import (
+    Composite,
+    composite,
+    composite_maps,
+    lookup_manifolds,
+    square_images,
+    texels_together,
+)
 from networks.manifolds import FLAT_CENTRE_Y, FLAT_HALF_EXTENT
 from tests.networks.helpers import max_error
 
@@ -170,3 +177,37 @@ def test_lookup_gradients():
     maps = torch.randn(1, 2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     points = (0.15 * torch.rand(1, 3, 2, 3, dtype=torch.float64) - 0.1).requires_grad_()
     assert gradcheck(lookup_manifolds, (maps, points))
+
+
+# ---- both in one pass ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("own_order", [False, True])
+def test_composite_maps_is_lookup_and_compositing(own_order):
+    torch.manual_seed(0)
+    maps, points = torch.rand(2, 5, 4, 7, 6), 0.15 * torch.randn(2, 11, 5, 3)
+    depth, valid = 1 + torch.rand(2, 11, 5), torch.rand(2, 11, 5) > 0.3
+    order = -depth if own_order else depth
+    rgba = lookup_manifolds(maps, points)
+    expected = composite(torch.cat([rgba[..., :3], (rgba[..., 3] * valid)[..., None]], -1), order, depth)
+    for layout in (maps, texels_together(maps)):
+        assert torch.equal(layout, maps)
+        result = composite_maps(layout, points, depth, valid, order)
+        assert all(max_error(ours, theirs) < FLOAT for ours, theirs in zip(result, expected, strict=True))
+
+
+def test_composite_maps_upscales_square_images():
+    """Opaque, crossed by all rays: a pixel's depth is between its rays'; see the op's tests for the rest."""
+    maps, points = torch.ones(1, 1, 4, 2, 2), torch.zeros(1, 4, 1, 3)
+    depth = torch.tensor([1.0, 1.3, 1.6, 1.9]).reshape(1, 4, 1)
+    result = composite_maps(maps, points, depth, torch.ones_like(depth), depth, upscale=2)
+    expected = [1 + 0.1 * x + 0.2 * y for y in range(4) for x in range(4)]
+    assert result.depth[0].tolist() == pytest.approx(expected, abs=FLOAT)
+
+
+def test_square_images_by_hand():
+    """Rays run along rows; colours go from 0..1 to -1..1."""
+    rgb = torch.arange(12.0).reshape(1, 4, 3) / 12
+    image, alpha, depth = square_images(Composite(rgb, rgb[..., 0], 2 * rgb[..., 0]))
+    assert max_error(image[0, 1], torch.tensor([[1 / 12, 4 / 12], [7 / 12, 10 / 12]]) * 2 - 1) < FLOAT
+    assert max_error(depth, 2 * alpha) == 0 and alpha[0].tolist() == rgb[0, :, 0].reshape(2, 2).tolist()

@@ -238,6 +238,18 @@ def test_shading_is_lookup_and_compositing(generator):
     assert max_error(mean_depth[0].flatten(), expected.depth[0]) < FLOAT
 
 
+def test_shading_upscales_as_the_crossings_do(generator):
+    """Random maps: a texel differs from the next by about 1, which shows where crossings differ by 1e-6 texels."""
+    random = torch.Generator().manual_seed(0)
+    canonical, depth = 0.1 * torch.randn(1, 64, 3, 3, generator=random), 2 + torch.rand(1, 64, 3, generator=random)
+    points = ManifoldPoints(canonical, depth, (torch.rand(1, 64, 3, generator=random) > 0.3).float())
+    maps, camera = torch.rand(1, 3, 4, 32, 32, generator=random), torch.zeros(1, 2)
+    for scale in (2, 4):
+        expected = generator.shade(maps, upsample_crossings(points, 8, scale), camera, PORTRAIT_CAMERA)
+        ours = generator.shade(maps, points, camera, PORTRAIT_CAMERA, scale)
+        assert all(max_error(a, b) < 1e-5 for a, b in zip(ours, expected, strict=True))
+
+
 def test_a_known_picture():
     """Opaque red maps: red wherever a manifold is crossed, white elsewhere, depth that of the first crossing."""
     generator, inputs = make_still_generator(), make_inputs()
