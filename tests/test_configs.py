@@ -1,4 +1,4 @@
-"""Every shipped configuration fits its dataclass and explains its keys."""
+"""Every shipped configuration of a generator fits its dataclass and explains its keys (of runs: training/)."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,7 @@ from networks.generator import GeneratorConfig
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-FILES = sorted(path.name for path in FOLDER.rglob("*.yaml"))
-
-
-def test_there_are_configurations():
-    assert {"SSHQ512_inf.yaml"} <= set(FILES)
+FILES = ["SSHQ512_inf.yaml", "demo.yaml"]
 
 
 @pytest.mark.parametrize("name", FILES)

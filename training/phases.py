@@ -46,20 +46,23 @@ def render_views(
 
 
 def pictures_for(
-    config: TrainConfig, portrait: Tensor | None, face: Tensor | None, frame: Tensor, camera: Tensor
+    generator: Generator, config: TrainConfig, portrait: Tensor | None, face: Tensor | None, inputs: Inputs
 ) -> dict[str, Tensor]:
     """What every discriminator sees of portraits and faces, real or generated.
 
     Args:
+        generator: whose body says where the head is, for crops.
         portrait: [B, 3, H, W] in -1..1; None where no discriminator looks at it.
         face: [B, 3, h, w], of the face camera; None where faces are cropped from the portrait or not looked at.
-        frame: [B, 4, 4] of the posed heads, camera: [B, 2] of the portraits; both for crops.
+        inputs: labels of the pictures.
     """
     pictures = {}
     for name in config.discriminators.active:
-        if name == "face":
-            crop = config.discriminators.face_view == "crop"
-            pictures[name] = face_crop(portrait, frame, camera, config.face_size) if crop else face
+        if name == "face" and config.discriminators.face_view == "crop":
+            frame = head_frame(generator, inputs.betas, inputs.joint_eulers)
+            pictures[name] = face_crop(portrait, frame, inputs.camera, config.face_size)
+        elif name == "face":
+            pictures[name] = face
         else:
             pictures[name] = torso_crop(portrait) if name == "torso" else portrait
     return pictures
@@ -83,9 +86,8 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
     """The generator's losses, unweighted, and the pictures they were computed from."""
     generator, weights = networks.generator, config.losses
     views, maps = render_views(generator, config, inputs)
-    frame = head_frame(generator, inputs.betas, inputs.joint_eulers)
     images = {name: view.image for name, view in views.items()}
-    pictures = pictures_for(config, images.get("portrait"), images.get("face"), frame, inputs.camera)
+    pictures = pictures_for(generator, config, images.get("portrait"), images.get("face"), inputs)
     terms: Terms = {}
     for name, picture in pictures.items():
         judgement = networks.discriminators[name](picture)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from torch_utils.misc import atomic_path
 
 STATS = "stats.jsonl"
+DETAILS = ("_camera", "_r1", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only, not on the line
 
 
 class RunLog:
@@ -63,8 +64,8 @@ class RunLog:
         for name, value in stats.items():
             self.board.add_scalar(name, value, cur_nimg)
         self.board.flush()
-        words = "  ".join(f"{name} {value:.4g}" for name, value in stats.items())
-        tqdm.write(f"step {step}  kimg {cur_nimg / 1000:.2f}  {words}")
+        shown = (f"{name} {value:.4g}" for name, value in stats.items() if not name.endswith(DETAILS))
+        tqdm.write(f"step {step}  kimg {cur_nimg / 1000:.2f}  {'  '.join(shown)}")
 
     def close(self) -> None:
         """Ends the bar and the event file."""

@@ -24,7 +24,6 @@ from training.evaluation import Evaluation
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.rendering import head_frame
 from training.run_log import RunLog
 from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
@@ -176,8 +175,7 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
     inputs = Inputs(*(labels.get(name, torch.empty(0)) for name in Inputs._fields))
     portrait = resize(batch.image.to(device, non_blocking=True), config.portrait_size)
     face = resize(batch.face.to(device, non_blocking=True), config.face_size)
-    frame = head_frame(state.networks.generator, inputs.betas, inputs.joint_eulers)
-    return pictures_for(config, portrait, face, frame, inputs.camera), inputs
+    return pictures_for(state.networks.generator, config, portrait, face, inputs), inputs
 
 
 def save_run(state: RunState, outdir: Path, priors: LabelPriors, measured: dict[str, float]) -> None:

@@ -1,0 +1,143 @@
+"""The configuration of a run: every shipped file, what is refused, and what the command line may change."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny_run import CONFIG, make_config
+from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
+from torch_utils.misc import UserError
+from training.config import TrainConfig, load_train_config
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+RUNS = (
+    sorted(CONFIGS.glob("s*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
+)
+RUNS = [path for path in RUNS if path.name != "SSHQ512_inf.yaml"]
+PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
+FULL = CONFIGS / "shhq_hs_stage1.yaml"
+
+
+def names(paths):
+    return [str(path.relative_to(CONFIGS)) for path in paths]
+
+
+@pytest.mark.parametrize("path", RUNS, ids=names(RUNS))
+def test_shipped_configurations_load(path):
+    overrides = ["--init_from", "runs/s1/latest"] if "stage2" in path.name else []
+    config = load_train_config(path, overrides=overrides)
+    assert config.stage == (2 if "stage2" in path.name else 1)
+
+
+@pytest.mark.parametrize("path", RUNS + PRESETS, ids=names(RUNS + PRESETS))
+def test_every_key_has_a_comment(path):
+    for line in path.read_text().splitlines():
+        if re.match(r"\s*\w+:\s+\S", line):
+            assert re.search(r"#\s*\S+", line), line
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("full", set()),
+        ("whole_only", {"discriminators.face.weight", "discriminators.torso.weight", "losses.landmarks"}),
+        ("no_torso", {"discriminators.torso.weight"}),
+        ("no_dual_camera", {"discriminators.face_view"}),
+        ("no_pose_smoothing", {"generator.pose"}),
+    ],
+)
+def test_ablations_change_one_thing(name, changed):
+    full, ablation = load_layered(FULL), load_layered(CONFIGS / "ablations" / f"{name}.yaml")
+    assert {line.partition(":")[0] for line in differences(full, ablation)} == changed
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=names(PRESETS))
+def test_presets_change_only_how_a_run_goes_about_it(preset):
+    full = load_train_config(FULL)
+    config = load_train_config(FULL, preset)
+    assert config.run != full.run
+    assert config.optim.batch_size % int(preset.stem.partition("x")[0]) == 0
+    assert merge(load_layered(FULL), {"run": None}) == merge(load_layered(FULL), {**load_layered(preset), "run": None})
+
+
+def test_command_line_changes_keys_with_and_without_their_section():
+    config = load_train_config(FULL, overrides=["--batch_size", "8", "optim.g_lr=1e-4", "--seed=7"])
+    assert (config.optim.batch_size, config.optim.g_lr, config.seed) == (8, 1e-4, 7)
+    assert load_train_config(FULL, overrides=["--discriminators.whole.weight", "2"]).discriminators.whole.weight == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batchsize", "8"], "batchsize"),
+        (["nonsense"], "nonsense"),
+        (["--batch_size"], "batch_size"),
+        (["--batch_size", "0"], "optim.batch_size: expected a number above 0, found 0"),
+        (["--optim.g_lr", "fast"], "g_lr"),
+        (["--optim.rate", "1"], "unknown key 'rate'"),
+        (["--seed", "[1"], "expected a YAML value"),
+        (["--r1_gamma", "1"], "r1_gamma"),
+    ],
+)
+def test_bad_overrides_are_named(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_train_config(FULL, overrides=words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stage": 2, "generator": {"superresolution": True}}, "init_from"),
+        ({"generator": {"superresolution": True}}, "generator.superresolution"),
+        ({"losses": {"landmarks": 1.0}}, "face_recon"),
+        ({"losses": {"landmarks": -1.0}}, "losses.landmarks"),
+        ({"generator": {"image_size": 48, "lowres_size": 12}}, "power of two"),
+        ({"discriminators": {name: {"weight": 0.0} for name in ("whole", "face", "torso")}}, "expected one"),
+        ({"discriminators": {"r1_interval": 0}}, "r1_interval"),
+        ({"optim": {"ema_decays": []}}, "ema_decays"),
+        ({"stage": 3}, "stage"),
+        ({"optim": {"g_lr": float("nan")}}, "optim.g_lr"),
+    ],
+)
+def test_nonsense_is_refused(changes, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        make_config(changes)
+
+
+def test_views_and_sizes_follow_from_the_discriminators():
+    assert make_config().discriminators.views == ("portrait", "face")
+    crop = make_config({"discriminators": {"face_view": "crop"}})
+    assert crop.discriminators.views == ("portrait",)
+    face_only = make_config({"discriminators": {name: {"weight": 0.0} for name in ("whole", "torso")}})
+    assert (face_only.discriminators.active, face_only.discriminators.views) == (("face",), ("face",))
+    second = make_config({"stage": 2, "init_from": "x", "generator": {"superresolution": True}})
+    assert second.picture_size("whole") == (64, 64)
+    assert second.picture_size("face") == (32, 32)
+    assert second.picture_size("torso") == (64, 16)
+
+
+def test_layers(tmp_path):
+    (tmp_path / "a.yaml").write_text("x: {p: 1, q: 2}\ny: 3\n")
+    (tmp_path / "b.yaml").write_text("base: a.yaml\nx: {q: 5}\n")
+    assert load_layered(tmp_path / "b.yaml") == {"x": {"p": 1, "q": 5}, "y": 3}
+    (tmp_path / "a.yaml").write_text("base: b.yaml\n")
+    with pytest.raises(UserError, match="twice"):
+        load_layered(tmp_path / "b.yaml")
+
+
+def test_overrides_and_differences():
+    assert parse_overrides(["--a.b", "1", "c=[1, 2]", "--d=x", "--a.e", "null"]) == {
+        "a": {"b": 1, "e": None},
+        "c": [1, 2],
+        "d": "x",
+    }
+    assert differences({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 1, "c": 4}, "e": 5}) == [
+        "a.c: 2 -> 4",
+        "d: 3 -> (absent)",
+        "e: (absent) -> 5",
+    ]
+
+
+def test_the_tiny_run_of_the_tests():
+    assert isinstance(config_from_dict(TrainConfig, CONFIG, "tiny"), TrainConfig)

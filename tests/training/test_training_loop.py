@@ -1,0 +1,283 @@
+"""The loop and the faults it survives: stops, kills, full disks, numbers that are not finite, changed settings."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import multiprocessing
+
+import training.training_loop
+from inference.pipeline import PortraitPipeline
+from tests.training.tiny_run import ALONE, CONFIG, gradients, make_config, make_dataset, process_gradients, run
+from torch_utils.config import load_yaml, merge
+from torch_utils.misc import UserError
+from training.config import TrainConfig
+from training.training_loop import begin, check_data, check_finite, train_step
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("data") / "noise")
+
+
+@pytest.fixture(scope="module")
+def finished(dataset, tmp_path_factory):
+    """Four steps without a stop."""
+    outdir = tmp_path_factory.mktemp("finished")
+    torch.set_num_threads(1)
+    run(dataset, outdir, {"run": {"metric_images": 4}})
+    return outdir
+
+
+def leaves(data, name=""):
+    """Every tensor and number of a state, by its place."""
+    if isinstance(data, dict):
+        return {k: v for key, value in data.items() for k, v in leaves(value, f"{name}/{key}").items()}
+    if isinstance(data, list | tuple):
+        return leaves(dict(enumerate(data)), name)
+    return {name: data}
+
+
+def states_differ(first: Path, second: Path) -> list[str]:
+    """Places in which two runs' states are not bit for bit the same; time and what may differ by design left out."""
+    a, b = (leaves(torch.load(path / "state.pt", weights_only=True)) for path in (first, second))
+    names = [
+        n for n in {**a, **b} if not n.startswith("/config/run") and n not in ("/counters/seconds", "/counters/best")
+    ]
+    return [n for n in names if not (torch.equal(a[n], b[n]) if torch.is_tensor(a[n]) else a[n] == b[n])]
+
+
+def test_a_run_leaves_what_is_promised(finished):
+    lines = [json.loads(line) for line in (finished / "stats.jsonl").read_text().splitlines()]
+    assert [line["cur_nimg"] for line in lines] == [0, 4, 8, 12, 16]
+    wanted = {"G/whole", "G/face", "G/torso", "D/whole_r1", "D/face_camera", "imitation", "pose_smooth"}
+    assert wanted | {"expression_smooth", "expression_minimal", "images_per_second"} <= lines[1].keys()
+    assert {line["cur_nimg"] for line in lines if "distance" in line} == {0, 8, 16}
+    names = {path.name for path in finished.iterdir()}
+    assert {"state.pt", "latest", "best", "fakes000000000.png", "fakes000000008.png", "fakes000000016.png"} <= names
+    assert any(name.startswith("events.out") for name in names)
+    assert not [name for name in names if "partial" in name]
+
+
+def test_stopping_and_resuming_changes_nothing(dataset, finished, tmp_path):
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.008}})
+    assert states_differ(finished, tmp_path)  # the comparison can tell
+    run(dataset, tmp_path, {"run": {"workers": 2}})
+    assert states_differ(finished, tmp_path) == []
+
+
+def test_the_kept_model_renders(finished):
+    pipeline = PortraitPipeline.from_checkpoint(finished / "latest")
+    frame = pipeline.person(seed=0).render()
+    assert frame.image.shape == (3, 64, 64) and frame.image.isfinite().all()
+    assert pipeline.priors.camera_pose.shape == (8, 20)
+    assert pipeline.metadata["cur_nimg"] == 16
+
+
+def assert_close(first, second):
+    """Gradients that differ by rounding alone."""
+    compared = 0
+    for a, b in zip(first, second, strict=True):
+        assert (a is None or not a.any()) == (b is None or not b.any())
+        if a is not None and b is not None:
+            assert (a - b).abs().max() <= 1e-5 * a.abs().max()
+            compared += 1
+    assert compared > 50
+
+
+@pytest.fixture(scope="module")
+def whole_batch():
+    return gradients()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"micro_batch": 1}, {"micro_batch": 3}, {"rays_per_chunk": 100, "micro_batch": 2}], ids=str
+)
+def test_micro_batches_and_chunks_do_not_change_the_gradient(whole_batch, changes):
+    assert_close(whole_batch, gradients({"run": changes}))
+
+
+def test_two_processes_compute_what_one_does_with_twice_the_batch(whole_batch, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(process_gradients, (port, str(tmp_path / "gradients.pt")), nprocs=2)
+    assert_close(whole_batch, torch.load(tmp_path / "gradients.pt", weights_only=True))
+
+
+def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):
+    plain, steps = training.training_loop.train_step, []
+
+    def step(task, state):
+        steps.append(state.step)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(task, state)
+
+    monkeypatch.setattr(training.training_loop, "train_step", step)
+    before = signal.getsignal(signal.SIGTERM)
+    run(dataset, tmp_path, {"run": {"snapshot_kimg": 1.0}})
+    assert steps == [0, 1, 2]
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["counters"]["step"] == 3
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_by_name(dataset, tmp_path, monkeypatch):
+    plain, calls = training.phases.imitation_loss, []
+
+    def poisoned(*args):
+        calls.append(1)
+        return plain(*args) * (float("nan") if len(calls) > 4 else 1.0)  # two views a step: the third step
+
+    monkeypatch.setattr(training.phases, "imitation_loss", poisoned)
+    with pytest.raises(UserError, match=r"step 3 .*imitation is nan.*G/gradient_norm is nan.*state.pt") as caught:
+        run(dataset, tmp_path)
+    assert "D/" not in str(caught.value).partition("G/gradient_norm")[0]
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["counters"]["step"] == 2
+    assert all(v.isfinite().all() for v in leaves(state).values() if torch.is_tensor(v))
+
+
+def test_check_finite_names_infinities():
+    check_finite({"a": 1.0}, 3, Path("runs/x"))
+    with pytest.raises(UserError, match="step 3 went wrong: b is inf"):
+        check_finite({"a": 1.0, "b": float("inf")}, 3, Path("runs/x"))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(dataset, finished, tmp_path):
+    for name in ("state.pt", "latest", "stats.jsonl"):
+        shutil.copy(finished / name, tmp_path / name)
+    before = (tmp_path / "state.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(UserError, match="state.pt: cannot be written: .*the one before it is still there"):
+            run(dataset, tmp_path, {"run": {"total_kimg": 0.02}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finished, tmp_path):
+    shutil.copy(finished / "state.pt", tmp_path / "state.pt")
+    with pytest.raises(UserError, match=r"begun otherwise \(optim.g_lr: 0.001 -> 0.002\); --allow_change"):
+        run(dataset, tmp_path, {"optim": {"g_lr": 2e-3}})
+    other = make_dataset(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match="data set with checksum"):
+        run(other, tmp_path)
+    config = make_config({"optim": {"g_lr": 2e-3}, "run": {"total_kimg": 0.02}})
+    training.training_loop.training_loop(config, other, tmp_path, ALONE, allow_change=True)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["counters"]["step"] == 5
+    assert state["g_opt"]["param_groups"][0]["lr"] == 2e-3
+
+
+def test_a_damaged_state_is_an_error_of_one_line(dataset, finished, tmp_path):
+    (tmp_path / "state.pt").write_bytes((finished / "state.pt").read_bytes()[:5000])
+    with pytest.raises(UserError, match="state.pt: "):
+        run(dataset, tmp_path)
+
+
+def test_sizes_are_checked(dataset):
+    changes = {"stage": 2, "init_from": "x", "generator": {"superresolution": True}}
+    with pytest.raises(UserError, match="images: expected at least 64 pixels a side, found 16"):
+        check_data(make_config(changes), dataset, ALONE)
+    with pytest.raises(UserError, match="--batch_size: expected a multiple"):
+        check_data(make_config(), dataset, ALONE._replace(size=3))
+
+
+def overlay(path: Path) -> TrainConfig:
+    """The tiny run with what an ablation or baseline changes."""
+    changes = {key: value for key, value in load_yaml(path).items() if key != "base"}
+    return make_config(changes)
+
+
+PARTS = [*sorted((ROOT / "configs/ablations").glob("*.yaml")), ROOT / "configs/baselines/gram_hd.yaml"]
+PARTS.append(ROOT / "configs/baselines/anifacegan.yaml")
+
+
+@pytest.mark.parametrize("path", PARTS, ids=[path.stem for path in PARTS])
+def test_ablations_and_baselines_train(path, dataset):
+    config = overlay(path)
+    task, state = begin(config, dataset, ALONE)
+    losses = train_step(task, state)
+    state.reader.close()
+    assert {name.partition("/")[2] for name in losses if name.startswith("D/") and name.count("_") == 0} == set(
+        config.discriminators.active
+    )
+    assert ("pose_smooth" in losses) == (config.generator.pose == "smoothed")
+    assert ("imitation" in losses) == config.generator.expression
+    check_finite(losses, 0, Path())
+
+
+def command(dataset, outdir, config, *more) -> list[str]:
+    return ["train.py", "--config", str(config), "--data", str(dataset.path), "--outdir", str(outdir), *more]
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(CONFIG))
+    return path
+
+
+def test_kill_9_loses_nothing_that_was_saved(dataset, finished, config_file, tmp_path):
+    arguments = [sys.executable, *command(dataset, tmp_path, config_file)]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "latest").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert states_differ(finished, tmp_path) == []
+    assert (tmp_path / "config.yaml").exists()
+
+
+def test_both_stages_on_two_processes(config_file, tmp_path):
+    data = make_dataset(tmp_path / "data", size=64)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    second = tmp_path / "stage2.yaml"
+    changes = {"stage": 2, "init_from": str(tmp_path / "s1/latest"), "generator": {"superresolution": True}}
+    changes["losses"] = {"map_consistency": 1.0, "image_consistency": 1.0}
+    changes["run"] = {"total_kimg": 0.008, "manifolds_per_chunk": 3}
+    second.write_text(yaml.safe_dump(merge(CONFIG, changes)))
+    first = command(data, tmp_path / "s1", config_file, "--total_kimg", "0.008")
+    for arguments in (first, command(data, tmp_path / "s2", second)):
+        done = subprocess.run(
+            [*torchrun, *arguments], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    stats = json.loads((tmp_path / "s2/stats.jsonl").read_text().splitlines()[-1])
+    assert {"G/whole", "map_consistency", "image_consistency", "D/torso_r1"} <= stats.keys()
+    one, two = (PortraitPipeline.from_checkpoint(tmp_path / stage / "latest").generator for stage in ("s1", "s2"))
+    assert two.config.superresolution and not one.config.superresolution
+    for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
+        trained = name.startswith("superresolution") and a.is_floating_point()
+        assert torch.equal(a, b) != trained or name == "mean_superresolution", name  # U alone has moved
+
+
+def test_dry_run_writes_nothing(dataset, config_file, tmp_path):
+    arguments = [sys.executable, *command(dataset, tmp_path / "run", config_file, "--dry_run", "--batch_size", "2")]
+    done = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for words in ("batch_size: 2", "parameters trained of", "memory estimate:", "manifolds cover", "G/face_camera"):
+        assert words in done.stdout
+    assert not (tmp_path / "run").exists()
