@@ -40,7 +40,8 @@ class Inputs(NamedTuple):
 
 def random_generator(*numbers: int) -> torch.Generator:
     """A CPU generator seeded by whole numbers, e.g. (seed, step, purpose); other numbers, other draws."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1))
+    sequence = np.random.SeedSequence([len(numbers), *numbers])  # which ignores zeros at the end
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
 
 
 class InputSampler:

@@ -29,7 +29,7 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
     The expressions are the data set's: those farthest from neutral of a hundred.
     """
     drawn = sampler.draw(people, seed, SNAPSHOT_KEY)
-    candidates = sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp
+    candidates = sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp.unique(dim=0)
     strongest = candidates[candidates.norm(dim=1).argsort(descending=True, stable=True)]
     front = torch.full_like(drawn.camera, torch.pi / 2)
     neutral = drawn._replace(
@@ -52,7 +52,7 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
         return neutral._replace(z_exp=z_exp.expand_as(neutral.z_exp))
 
     return [
-        neutral, turned(-YAW), turned(YAW), expressing(strongest[0]), expressing(strongest[1]), posed(-TURN, 0.0),
+        neutral, turned(-YAW), turned(YAW), expressing(strongest[0]), expressing(strongest[-1 if len(strongest) < 2 else 1]), posed(-TURN, 0.0),
         posed(TURN, 0.0), posed(0.0, SHRUG),
     ]  # fmt: skip
 
