@@ -1,0 +1,206 @@
+"""The smaller parts of training: draws, running means, updates, snapshots, distances, logs, the memory estimate."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.training.tiny_run import make_config, make_labels
+from torch_utils.distributed import average_gradients, mean_over_processes
+from training.ema import WeightAverage
+from training.feature_distance import FeatureStatistics, RandomFeatures, frechet_distance, statistics
+from training.memory import estimate
+from training.models import build_networks, choose_trained
+from training.optimizers import generator_optimizer, update
+from training.phases import generator_terms, generator_weight, micro_batches, resize
+from training.run_log import RunLog
+from training.sampling import Inputs, InputSampler, random_generator
+from training.snapshot import COLUMNS, save_grid, snapshot_inputs
+
+
+def make_sampler(rows: int = 5, points: int = 3) -> InputSampler:
+    rng = np.random.default_rng(0)
+    labels = [make_labels(rng) for _ in range(rows)]
+    return InputSampler({name: np.stack([row[name] for row in labels]) for name in labels[0]}, points)
+
+
+def test_draws_follow_from_their_key_and_keep_rows_together():
+    sampler = make_sampler()
+    inputs = sampler.draw(200, 1, 2)
+    assert all(torch.equal(a, b) for a, b in zip(inputs, sampler.draw(200, 1, 2), strict=True))
+    assert not torch.equal(inputs.z_noise, sampler.draw(200, 1, 3).z_noise)
+    assert not torch.equal(inputs.z_noise, sampler.draw(200, 2, 2).z_noise)
+
+    def rows(name):
+        drawn = getattr(inputs, name).flatten(1)
+        return (drawn[:, None] == sampler.labels[name].flatten(1)).all(-1).long().argmax(1)
+
+    assert torch.equal(rows("camera"), rows("joint_eulers")) and torch.equal(rows("camera"), rows("face_camera"))
+    assert torch.equal(rows("z_id"), rows("betas"))
+    for other in ("z_id", "z_exp"):
+        assert len(torch.unique(5 * rows("camera") + rows(other))) == 25  # independent: every pair occurs
+    assert inputs.part(slice(3, 5)).delta.equal(inputs.delta[3:5])
+    assert inputs.where.min() >= 0 and inputs.where.max() < 1
+
+
+def test_generators_are_seeded_by_all_their_numbers():
+    seeds = {random_generator(*key).initial_seed() for key in [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 1, 0)]}
+    assert len(seeds) == 6
+
+
+def test_running_mean_in_closed_form():
+    module = nn.Linear(1, 1, bias=False)
+    module.register_buffer("count", torch.zeros(1))
+    module.weight.data.fill_(0.0)
+    average = WeightAverage(module, 0.9, rampup=0.0)
+    module.weight.data.fill_(1.0)
+    module.count += 5
+    for step in (1, 2, 3):
+        average.update(module, step)
+    assert average.average.weight.item() == pytest.approx(1 - 0.9**3, abs=1e-6)
+    assert average.average.count.item() == 5
+    assert not average.average.weight.requires_grad
+    ramped = WeightAverage(module, 0.9, rampup=0.5)
+    assert [ramped.decay_at(step) for step in (1, 2, 100)] == pytest.approx([1 / 3, 1 / 2, 0.9])
+    ramped.load_state_dict(average.state_dict())
+    assert torch.equal(ramped.average.weight, average.average.weight)
+
+
+def test_update_clips_each_part_and_reports_the_largest_norm():
+    parts = [nn.Linear(1, 2, bias=False), nn.Linear(1, 1, bias=False)]
+    optimizer = torch.optim.SGD([p for part in parts for p in part.parameters()], lr=1.0)
+    for part in parts:
+        part.weight.data.zero_()
+    parts[0].weight.grad = torch.tensor([[3.0], [4.0]])
+    parts[1].weight.grad = torch.tensor([[0.25]])
+    assert update(optimizer, parts, clip_norm=0.5).item() == pytest.approx(5.0)
+    assert torch.allclose(parts[0].weight, -torch.tensor([[0.3], [0.4]]), atol=1e-6)
+    assert torch.allclose(parts[1].weight, -torch.tensor([[0.25]]))
+    assert parts[0].weight.grad is None
+
+
+def test_heads_have_their_own_rate_and_nothing_frozen_is_optimized():
+    config = make_config({"optim": {"head_lr_scale": 10.0}})
+    generator = build_networks(config).generator
+    optimizer = generator_optimizer(generator, config.optim)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-2]
+    optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    names = {name for name, p in generator.named_parameters() if id(p) in optimized}
+    assert "radiance.to_sigma.0.weight" in names and "manifolds.output.weight" in names
+    assert not [name for name in names if name.startswith(("superresolution", "radiance.to_feature"))]
+    choose_trained(generator, 2)
+    assert {name.split(".")[0] for name, p in generator.named_parameters() if p.requires_grad} == {"superresolution"}
+
+
+def test_alone_there_is_nothing_to_average():
+    module = nn.Linear(2, 2)
+    module.weight.grad = torch.ones(2, 2)
+    average_gradients(module.parameters())
+    assert torch.equal(module.weight.grad, torch.ones(2, 2)) and module.bias.grad is None
+    assert mean_over_processes(torch.tensor(3.0)).item() == 3.0
+
+
+def test_micro_batches_cover_every_row_once():
+    assert list(micro_batches(5, 2)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert list(micro_batches(5, 0)) == [slice(0, 5)]
+
+
+def test_weights_of_terms():
+    config = make_config({"losses": {"camera": 15.0, "imitation": 7.0}})
+    assert generator_weight(config, "G/torso") == 0.5
+    assert generator_weight(config, "G/torso_camera") == 7.5
+    assert generator_weight(config, "imitation") == 7.0
+
+
+def test_resize_maps_bytes_to_minus_one_to_one():
+    image = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 8, 8)
+    assert torch.equal(resize(image, 8)[:, 0, 0, 0], torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(resize(image, 4)[:, 0, 0, 0], torch.tensor([-1.0, 1.0]))
+
+
+def test_distance_between_normal_distributions():
+    eye = np.eye(3)
+    a = FeatureStatistics(np.zeros(3), eye)
+    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
+    b = FeatureStatistics(np.array([1.0, 0.0, 2.0]), np.diag([4.0, 1.0, 9.0]))
+    assert frechet_distance(a, b) == pytest.approx(5.0 + 1.0 + 0.0 + 4.0)  # |mean|^2 + sum (sigma_a - sigma_b)^2
+
+
+def test_features_tell_noise_from_flat_pictures():
+    random = torch.Generator().manual_seed(0)
+    net = RandomFeatures()
+    noise, more = (net(torch.rand(40, 3, 32, 32, generator=random) * 2 - 1) for _ in range(2))
+    flat = net((torch.rand(40, 3, 1, 1, generator=random) * 2 - 1).expand(-1, -1, 32, 32))
+    assert noise.shape == (40, 160)
+    near, far = frechet_distance(statistics(noise), statistics(more)), frechet_distance(*map(statistics, (noise, flat)))
+    assert far > 10 * near
+
+
+def test_snapshot_columns_change_one_thing_each():
+    columns = snapshot_inputs(make_sampler(), 2, seed=0)
+    assert len(columns) == len(COLUMNS)
+    neutral = columns[0]
+    assert not neutral.z_exp.any() and not neutral.joint_eulers.any()
+    changed = [
+        {name for name in Inputs._fields if not torch.equal(getattr(column, name), getattr(neutral, name))}
+        for column in columns[1:]
+    ]
+    assert changed == [{"camera"}] * 2 + [{"z_exp"}] * 2 + [{"joint_eulers"}] * 3
+    assert not torch.equal(columns[3].z_exp, columns[4].z_exp)
+
+
+def test_grid_is_laid_out_row_by_row(tmp_path):
+    images = torch.stack([torch.full((3, 4, 4), value) for value in (-1.0, 0.0, 1.0, 3.0)])
+    save_grid(tmp_path / "grid.png", images, columns=2)
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    assert pixels.shape == (14, 14, 3)
+    assert [pixels[4, 4, 0], pixels[4, 10, 0], pixels[10, 4, 0], pixels[10, 10, 0]] == [0, 128, 255, 255]
+
+
+def test_log_drops_what_a_killed_session_wrote_and_goes_on(tmp_path, capsys):
+    lines = [json.dumps({"step": i, "cur_nimg": 4 * i}) for i in range(4)]
+    (tmp_path / "stats.jsonl").write_text("\n".join([*lines, '{"step": 4, "cur_n']))
+    log = RunLog(tmp_path, cur_nimg=8, total=20)
+    log.add({"G/whole": 1.0}, 4)
+    log.add({"G/whole": 3.0}, 4)
+    log.report(4, 16, torch.device("cpu"), {"distance": 5.0})
+    log.close()
+    kept = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert [line["cur_nimg"] for line in kept] == [0, 4, 8, 16]
+    assert (kept[-1]["G/whole"], kept[-1]["distance"]) == (2.0, 5.0)
+    assert "kimg 0.02  G/whole 2" in capsys.readouterr().out + capsys.readouterr().err
+
+
+def test_memory_estimate_against_what_autograd_keeps():
+    """Within 30 %; sizes at which activations outweigh the rest."""
+    widths = {"radiance_dim": 64, "expression_dim": 64, "manifold_dim": 64, "num_samples": 16, "num_fine_samples": 16}
+    config = make_config({"generator": {**widths, "num_manifolds": 12}})
+    networks = build_networks(config)
+    inputs = make_sampler(points=16).draw(2, 0)
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        held.append(tensor)
+        return tensor
+
+    held = []
+    networks.discriminators.requires_grad_(False)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        generator_terms(networks, config, inputs)
+    found = sum(kept.values())
+    expected = estimate(config, 2, bf16=False, parameters=(0, 0)).generator
+    assert expected / found == pytest.approx(1.0, abs=0.3)
+
+
+def test_memory_estimate_grows_as_it_must():
+    config = make_config()
+    one, four = (estimate(config, n, bf16=False, parameters=(10**6, 10**6)) for n in (1, 4))
+    assert four.generator == pytest.approx(4 * one.generator)
+    assert one.weights == 4 * 10**6 * (5 + 4)  # weight, gradient, two moments, one running mean; D has no mean
+    chunked = estimate(make_config({"run": {"rays_per_chunk": 32}}), 4, bf16=False, parameters=(0, 0))
+    assert chunked.generator < 0.5 * four.generator
+    assert estimate(config, 4, bf16=True, parameters=(0, 0)).generator < four.generator
