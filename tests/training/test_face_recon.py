@@ -123,7 +123,7 @@ def test_command(tmp_path, monkeypatch, capsys, people):
     face_recon.main()
     assert "landmarks_mm:" in capsys.readouterr().out
     data = load_checkpoint(tmp_path / "a.pt")
-    assert data["metadata"]["made_by"].endswith("--people 1500 --shots 4 --steps 2 --batch_size 48 --lr 0.002 --seed 0")
+    assert data["metadata"]["made_by"].endswith("--people 1200 --shots 4 --steps 2 --batch_size 32 --lr 0.002 --seed 0")
     assert load_face_recon(tmp_path / "a.pt").landmarks(torch.zeros(1, 3, 64, 64)).shape == (1, 68, 3)
 
 
