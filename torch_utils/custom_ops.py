@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -81,15 +82,21 @@ def cuda_toolchain(architectures: tuple[str, ...]) -> Toolchain:
 
 def build(tools: Toolchain, folder: Path) -> Path:
     """Compiles all ops in ``folder`` and returns the library's path there. Raises BuildError."""
-    sources = sorted(SOURCES.glob(f"*{tools.suffix}"))
-    objects = "\n".join(f"build {path.stem}.o: compile {path}" for path in sources)
-    names = " ".join(f"{path.stem}.o" for path in sources)
-    text = _NINJA.format(compiler=tools.compiler, flags=tools.flags, objects=objects, names=names)
+    for path in _sources():  # beside build.ninja they have short names, whatever characters the way to them has
+        shutil.copy(path, folder)
+    ops = [path.stem for path in _sources() if path.suffix == tools.suffix]
+    objects = "\n".join(f"build {op}.o: compile {op}{tools.suffix}" for op in ops)
+    names = " ".join(f"{op}.o" for op in ops)
+    text = _NINJA.format(compiler=shlex.quote(tools.compiler), flags=tools.flags, objects=objects, names=names)
     (folder / "build.ninja").write_text(text, encoding="utf-8")
     done = subprocess.run([_ninja(), "-C", str(folder)], capture_output=True, text=True)
     if done.returncode != 0:
         raise BuildError(_first_error(done.stdout + done.stderr))
     return folder / "ops.so"
+
+
+def _sources() -> list[Path]:
+    return sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu"))
 
 
 def _ninja() -> str:
@@ -118,7 +125,7 @@ def digest(tools: Toolchain) -> str:
     """Of everything that a build depends on. torch's version stands for the OpenMP library that it brings along."""
     version = subprocess.run([tools.compiler, "--version"], capture_output=True, text=True).stdout
     parts = [torch.__version__, str(torch.version.cuda), platform.machine(), version, *tools, _NINJA]
-    for path in sorted(SOURCES.iterdir()):
+    for path in _sources():
         parts += [path.name, path.read_text(encoding="utf-8")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

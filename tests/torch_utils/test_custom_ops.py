@@ -22,8 +22,8 @@ S, LEVELS = torch.tensor([[30.0, 20, 3]]), torch.tensor([23.0, 8])
 @pytest.fixture
 def fresh(tmp_path, monkeypatch):
     """An empty cache folder, a copy of the sources to spoil, and no library loaded so far."""
-    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "cache"))
-    sources = shutil.copytree(custom_ops.SOURCES, tmp_path / "csrc")
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "the cache"))
+    sources = shutil.copytree(custom_ops.SOURCES, tmp_path / "the sources")
     monkeypatch.setattr(custom_ops, "SOURCES", sources)
     for name in ("_load", "_warn_once"):
         monkeypatch.setattr(custom_ops, name, functools.cache(getattr(custom_ops, name).__wrapped__))
@@ -32,7 +32,7 @@ def fresh(tmp_path, monkeypatch):
 
 def cached(tmp_path):
     """Names of what is kept, without the lock's."""
-    return sorted(path.name for path in (tmp_path / "cache" / "aniportraitgan").iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in (tmp_path / "the cache" / "aniportraitgan").iterdir() if path.suffix != ".lock")
 
 
 def test_a_build_is_kept(fresh, tmp_path, monkeypatch):
@@ -55,7 +55,7 @@ def test_two_processes_build_once(tmp_path):
         "import torch; from torch_utils.ops.ray_manifold import find_crossings as f;"
         "print(f(torch.tensor([[30.0, 20, 3]]), torch.tensor([23.0, 8]), impl='cpp').index.tolist())"
     )
-    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "TORCH_EXTENSIONS_DIR": str(tmp_path / "the cache"), "PYTHONPATH": str(ROOT)}
     running = [
         subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=tmp_path, stdout=subprocess.PIPE)
         for _ in range(2)

@@ -2,52 +2,11 @@
 // The rules are those of torch_utils/ops/manifold_composite_ref.py.
 #pragma once
 
-#include "for_each.h"
-
-#if defined(__F16C__) && !defined(__CUDACC__)
-#include <immintrin.h>
-#endif
+#include "texels.h"
 
 namespace manifold_composite {
 
 constexpr int MAX_LAYERS = 64;
-
-struct Half {
-    uint16_t bits;
-};
-struct BFloat16 {
-    uint16_t bits;
-};
-
-HOST_DEVICE float float_of(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-HOST_DEVICE float number(float value) { return value; }
-HOST_DEVICE double number(double value) { return value; }
-HOST_DEVICE float number(BFloat16 value) { return float_of(uint32_t(value.bits) << 16); }
-HOST_DEVICE float number(Half value) {
-    // The exponent's bias is 15 there and 127 here; a product with 2^112 serves subnormal numbers as well.
-    const uint32_t magnitude = uint32_t(value.bits & 0x7fff) << 13, sign = uint32_t(value.bits & 0x8000) << 16;
-    const uint32_t infinite = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;  // or NaN
-    uint32_t scaled;
-    const float product = float_of(magnitude) * 5.192296858534828e33f;
-    memcpy(&scaled, &product, sizeof scaled);
-    return float_of(scaled | infinite | sign);
-}
-
-// The four numbers of a texel.
-template <typename T, typename M>
-HOST_DEVICE void read_texel(const M* texel, T* rgba) {
-    for (int c = 0; c < 4; ++c) rgba[c] = number(texel[c]);
-}
-#if defined(__F16C__) && !defined(__CUDACC__)
-inline void read_texel(const Half* texel, float* rgba) {  // by the instruction that CPUs have for it
-    _mm_storeu_ps(rgba, _mm_cvtph_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(texel))));
-}
-#endif
 
 // The smallest normal number, and the transmittance behind which nothing can change a sum of order 1.
 HOST_DEVICE float tiny(float) { return 1.17549435e-38f; }
@@ -154,70 +113,9 @@ HOST_DEVICE int sort_layers(const Scene<T, M>& scene, const Crossings<T>& crossi
     return count;
 }
 
-// One direction of a bilinear fetch at u in -1..1 between the outer pixels' edges; beyond the border the border repeats.
-template <typename T>
-struct Axis {
-    int64_t low, high;
-    T near, far;   // weights
-    T derivative;  // of the position in pixels with respect to u
-
-    HOST_DEVICE Axis(T u, int64_t size) {
-        const T position = ((u + 1) * T(size) - 1) / 2, last = T(size - 1);
-        const bool inside = position > 0 && position < last;
-        const T clipped = inside ? position : position >= last ? last : T(0);  // NaN: 0
-        low = int64_t(clipped);
-        high = low + 1 < size ? low + 1 : low;
-        far = clipped - T(low);
-        near = T(low + 1) - clipped;
-        derivative = inside ? T(size) / 2 : T(0);
-    }
-};
-
-// A bilinear fetch of RGBA: four texels and their weights.
-template <typename T>
-struct Fetch {
-    Axis<T> x, y;
-    int64_t texel[4];  // offsets into the plane
-
-    HOST_DEVICE Fetch(T u, T v, int64_t width, int64_t height) : x(u, width), y(v, height) {
-        texel[0] = (y.low * width + x.low) * 4;
-        texel[1] = (y.low * width + x.high) * 4;
-        texel[2] = (y.high * width + x.low) * 4;
-        texel[3] = (y.high * width + x.high) * 4;
-    }
-
-    template <typename M>
-    HOST_DEVICE void read(const M* plane, T* rgba) const {
-        const T weight[4] = {x.near * y.near, x.far * y.near, x.near * y.far, x.far * y.far};
-        T value[4][4];
-        for (int i = 0; i < 4; ++i) read_texel(plane + texel[i], value[i]);
-        for (int c = 0; c < 4; ++c)
-            rgba[c] = value[0][c] * weight[0] + value[1][c] * weight[1] + value[2][c] * weight[2] + value[3][c] * weight[3];
-    }
-
-    HOST_DEVICE void scatter(T* plane, const T* grad) const {
-        const T weight[4] = {x.near * y.near, x.far * y.near, x.near * y.far, x.far * y.far};
-        for (int i = 0; i < 4; ++i)
-            for (int c = 0; c < 4; ++c) add(plane + texel[i] + c, grad[c] * weight[i]);
-    }
-
-    // Gradients with respect to u and v.
-    template <typename M>
-    HOST_DEVICE void differentiate(const M* plane, const T* grad, T& grad_u, T& grad_v) const {
-        T value[4][4], along_x = 0, along_y = 0;
-        for (int i = 0; i < 4; ++i) read_texel(plane + texel[i], value[i]);
-        for (int c = 0; c < 4; ++c) {
-            along_x += grad[c] * ((value[1][c] - value[0][c]) * y.near + (value[3][c] - value[2][c]) * y.far);
-            along_y += grad[c] * ((value[2][c] - value[0][c]) * x.near + (value[3][c] - value[1][c]) * x.far);
-        }
-        grad_u = along_x * x.derivative;
-        grad_v = along_y * y.derivative;
-    }
-};
-
 template <typename T, typename M>
-HOST_DEVICE Fetch<T> look_up(const Scene<T, M>& scene, const Crossings<T>& crossings, int k) {
-    return Fetch<T>(crossings(X, k), crossings(Y, k), scene.map_width, scene.map_height);
+HOST_DEVICE texels::Fetch<T> look_up(const Scene<T, M>& scene, const Crossings<T>& crossings, int k) {
+    return texels::Fetch<T>(crossings(X, k), crossings(Y, k), scene.map_width, scene.map_height);
 }
 
 template <typename T, typename M>
@@ -350,5 +248,5 @@ constexpr int64_t PIXELS_PER_CHUNK = 256;
 
 MANIFOLD_COMPOSITE(float, float, float)
 MANIFOLD_COMPOSITE(double, double, double)
-MANIFOLD_COMPOSITE(half, float, manifold_composite::Half)
-MANIFOLD_COMPOSITE(bfloat16, float, manifold_composite::BFloat16)
+MANIFOLD_COMPOSITE(half, float, texels::Half)
+MANIFOLD_COMPOSITE(bfloat16, float, texels::BFloat16)
