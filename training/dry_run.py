@@ -26,9 +26,7 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     parameters = tuple(
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
-    memory = estimate(
-        config, batch, bf16=task.autocast.fast_dtype is torch.bfloat16 and _on(task), parameters=parameters
-    )
+    memory = estimate(config, batch, bf16=task.bf16, parameters=parameters)
     start = time.perf_counter()
     losses = train_step(task, state)
     seconds = time.perf_counter() - start
@@ -47,10 +45,6 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     print(f"one step: {seconds:.2f} s, peak {_peak(world.device) / GIB:.2f} GiB, losses:")
     for name, value in losses.items():
         print(f"  {name:24s} {value:.5g}")
-
-
-def _on(task) -> bool:
-    return task.autocast._enabled
 
 
 def _peak(device: torch.device) -> float:

@@ -62,7 +62,12 @@ class Task(NamedTuple):
     config: TrainConfig
     world: World
     sampler: InputSampler
-    autocast: torch.autocast
+    bf16: bool
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """For phi, U and the discriminators."""
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 def training_loop(
@@ -136,7 +141,7 @@ def begin(config: TrainConfig, dataset: Dataset, world: World) -> tuple[Task, Ru
     )
     state = RunState(config, networks, reader, dataset.checksum)
     sampler = InputSampler(dataset.labels, config.losses.points)
-    return Task(config, world, sampler, precision_context(config.run.precision, world.device)), state
+    return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 
 
 def train_step(task: Task, state: RunState) -> dict[str, float]:
@@ -211,21 +216,18 @@ def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
         raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")
 
 
-def precision_context(precision: str, device: torch.device) -> torch.autocast:
-    """Autocast for ``run.precision``, and TensorFloat-32 where it allows that.
+def set_precision(precision: str, device: torch.device) -> bool:
+    """Let matrix products round as ``run.precision`` allows; returns whether autocast to bfloat16 is asked for.
 
     Raises:
         UserError: bf16 on a GPU that has none.
     """
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and device.type == "cuda" and not has_bf16:
-        raise UserError(
-            f"--precision bf16: expected a GPU that has bfloat16, found {torch.cuda.get_device_name(device)}"
-        )
-    bf16 = precision == "bf16" or (precision == "auto" and has_bf16)
+        raise UserError(f"--precision bf16: expected a GPU with bfloat16, found {torch.cuda.get_device_name(device)}")
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)
+    return precision == "bf16" or (precision == "auto" and has_bf16)
 
 
 def request_of_all(request: StopRequest, world: World) -> bool:
