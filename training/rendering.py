@@ -62,7 +62,8 @@ def carry_to_neutral(
     generator: Generator, inputs: Inputs, camera: Camera, size: int
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Samples of all rays in neutral pose [B, R, S, 3], T, and D^p(T); :class:`View` says more."""
-    depths = sample_depths(camera.model, generator.config.num_samples, device=inputs.betas.device)
+    like = {"dtype": inputs.betas.dtype, "device": inputs.betas.device}
+    depths = sample_depths(camera.model, generator.config.num_samples, **like)
     points = camera.rays(size).at(depths).unflatten(1, (size, size))  # [B, H, W, S, 3]
     if generator.config.pose != "smoothed":
         neutral = generator.neutral_pose_points(points, inputs.betas, inputs.joint_eulers)
