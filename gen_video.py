@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.keyframes import Kind, load_keyframes, make_motion
-from inference.pipeline import PortraitPipeline
+from inference.pipeline import QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.video import EXTENSIONS, check_writer, grid_shape
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
@@ -67,6 +67,8 @@ def make_parser() -> CliParser:
     out.add_argument("--grid", nargs="?", const="auto", metavar="RxC", help="everybody in one video, e.g. --grid 2x3")
     out.add_argument("--depth", action="store_true", help="also write depth (near is bright)")
     out.add_argument("--lr", action="store_true", help="also write the image before super-resolution")
+    quality_help = "fast interpolates what is smooth in the method, exact does not (default: fast)"
+    out.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser
 
@@ -177,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seeds_interval=args.seeds_interval,
         depth=args.depth,
         lr=args.lr,
+        quality=args.quality,
     )
     for path in summary(render_videos(pipe, job), args.ext):
         print(path)

@@ -10,6 +10,8 @@ Against ``Generator.render``, which stays the measure (method.md section 3):
     maps        kept in half precision; crossings upsampled, looked up and composited in one pass
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,7 +21,7 @@ from torch.nn import functional as F
 from networks.cameras import PORTRAIT_CAMERA, cast_rays, sample_depths
 from networks.compositing import square_images
 from networks.generator import POINTS_PER_CHUNK, Frame, Generator, ManifoldMaps, ManifoldPoints
-from networks.generator_config import UPSCALE
+from networks.generator_config import UPSCALE, GeneratorConfig
 from networks.manifolds import flat_coordinates
 from networks.pose_deformation import GRID_STRIDE, KERNEL, inverse_vertex_transforms
 from torch_utils.ops.manifold_composite import composite_manifolds
@@ -32,8 +34,10 @@ from torch_utils.ops.smooth_volume import smooth_volume
 HALF_REACH = 0.28
 FIELD_SPACING = 0.004  # between the nodes of s: 3 pixels of a 512^2 image
 DISPLACEMENT_SPACING = 0.0125  # between those of D^e
-# D^e is evaluated where a manifold is within so many nodes; it moves points by much less.
-DISPLACEMENT_MARGIN = 2
+# D^e is evaluated where a manifold is within so many nodes; it moves points by less.
+DISPLACEMENT_MARGIN = 1
+# On a CPU, only where a ray is, too: in such cubes of nodes, and their neighbours.
+CUBE = 2
 CAMERA = PORTRAIT_CAMERA
 
 
@@ -62,17 +66,21 @@ class FastRenderer:
     def __init__(self, generator: Generator, *, impl: str = "auto"):
         self._generator, self._impl = generator, impl
         config, device = generator.config, generator.manifolds.levels.device
+        stride = 1 if config.pose == "nearest" else GRID_STRIDE
         self._field = _tabulate(generator, FIELD_SPACING)
-        coarse = _tabulate(generator, DISPLACEMENT_SPACING)
-        self._active = _near_manifolds(coarse.values[..., 0], generator.manifolds.levels)  # [A]
-        self._active_points = _nodes(DISPLACEMENT_SPACING, device)[0].reshape(-1, 3)[self._active]  # [A, 3]
-        self._displacement = BoxGrid(coarse.values.new_zeros(*coarse.values.shape[:3], 4), coarse.box)
+        coarse = _tabulate(generator, DISPLACEMENT_SPACING).values[..., 0]
+        self._active = _near_manifolds(coarse, generator.manifolds.levels)  # [A]
+        nodes, box = _nodes(DISPLACEMENT_SPACING, device)
+        self._active_points = nodes.reshape(-1, 3)[self._active]  # [A, 3]
+        self._displacement_box, self._displacement_size = box, nodes.shape[:3]
+        self._active_cubes = _cubes(self._active, self._displacement_size)  # [A]
+        self._reach = _reach(config, stride)
         # Weights trained with other conventions displace points by other amounts (Generator.canonical_points).
         one = torch.ones(())
         search_scale, lookup_scale = (scale.item() for scale in generator.canonical_points(0 * one, one))
         self._sampling = Sampling(
-            CAMERA.near, CAMERA.far, config.num_samples, config.num_fine_samples,
-            1 if config.pose == "nearest" else GRID_STRIDE, search_scale, lookup_scale, MIN_SCALAR_STEP,
+            CAMERA.near, CAMERA.far, config.num_samples, config.num_fine_samples, stride, search_scale, lookup_scale,
+            MIN_SCALAR_STEP,
         )  # fmt: skip
         smoother = generator.pose_deformation
         self._filters = _filter(smoother.weight1), _after_upsampling(_filter(smoother.weight2))
@@ -101,32 +109,34 @@ class FastRenderer:
 
     def trace(self, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, camera: Tensor) -> ManifoldPoints:
         """Crossings of the low-resolution rays, as ``Generator.trace``."""
-        size = self._generator.config.lowres_size
+        config = self._generator.config
+        size, stride = config.lowres_size, self._sampling.stride
         origins, directions = (part[0].unflatten(0, (size, size)) for part in cast_rays(camera, CAMERA, size))
-        transforms = self.transforms(origins, directions, betas, joint_eulers)
-        levels, displacement = self._generator.manifolds.levels, self._displace(z_id, z_exp)
+        depths = sample_depths(CAMERA, config.num_samples, device=directions.device)[::stride]
+        points = origins[::stride, ::stride, None] + directions[::stride, ::stride, None] * depths[:, None]
+        transforms = self._transforms(points, betas, joint_eulers)
+        visited = self._visited(_apply(transforms, points)) if points.device.type == "cpu" else None
+        displacement = self._displace(z_id, z_exp, visited)
+        levels = self._generator.manifolds.levels
         found = march_rays(
             origins, directions, transforms, displacement, self._field, levels, self._sampling, impl=self._impl
         )
         return ManifoldPoints(*(part[None] for part in found))
 
-    def transforms(self, origins: Tensor, directions: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
-        """Posed -> neutral at every second pixel and sample, smoothed by D^p: [H', W', S', 16].
+    def _transforms(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+        """Posed -> neutral, smoothed by D^p: [H' + 1, W' + 1, S' + 1, 16] at points [H', W', S', 3] and beyond.
 
-        Origins and directions [H, W, 3]. Nodes lie at pixels and samples 0, 2, 4 .., the last one beyond the border.
+        The points are every second pixel and sample; the last nodes lie where the next ones would be.
         """
-        config = self._generator.config
-        stride = self._sampling.stride
-        if config.pose == "none":
-            nodes = [n // stride + 1 for n in (*directions.shape[:2], config.num_samples)]
-            return torch.eye(4, device=directions.device).flatten().expand(*nodes, 16).contiguous()
-        depths = sample_depths(CAMERA, config.num_samples, device=directions.device)[::stride]
-        points = origins[::stride, ::stride, None] + directions[::stride, ::stride, None] * depths[:, None]
+        pose = self._generator.config.pose
+        if pose == "none":
+            nodes = [n + 1 for n in points.shape[:3]]
+            return torch.eye(4, device=points.device).flatten().expand(*nodes, 16).contiguous()
         body = self._generator.body(betas, joint_eulers)
         index = nearest_vertices(points, body.vertices[0], impl=self._impl)
         inverse = inverse_vertex_transforms(self._generator.body.head_shoulder_weights, body.joint_transforms)
         inverse = inverse[0].flatten(1)  # [V, 16]
-        if config.pose == "nearest":
+        if pose == "nearest":
             return inverse[index]
         depth, height, width = (k // 2 for k in KERNEL)
         volume = inverse[_reflect(index, (height, width, depth))]
@@ -136,14 +146,29 @@ class FastRenderer:
         volume = _reflect(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
         return smooth_volume(volume, self._filters[1], impl=self._impl)
 
-    def _displace(self, z_id: Tensor, z_exp: Tensor) -> BoxGrid:
-        """D^e at the nodes near the manifolds, 0 at the others."""
+    def _visited(self, neutral: Tensor) -> Tensor:
+        """Which of the active nodes [A] rays come near, given every second of their samples [N, 3]."""
+        cubes = [n // CUBE + 1 for n in self._displacement_size]
+        position = (neutral - self._displacement_box[:3]) * self._displacement_box[3:]
+        index = (position / CUBE).long().clamp_(min=0)
+        x, y, z = (part.clamp(max=n - 1) for part, n in zip(index.unbind(-1), cubes[::-1], strict=True))
+        seen = torch.zeros(cubes, device=neutral.device)
+        seen[z, y, x] = 1
+        seen = F.max_pool3d(seen[None], 2 * self._reach + 1, stride=1, padding=self._reach)[0] > 0
+        return seen.flatten()[self._active_cubes]
+
+    def _displace(self, z_id: Tensor, z_exp: Tensor, visited: Tensor | None) -> BoxGrid:
+        """D^e at the nodes near the manifolds, those that are ``visited`` [A] if given, and 0 at all others."""
+        values = self._active_points.new_zeros(*self._displacement_size, 4)
         if self._generator.config.expression:
             deform = self._generator.expression_deformation
             style = deform.style(z_id, z_exp)
-            parts = [deform(part[None], style)[0] for part in _chunks(self._active_points)]
-            self._displacement.values.view(-1, 4)[self._active, :3] = torch.cat(parts)
-        return self._displacement
+            points, index = self._active_points, self._active
+            if visited is not None:
+                points, index = points[visited], index[visited]
+            parts = [deform(part[None], style)[0] for part in _chunks(points)]
+            values.view(-1, 4)[index, :3] = torch.cat(parts)
+        return BoxGrid(values, self._displacement_box)
 
     def _shade(self, maps: Tensor, points: ManifoldPoints, order: Tensor | None, upscale: int):
         size = self._generator.config.lowres_size
@@ -184,6 +209,27 @@ def _near_manifolds(s: Tensor, levels: Tensor) -> Tensor:
         return F.max_pool3d(values[None], 2 * DISPLACEMENT_MARGIN + 1, stride=1, padding=DISPLACEMENT_MARGIN)[0]
 
     return ((most(s) >= levels.min()) & (-most(-s) <= levels.max())).flatten().nonzero().squeeze(1)
+
+
+def _cubes(index: Tensor, size: Sequence[int]) -> Tensor:
+    """Flat indices of nodes -> those of the cubes they are in, CUBE nodes a side."""
+    z, y, x = index // (size[1] * size[2]), index // size[2] % size[1], index % size[2]
+    return ((z // CUBE) * (size[1] // CUBE + 1) + y // CUBE) * (size[2] // CUBE + 1) + x // CUBE
+
+
+def _reach(config: GeneratorConfig, stride: int) -> int:
+    """How many cubes away from a node of the transforms the nodes can be that samples around it need."""
+    across = 2 * CAMERA.far * math.tan(math.radians(CAMERA.fov_degrees / 2)) / (config.lowres_size - 1)
+    along = (CAMERA.far - CAMERA.near) / (config.num_samples - 1)
+    half_diagonal = 0.5 * stride * math.hypot(across, across, along) / DISPLACEMENT_SPACING
+    return math.ceil((half_diagonal + 1) / CUBE)
+
+
+def _apply(transforms: Tensor, points: Tensor) -> Tensor:
+    """Transforms [H', W', S', 16] or more on points [H', W', S', 3] -> [H' * W' * S', 3]."""
+    height, width, samples = points.shape[:3]
+    rows = transforms[:height, :width, :samples, :12].reshape(-1, 3, 4)
+    return (rows[..., :3] * points.reshape(-1, 1, 3)).sum(-1) + rows[..., 3]
 
 
 def _filter(weight: Tensor) -> Tensor:

@@ -5,18 +5,20 @@ person = pipe.person(seed=3, psi=0.7)
 frame = person.render(expression=[64], joint_eulers=[6, 3], camera=(pitch, yaw))   # frame.image [3, H, W]
 """
 
+import functools
 import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from inference.fast_renderer import FastRenderer, FrameMaps
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.body_assets import body_from_dict, load_smpl
-from networks.generator import Frame, Generator
+from networks.generator import Frame
 from networks.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
@@ -24,17 +26,23 @@ from torch_utils.misc import UserError, resolve_device
 
 FRONTAL_CAMERA = (torch.pi / 2, torch.pi / 2)
 Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
+Quality = Literal["fast", "exact"]
+QUALITIES = get_args(Quality)
 
 
 class Person:
     """One identity with its flattened manifolds; made by :meth:`PortraitPipeline.person`."""
 
-    def __init__(self, generator: Generator, latents: Latents, psi: float):
+    def __init__(self, pipe: "PortraitPipeline", latents: Latents, psi: float):
         self.latents = latents  # [1, .] each
-        self._generator = generator
+        self._pipe = pipe
         with torch.inference_mode():
-            style = generator.style(latents.z_id, latents.z_noise, psi=psi)
-            self.manifolds = generator.build_manifolds(style)
+            style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi)
+            self.manifolds = pipe.generator.build_manifolds(style)
+
+    @functools.cached_property
+    def _frame_maps(self) -> FrameMaps:
+        return FrameMaps.of(self.manifolds)
 
     @torch.inference_mode()
     def render(
@@ -42,6 +50,7 @@ class Person:
         expression: Array | None = None,
         joint_eulers: Array | None = None,
         camera: Array = FRONTAL_CAMERA,
+        quality: Quality = "exact",
     ) -> Frame:
         """One frame.
 
@@ -50,20 +59,26 @@ class Person:
             joint_eulers: [6, 3] Euler angles of neck, left collar, right collar, head, left shoulder, right shoulder
                 (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
             camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
+            quality: ``exact`` is the method as it is; ``fast`` interpolates what is smooth in it (see
+                inference.fast_renderer). The pipeline's first fast frame takes a few seconds longer.
 
         Returns:
             Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].
 
         Raises:
-            ValueError: a wrong shape, NaN or infinity.
+            ValueError: a wrong shape, NaN or infinity; another quality.
         """
+        if quality not in QUALITIES:
+            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
         device = self.latents.betas.device
         z_exp = _vector(expression, (64,), "expression", device)
         eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device)
         view = _vector(camera, (2,), "camera", device)
-        frame = self._generator.render(
-            self.manifolds, self.latents.z_id, z_exp[None], self.latents.betas, eulers[None], view[None]
-        )
+        motion = (self.latents.z_id, z_exp[None], self.latents.betas, eulers[None], view[None])
+        if quality == "fast":
+            frame = self._pipe.fast_renderer.render(self._frame_maps, *motion)
+        else:
+            frame = self._pipe.generator.render(self.manifolds, *motion)
         return Frame(*(part[0] for part in frame))
 
 
@@ -81,6 +96,11 @@ class PortraitPipeline:
         self.generator = model.generator.to(self.device).eval().requires_grad_(False)
         self.priors: LabelPriors | None = model.priors
         self.metadata = model.metadata
+
+    @functools.cached_property
+    def fast_renderer(self) -> FastRenderer:
+        """What draws frames of quality ``fast``: made on first use, once for all people."""
+        return FastRenderer(self.generator)
 
     @classmethod
     def from_checkpoint(
@@ -168,7 +188,7 @@ class PortraitPipeline:
             _vector(g if g is not None else d, size, name, self.device)[None]
             for g, d, size, name in zip(given, drawn, sizes, Latents._fields, strict=True)
         ]
-        return Person(self.generator, Latents(*parts), psi)
+        return Person(self, Latents(*parts), psi)
 
 
 def _check_seed(seed: Any) -> int:
@@ -186,9 +206,9 @@ def _vector(value: Array | None, shape: tuple[int, ...], name: str, device: torc
     """``value`` (zeros for None) as a finite float tensor of ``shape`` on ``device``."""
     if value is None:
         return torch.zeros(shape, device=device)
-    tensor = torch.as_tensor(value, dtype=torch.float32, device=device)
+    tensor = torch.as_tensor(value, dtype=torch.float32)
     if tensor.shape != shape:
         raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
-    if not tensor.isfinite().all():
+    if not tensor.isfinite().all():  # checked where it is: asking a GPU would wait for it
         raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
-    return tensor
+    return tensor.to(device, non_blocking=True)

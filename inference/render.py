@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -19,12 +21,13 @@ from inference.video import depth_to_uint8, image_to_uint8, open_writer, tile
 from torch_utils.misc import UserError
 
 if TYPE_CHECKING:
-    from inference.pipeline import Frame, Latents, Person, PortraitPipeline
+    from inference.pipeline import Frame, Latents, Person, PortraitPipeline, Quality
 
 T = TypeVar("T")
 # A terminal shows one moving line; a log file should not get a new line ten times a second.
 LOG_INTERVAL = 10.0  # seconds
 RAND_KEYFRAMES = 8  # drawn for `rand` when nothing else says how many
+FRAMES_AHEAD = 2  # drawn before the first of them has to be written
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Job:
     seeds_interval: int = 0  # frames from one seed to the next in one blended video; 0 is off
     depth: bool = False  # also write depth
     lr: bool = False  # also write the image before super-resolution
+    quality: Quality = "fast"  # of Person.render
 
 
 def render_videos(pipe: PortraitPipeline, job: Job) -> list[Path]:
@@ -77,11 +81,22 @@ def _write_video(name: str, people: Iterable[list[Person]], job: Job) -> list[Pa
             kind: stack.enter_context(open_writer(job.output_dir / f"{name}_{kind}", job.ext, job.fps))
             for kind in outputs
         }
-        frames = _progress(range(job.motion.n_frames), name, "frame", leave=False)
-        for i, shown in zip(frames, people, strict=False):  # `people` may be endless
-            rendered = [_render(person, job.motion, i) for person in shown]
+
+        def write(rendered: list[Frame]) -> None:
             for kind, (convert, background) in outputs.items():
                 writers[kind].add(tile([convert(frame) for frame in rendered], rows, columns, background))
+
+        # One thread writes, in order, while the next frame is drawn. It is done before the writers close.
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        waiting: deque[Future[None]] = deque()
+        frames = _progress(range(job.motion.n_frames), name, "frame", leave=False)
+        for i, shown in zip(frames, people, strict=False):  # `people` may be endless
+            rendered = [_render(person, job, i) for person in shown]
+            waiting.append(thread.submit(write, rendered))
+            if len(waiting) > FRAMES_AHEAD:
+                waiting.popleft().result()
+        for written in waiting:
+            written.result()
     return [path for writer in writers.values() for path in writer.paths]
 
 
@@ -90,12 +105,13 @@ def _progress(items: Sequence[T], what: str, unit: str, leave: bool = True) -> I
     return tqdm(items, desc=what, unit=unit, leave=leave, mininterval=interval)
 
 
-def _render(person: Person, motion: Motion, i: int) -> Frame:
-    pitch, yaw = motion.camera[i].tolist()
+def _render(person: Person, job: Job, i: int) -> Frame:
+    pitch, yaw = job.motion.camera[i].tolist()
     return person.render(
-        expression=torch.from_numpy(motion.expression[i]).float(),
-        joint_eulers=torch.from_numpy(motion.joint_eulers[i]).float(),
+        expression=torch.from_numpy(job.motion.expression[i]).float(),
+        joint_eulers=torch.from_numpy(job.motion.joint_eulers[i]).float(),
         camera=(pitch, yaw),
+        quality=job.quality,
     )
 
 

@@ -44,8 +44,8 @@ class FakePerson:
     def __init__(self, red, calls):
         self.red, self.calls = red, calls
 
-    def render(self, expression, joint_eulers, camera):
-        self.calls.append((self.red, expression, joint_eulers, camera))
+    def render(self, expression, joint_eulers, camera, quality):
+        self.calls.append((self.red, expression, joint_eulers, camera, quality))
         assert expression.shape == (64,) and joint_eulers.shape == (6, 3)
         colour = torch.tensor([self.red, float(expression[0]), camera[1] - math.pi / 2])
         image = colour[:, None, None].expand(3, SIZE, SIZE)
@@ -116,7 +116,7 @@ def test_frames_follow_the_files_exactly(tmp_path, pipe, capsys):
     names = run(tmp_path, "--seeds", "2", "--ext", "png", "--n_interval", "1", *make_files(tmp_path))
     assert names == [f"video_2_rgb_00{i}.png" for i in range(3)]
     expression, eulers, camera = (np.load(tmp_path / f"{name}.npy") for name in "epc")
-    for i, (_, exp, pose, cam) in enumerate(pipe.calls):
+    for i, (_, exp, pose, cam, _) in enumerate(pipe.calls):
         assert torch.equal(exp, torch.from_numpy(expression[i]).float())
         assert torch.equal(pose, torch.from_numpy(eulers[i]).float())
         assert cam == tuple(camera[i])
@@ -160,6 +160,12 @@ def test_rand_takes_its_length_from_the_files(tmp_path, pipe):
     exp_path = make_files(tmp_path, n=3)[:2]
     run(tmp_path, "--seeds", "5", *exp_path, "--pose_path", "rand", "--n_interval", "4", "--ext", "png")
     assert len(pipe.calls) == 12
+
+
+def test_frames_are_fast_unless_exact_ones_are_asked_for(tmp_path, pipe):
+    for argv in ([], ["--quality", "exact"]):
+        run(tmp_path, "--seeds", "1", "--video_length", "2", "--ext", "png", *argv)
+    assert [call[4] for call in pipe.calls] == ["fast"] * 2 + ["exact"] * 2
 
 
 def test_depth_and_low_resolution_come_beside(tmp_path, pipe):
