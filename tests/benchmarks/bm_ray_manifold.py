@@ -3,15 +3,15 @@
     python -m tests.benchmarks.bm_ray_manifold                   # the released size: 128^2 rays, 256 samples, 24 levels
     python -m tests.benchmarks.bm_ray_manifold --device cuda
 
-Implementations take turns, so that whatever else the machine does slows all of them; figures are medians. On a CPU the
-CPU time of all threads stands beside the time that passed.
+Implementations take turns, so that whatever else the machine does slows all of them; figures are medians. The CPU
+time of all threads stands beside the time that passed; memory is that of tensors.
 """
 
 import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -29,7 +29,7 @@ MIB = 2**20
 class Measured(NamedTuple):
     seconds: float
     cpu_seconds: float
-    peak: float | None  # bytes beyond what was there before; None where the system does not tell
+    peak: int  # bytes
 
 
 def make_rays(samples: int, device: torch.device) -> Tensor:
@@ -81,25 +81,17 @@ def learn_maps(impl: str, scene: tuple[Tensor, ...]) -> None:
     (picture.rgb.square().sum() + picture.alpha.sum()).backward()
 
 
-def peak_memory(function: Callable[[], object], device: torch.device) -> float | None:
-    """Bytes that a call needs beyond what is there: of the allocator on a GPU, of the process on a CPU (Linux)."""
+def peak_memory(function: Callable[[], object], device: torch.device) -> int:
+    """Bytes of tensors that a call needs beyond those that were there, at its peak."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         function()
         return torch.cuda.max_memory_allocated(device) - before
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # from here on the peak is counted anew
-        before = _status("VmRSS")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         function()
-        return _status("VmHWM") - before
-    except OSError:
-        return None
-
-
-def _status(field: str) -> float:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
 
 
 def measure(
@@ -129,9 +121,8 @@ def report(title: str, results: dict[str, Measured]) -> None:
     print(f"\n{title}\n  {'':26s} {'ms':>9s} {'CPU ms':>9s} {'faster':>8s} {'peak MiB':>9s}")
     first = next(iter(results.values()))
     for name, row in results.items():
-        peak = "-" if row.peak is None else f"{row.peak / MIB:.1f}"
         times = f"{1e3 * row.seconds:9.2f} {1e3 * row.cpu_seconds:9.2f} {first.seconds / row.seconds:7.1f}x"
-        print(f"  {name:26s} {times} {peak:>9s}")
+        print(f"  {name:26s} {times} {row.peak / MIB:9.1f}")
 
 
 def main() -> None:
