@@ -108,7 +108,7 @@ def fit(config: GeneratorConfig, args: argparse.Namespace) -> SavedModel:
     seeded = {"seed": args.seed}
     batch = {"people": 8, **seeded}
     face = embedded_face()
-    stage("phi", lambda: fit_radiance(generator, sitters, texels, steps=steps(5000), points=2500, **batch))
+    stage("phi", lambda: fit_radiance(generator, sitters, texels, steps=steps(3500), points=2500, **batch))
     stage("expression", lambda: fit_expression(generator, sitters, face, steps=steps(6000), points=1500, **batch))
     stage("interpolation", lambda: set_superresolution(generator, sitters, texels, points=1500, **seeded))
     priors = synthetic_priors(NUM_PRIORS, args.seed)

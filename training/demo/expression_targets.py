@@ -9,6 +9,11 @@ from training.data.synthetic import sample_expression
 
 # Of the embedded face's expressions: those with a name, and those that move the lids (left, right, both).
 NAMED_DIRECTIONS, LID_DIRECTIONS = 11, (8, 9, 32)
+# A closed lid takes its colour this much farther from the neutral lid's edge than the 3DMM says, and so does the skin
+# below it: the demo's maps are too coarse to tell the edge of a lid from the eye beside it. Canonical units.
+LID_MARGIN, BELOW_LID = 0.002, 0.007
+LOWER_LIDS = {8: (42, 47, 46, 45), 9: (36, 41, 40, 39)}  # landmarks along the edge, by the direction that closes it
+BOTH_LIDS, BOTH_CLOSED = 32, 0.8  # the direction that closes both does so earlier
 # The 3DMM moves what lies this near to it, canonical units.
 EXPRESSION_REACH = 0.03
 
@@ -33,8 +38,19 @@ class ExpressionTargets:
         # Where to sample: lids, which move far in a small place, as often as all other moving parts together.
         basis = np.linalg.norm(face.exp_basis[self.outer].astype(np.float64), axis=1)  # [O, 64]
         lids, others = basis[:, LID_DIRECTIONS].max(1), basis[:, :NAMED_DIRECTIONS].max(1)
+        self.lid_margins = np.stack([self._lid_margin(face, *lid) for lid in LOWER_LIDS.items()], -1)  # [V, 2]
         parts = (lids, others, np.ones(len(others)))
         self.weights = sum(share * part / part.sum() for share, part in zip((0.4, 0.4, 0.2), parts, strict=True))
+
+    @staticmethod
+    def _lid_margin(face: FaceArrays, direction: int, lower_lid: tuple[int, ...]) -> np.ndarray:
+        """How far [V] up (negative: down) the colours of a closed lid and of the skin below it are taken from."""
+        moved = np.linalg.norm(face.exp_basis[:, :, direction], axis=1)
+        upper = moved / moved.max()
+        line = face.mean[face.landmarks[list(lower_lid)]]
+        edge = np.concatenate([np.linspace(a, b, 12) for a, b in zip(line, line[1:], strict=False)])
+        distance, _ = cKDTree(edge).query(face.mean)
+        return LID_MARGIN * (upper - (1 - upper) ** 2 * np.exp(-((distance / BELOW_LID) ** 2)))
 
     def sample(self, z_id: np.ndarray, z_exp: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """z_id [80], z_exp [64] -> points [count, 3] of the expressive face and their displacements [count, 3]."""
@@ -42,11 +58,14 @@ class ExpressionTargets:
         index = self.rng.choice(self.outer, count - n_lips - n_far, p=self.weights)
         neutral = self.mean[index] + self.id_basis[index] @ z_id
         move = self.exp_basis[index] @ z_exp
+        source = -move  # where the colour comes from, seen from where it goes
+        closed = np.clip([-z_exp[lid] - z_exp[BOTH_LIDS] / BOTH_CLOSED for lid in LOWER_LIDS], 0, 1)
+        source[:, 1] += self.lid_margins[index] @ closed
         # Off the surface the displacement stays and fades, so that rays on their way in are bent early and gently.
         away = self.rng.standard_normal((len(index), 1)) * self.rng.choice([0.002, 0.006, 0.015], (len(index), 1))
         jitter = away * np.array([0.15, 0.15, 1.0]) * self.rng.choice([-1.0, 1.0], (len(index), 3))
         fade = np.exp(-((np.linalg.norm(jitter, axis=1, keepdims=True) / EXPRESSION_REACH) ** 2))
-        points, targets = [neutral + move + jitter], [-move * fade]
+        points, targets = [neutral + move + jitter], [source * fade]
 
         pair = self.lips[self.rng.integers(len(self.lips), size=n_lips)]
         t = self.rng.random((n_lips, 1, 1)) ** 0.7

@@ -13,8 +13,8 @@ from networks.face_model import FaceArrays
 from networks.generator import Generator
 from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
 from torch_utils.misc import UserError
-from training.demo.expression_targets import ExpressionTargets, spread_expression
 from training.data.synthetic.appearance import N_USED
+from training.demo.expression_targets import ExpressionTargets, spread_expression
 from training.demo.people import Sitter, Texels
 
 SIREN_RATE = 4e-4
