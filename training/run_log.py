@@ -38,6 +38,11 @@ class RunLog:
             _drop_after(outdir / STATS, cur_nimg)
             self.board = SummaryWriter(str(outdir), purge_step=cur_nimg)
 
+    def write(self, line: str) -> None:
+        """A line above the bar."""
+        if self.outdir is not None:
+            tqdm.write(line)
+
     def add(self, values: dict[str, float], images: int) -> None:
         """Losses of one step, of so many images."""
         for name, value in values.items():

@@ -21,8 +21,10 @@ from training.data.reader import PortraitReader
 from training.ema import WeightAverage
 from training.models import Networks
 from training.optimizers import discriminator_optimizer, generator_optimizer
+from training.sampling import random_generator
 
 STATE, LATEST, BEST = "state.pt", "latest", "best"
+NUM_MEAN_SAMPLES = 10_000  # of the mean styles, as in the method
 
 
 class RunState:
@@ -95,10 +97,13 @@ class RunState:
         for name, value in data["counters"].items():
             setattr(self, name, value)
 
-    def save_model(self, path: Path, priors: LabelPriors | None) -> None:
-        """Write the averaged generator as ``gen_video.py --ckpt`` reads it."""
+    def save_model(self, path: Path, priors: LabelPriors) -> None:
+        """Write the averaged generator, its mean styles measured, as ``gen_video.py --ckpt`` reads it."""
+        latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
+        device = self.g_ema.mean_phase.device
+        self.g_ema.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
         metadata = {"training": config_to_dict(self.config), "dataset": self.dataset, "cur_nimg": self.cur_nimg}
-        _save(path, pack_model(SavedModel(self.g_ema, priors, metadata), half=True))
+        _save(path, pack_model(SavedModel(self.g_ema, priors, metadata)))
 
 
 def _load_optimizer(optimizer, state: dict[str, Any]) -> None:

@@ -6,14 +6,18 @@ run does the same whatever the number of processes, and a resumed one needs no s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.data.mirror import LabelMirror
+from training.data.storage import Dataset
+
 NOISE_DIM = 80
+# Labels, and which of three rows they come from.
+LABELS = {"camera": 0, "joint_eulers": 0, "face_camera": 0, "z_id": 1, "betas": 1, "z_exp": 2}
 
 
 class Inputs(NamedTuple):
@@ -48,20 +52,25 @@ class InputSampler:
     """Draws inputs from a data set's labels.
 
     Camera and pose come together from one row, identity and body shape from another, expression from a third (method
-    notes, section 2); eps is normal.
+    notes, section 2); eps is normal. Where the reader mirrors pictures, mirrored labels are drawn as often as others.
+
+    Args:
+        dataset: a sound one.
+        mirror: as given to the reader; None: no mirrored labels.
+        points: P of :class:`Inputs`.
     """
 
-    def __init__(self, labels: Mapping[str, np.ndarray], points: int):
-        names = ("z_id", "betas", "z_exp", "joint_eulers", "camera", "face_camera")
-        self.labels = {name: torch.from_numpy(np.ascontiguousarray(labels[name], np.float32)) for name in names}
-        self.points = points
+    def __init__(self, dataset: Dataset, mirror: LabelMirror | None, points: int):
+        self.mirror, self.points = mirror, points
+        labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
+        mirrored = {} if mirror is None else mirror(labels, dataset.image_size)
+        self.labels = {name: torch.cat([labels[name], *([mirrored[name]] if mirrored else [])]) for name in LABELS}
 
     def draw(self, count: int, *key: int) -> Inputs:
         """Inputs of ``count`` pictures, on the CPU, by the numbers ``key``."""
         random = random_generator(*key)
         rows = torch.randint(len(self.labels["z_id"]), (3, count), generator=random)
-        row_of = {"camera": 0, "joint_eulers": 0, "face_camera": 0, "z_id": 1, "betas": 1, "z_exp": 2}
-        drawn = {name: self.labels[name][rows[i]] for name, i in row_of.items()}
+        drawn = {name: self.labels[name][rows[row]] for name, row in LABELS.items()}
         return Inputs(
             z_noise=torch.randn(count, NOISE_DIM, generator=random),
             where=torch.rand(count, self.points, generator=random),

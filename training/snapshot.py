@@ -51,10 +51,14 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
     def expressing(z_exp: Tensor) -> Inputs:
         return neutral._replace(z_exp=z_exp.expand_as(neutral.z_exp))
 
+    expressions = [strongest[0], strongest[min(1, len(strongest) - 1)]]
     return [
-        neutral, turned(-YAW), turned(YAW), expressing(strongest[0]), expressing(strongest[-1 if len(strongest) < 2 else 1]), posed(-TURN, 0.0),
-        posed(TURN, 0.0), posed(0.0, SHRUG),
-    ]  # fmt: skip
+        neutral,
+        *(turned(yaw) for yaw in (-YAW, YAW)),
+        *(expressing(z_exp) for z_exp in expressions),
+        *(posed(turn, 0.0) for turn in (-TURN, TURN)),
+        posed(0.0, SHRUG),
+    ]
 
 
 @torch.no_grad()

@@ -6,17 +6,16 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from networks.priors import LabelPriors
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
 from torch_utils.misc import UserError
 from training.config import TrainConfig
+from training.data.label_priors import priors_of
 from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
 from training.data.storage import Dataset
@@ -28,32 +27,10 @@ from training.run_log import RunLog
 from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import save_snapshot
+from training.stop_request import StopRequest
 
 STEP_KEY = 1  # of the draws of the steps
-STOP = "stop"  # beside the losses: whether a process was asked to stop
-
-
-class StopRequest:
-    """Notes SIGTERM and Ctrl-C instead of dying of them, so that the step can be finished and saved."""
-
-    def __init__(self):
-        self.signal: int | None = None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[StopRequest]:
-        """Handlers for the block; a second signal interrupts at once."""
-
-        def note(number: int, _) -> None:
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+PRIOR_ROWS = 4096  # of labels, in the saved models
 
 
 class Task(NamedTuple):
@@ -85,28 +62,24 @@ def training_loop(
     if (outdir / STATE).exists():
         state.load(outdir, allow_change=allow_change)
     run, total = config.run, round(config.run.total_kimg * 1000)
-    priors = label_priors(dataset)
-    evaluation = Evaluation(config, dataset, task.sampler) if world.is_main else None
+    outputs = Outputs(config, dataset, outdir, task.sampler) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
-    fresh = state.step == 0
-    started = time.monotonic() - state.seconds
+    fresh, started = state.step == 0, time.monotonic() - state.seconds
     with StopRequest().listening() as request, contextlib.closing(log):
+        for line in describe(config, state) if fresh else ():
+            log.write(line)
         while True:
-            done, stopping = state.cur_nimg >= total, request_of_all(request, world)
+            done, stopping = state.cur_nimg >= total, request.of_any(world)
 
             # A picture, the distance to the data, and everything needed to resume.
-            snapshot_due = state.cur_nimg >= last_snapshot + 1000 * run.snapshot_kimg
             measured = {}
-            if (fresh or done or stopping or snapshot_due) and world.is_main:
+            if fresh or done or stopping or state.cur_nimg >= last_snapshot + 1000 * run.snapshot_kimg:
                 state.seconds = time.monotonic() - started
-                if not stopping:
-                    save_snapshot(outdir / f"fakes{state.cur_nimg:09d}.png", state.g_ema, config, task.sampler)
-                    measured = evaluation(state.g_ema)
-                save_run(state, outdir, priors, measured)
-            if fresh or done or stopping or snapshot_due:
-                last_snapshot, fresh = state.cur_nimg, False
+                if world.is_main:
+                    measured = outputs.write(state, in_haste=stopping)
                 wait_for_all()
+                last_snapshot, fresh = state.cur_nimg, False
 
             # A line of statistics.
             if measured or done or stopping or state.cur_nimg >= last_tick + 1000 * run.tick_kimg:
@@ -129,18 +102,19 @@ def begin(config: TrainConfig, dataset: Dataset, world: World) -> tuple[Task, Ru
     networks = build_networks(config).to(world.device)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)
+    mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
     reader = PortraitReader(
         dataset,
         config.optim.batch_size // world.size,
         seed=config.seed,
-        mirror=label_mirror(load_face(config), load_body(config)) if config.mirror else None,
+        mirror=mirror,
         rank=world.rank,
         world_size=world.size,
         workers=config.run.workers,
         pin_memory=world.device.type == "cuda",
     )
     state = RunState(config, networks, reader, dataset.checksum)
-    sampler = InputSampler(dataset.labels, config.losses.points)
+    sampler = InputSampler(dataset, mirror, config.losses.points)
     return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 
 
@@ -183,16 +157,32 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
     return pictures_for(state.networks.generator, config, portrait, face, inputs), inputs
 
 
-def save_run(state: RunState, outdir: Path, priors: LabelPriors, measured: dict[str, float]) -> None:
-    """State first: a kill in between leaves an older picture of the model, never an older state."""
-    distance = measured.get("distance")
-    better = distance is not None and (state.best is None or distance < state.best)
-    if better:
-        state.best = distance
-    state.save(outdir)
-    state.save_model(outdir / LATEST, priors)
-    if better:
-        state.save_model(outdir / BEST, priors)
+class Outputs:
+    """What a run leaves behind at every snapshot."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, outdir: Path, sampler: InputSampler):
+        self.config, self.outdir, self.sampler = config, outdir, sampler
+        self.priors = priors_of(dataset, mirror=sampler.mirror, max_rows=PRIOR_ROWS)
+        self.evaluation = Evaluation(config, dataset, sampler)
+
+    def write(self, state: RunState, *, in_haste: bool) -> dict[str, float]:
+        """Picture, distances (neither of them in haste), state and models; returns the distances.
+
+        The state comes before the models: a kill in between leaves an older model, never an older state.
+        """
+        measured: dict[str, float] = {}
+        if not in_haste:
+            picture = self.outdir / f"fakes{state.cur_nimg:09d}.png"
+            save_snapshot(picture, state.g_ema, self.config, self.sampler)
+            measured = self.evaluation(state.g_ema)
+        distance = measured.get("distance", math.inf)
+        better = distance < (math.inf if state.best is None else state.best)
+        if better:
+            state.best = distance
+        state.save(self.outdir)
+        for name in (LATEST, *([BEST] if better else [])):
+            state.save_model(self.outdir / name, self.priors)
+        return measured
 
 
 def check_finite(losses: dict[str, float], step: int, outdir: Path) -> None:
@@ -228,23 +218,6 @@ def set_precision(precision: str, device: torch.device) -> bool:
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     return precision == "bf16" or (precision == "auto" and has_bf16)
-
-
-def request_of_all(request: StopRequest, world: World) -> bool:
-    """Whether any process was asked to stop."""
-    asked = torch.tensor([float(request.signal is not None)], device=world.device)
-    return bool(mean_over_processes(asked).item() > 0) if world.size > 1 else request.signal is not None
-
-
-def label_priors(dataset: Dataset, rows: int = 4096) -> LabelPriors:
-    """Rows of labels that the model's users draw people, poses and cameras from."""
-    index = torch.randperm(len(dataset), generator=random_generator(0))[:rows].numpy()
-    labels = {name: torch.from_numpy(array[index]).flatten(1) for name, array in dataset.labels.items()}
-    return LabelPriors(
-        camera_pose=torch.cat([labels["camera"], labels["joint_eulers"]], 1),
-        id_shape=torch.cat([labels["z_id"], labels["betas"]], 1),
-        expression=labels["z_exp"],
-    )
 
 
 def describe(config: TrainConfig, state: RunState) -> list[str]:

@@ -1,6 +1,7 @@
 """The smaller parts of training: draws, running means, updates, snapshots, distances, logs, the memory estimate."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.training.tiny_run import make_config, make_labels
+from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from training.ema import WeightAverage
 from training.feature_distance import FeatureStatistics, RandomFeatures, frechet_distance, statistics
@@ -21,14 +22,8 @@ from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import COLUMNS, save_grid, snapshot_inputs
 
 
-def make_sampler(rows: int = 5, points: int = 3) -> InputSampler:
-    rng = np.random.default_rng(0)
-    labels = [make_labels(rng) for _ in range(rows)]
-    return InputSampler({name: np.stack([row[name] for row in labels]) for name in labels[0]}, points)
-
-
 def test_draws_follow_from_their_key_and_keep_rows_together():
-    sampler = make_sampler()
+    sampler = make_sampler(5, 3)
     inputs = sampler.draw(200, 1, 2)
     assert all(torch.equal(a, b) for a, b in zip(inputs, sampler.draw(200, 1, 2), strict=True))
     assert not torch.equal(inputs.z_noise, sampler.draw(200, 1, 3).z_noise)
@@ -44,6 +39,15 @@ def test_draws_follow_from_their_key_and_keep_rows_together():
         assert len(torch.unique(5 * rows("camera") + rows(other))) == 25  # independent: every pair occurs
     assert inputs.part(slice(3, 5)).delta.equal(inputs.delta[3:5])
     assert inputs.where.min() >= 0 and inputs.where.max() < 1
+
+
+def test_mirrored_labels_are_drawn_like_others():
+    labels = {name: array.numpy() for name, array in make_sampler(2, 3).labels.items()}
+    dataset = SimpleNamespace(labels=labels, image_size=16)
+    sampler = InputSampler(dataset, lambda labels, size: {name: -array for name, array in labels.items()}, 3)
+    drawn = sampler.draw(100, 0).camera
+    assert len(sampler.labels["camera"]) == 4
+    assert 20 < (drawn[:, 0] < 0).sum() < 80
 
 
 def test_generators_are_seeded_by_all_their_numbers():
@@ -140,7 +144,7 @@ def test_features_tell_noise_from_flat_pictures():
 
 
 def test_snapshot_columns_change_one_thing_each():
-    columns = snapshot_inputs(make_sampler(), 2, seed=0)
+    columns = snapshot_inputs(make_sampler(5, 3), 2, seed=0)
     assert len(columns) == len(COLUMNS)
     neutral = columns[0]
     assert not neutral.z_exp.any() and not neutral.joint_eulers.any()
@@ -179,7 +183,7 @@ def test_memory_estimate_against_what_autograd_keeps():
     widths = {"radiance_dim": 64, "expression_dim": 64, "manifold_dim": 64, "num_samples": 16, "num_fine_samples": 16}
     config = make_config({"generator": {**widths, "num_manifolds": 12}})
     networks = build_networks(config)
-    inputs = make_sampler(points=16).draw(2, 0)
+    inputs = make_sampler(5, 16).draw(2, 0)
     kept = {}
 
     def pack(tensor):

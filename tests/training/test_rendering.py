@@ -2,17 +2,16 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project
 from networks.generator import Generator, ManifoldPoints
-from tests.training.tiny_run import SIZE, make_config, make_labels
+from tests.training.tiny_run import SIZE, make_config, make_sampler
 from training.models import build_networks, manifold_coverage, wrap_manifolds
 from training.rendering import build_maps, face_crop, head_frame, radiance_at, render_maps, render_radiance, view_camera
-from training.sampling import Inputs, InputSampler
+from training.sampling import Inputs
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,7 @@ def generator():
 
 @pytest.fixture(scope="module")
 def inputs():
-    rng = np.random.default_rng(3)
-    labels = [make_labels(rng) for _ in range(4)]
-    sampler = InputSampler({name: np.stack([row[name] for row in labels]) for name in labels[0]}, 16)
+    sampler = make_sampler(4, 16)
     return Inputs(*(value.double() for value in sampler.draw(2, 0)))
 
 

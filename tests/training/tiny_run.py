@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,14 @@ def make_labels(rng: np.random.Generator) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
+def make_sampler(rows: int, points: int, *, seed: int = 3) -> InputSampler:
+    """Of a data set that has labels and no pictures."""
+    rng = np.random.default_rng(seed)
+    labels = [make_labels(rng) for _ in range(rows)]
+    stacked = {name: np.stack([row[name] for row in labels]) for name in labels[0]}
+    return InputSampler(SimpleNamespace(labels=stacked, image_size=SIZE), None, points)
+
+
 def make_dataset(path: Path, count: int = 8, *, size: int = SIZE, seed: int = 0) -> Dataset:
     """Pictures of noise."""
     rng = np.random.default_rng(seed)
@@ -93,10 +102,7 @@ def gradients(changes: dict[str, Any] | None = None, rows: slice = slice(None)) 
     networks = build_networks(config)
     for part in (networks.generator, networks.discriminators, networks.imitation):
         part.double()
-    rng = np.random.default_rng(3)
-    labels = [make_labels(rng) for _ in range(6)]
-    sampler = InputSampler({name: np.stack([row[name] for row in labels]) for name in labels[0]}, config.losses.points)
-    inputs = Inputs(*(value.double() for value in sampler.draw(4, 0))).part(rows)
+    inputs = Inputs(*(value.double() for value in make_sampler(6, config.losses.points).draw(4, 0))).part(rows)
     noise = torch.Generator().manual_seed(0)
     sizes = {name: config.picture_size(name) for name in config.discriminators.active}
     reals = {
