@@ -8,6 +8,7 @@ import pytest
 from tests.training.tiny_run import CONFIG, make_config
 from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
+from train import find_preset, main
 from training.config import TrainConfig, load_train_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -141,3 +142,19 @@ def test_overrides_and_differences():
 
 def test_the_tiny_run_of_the_tests():
     assert isinstance(config_from_dict(TrainConfig, CONFIG, "tiny"), TrainConfig)
+
+
+def test_presets_go_by_name_or_file():
+    assert find_preset(None) is None
+    assert find_preset("4x40gb") == CONFIGS / "presets/4x40gb.yaml"
+    assert find_preset("mine.yaml") == Path("mine.yaml")
+    with pytest.raises(UserError, match="--preset: expected one of 1x24gb, .*, found '2x24gb'"):
+        find_preset("2x24gb")
+
+
+def test_an_option_that_does_not_exist_is_one_line(tmp_path):
+    arguments = ["--config", str(FULL), "--outdir", str(tmp_path), "--data", str(tmp_path)]
+    with pytest.raises(UserError, match="--btach_size: no such option"):
+        main([*arguments, "--btach_size", "8"])
+    with pytest.raises(UserError, match="required: --config"):
+        main(arguments[2:])
