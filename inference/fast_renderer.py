@@ -67,10 +67,11 @@ class FastRenderer:
         self._generator, self._impl = generator, impl
         config, device = generator.config, generator.manifolds.levels.device
         stride = 1 if config.pose == "nearest" else GRID_STRIDE
-        self._field = _tabulate(generator, FIELD_SPACING)
-        coarse = _tabulate(generator, DISPLACEMENT_SPACING).values[..., 0]
-        self._active = _near_manifolds(coarse, generator.manifolds.levels)  # [A]
         nodes, box = _nodes(DISPLACEMENT_SPACING, device)
+        coarse = _scalars(generator, nodes)
+        near = _near_manifolds(coarse, generator.manifolds.levels)
+        self._field = _tabulate(generator, coarse, near)
+        self._active = near.flatten().nonzero().squeeze(1)  # [A]
         self._active_points = nodes.reshape(-1, 3)[self._active]  # [A, 3]
         self._displacement_box, self._displacement_size = box, nodes.shape[:3]
         self._active_cubes = _cubes(self._active, self._displacement_size)  # [A]
@@ -141,9 +142,7 @@ class FastRenderer:
         depth, height, width = (k // 2 for k in KERNEL)
         volume = inverse[_reflect(index, (height, width, depth))]
         volume = smooth_volume(volume, self._filters[0], impl=self._impl)
-        # The method reflects the upsampled cells, whose outermost lie half a pixel nearer to the border: what is seen
-        # of that is below the interpolation's error, and at the border alone.
-        volume = _reflect(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
+        volume = _reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
         return smooth_volume(volume, self._filters[1], impl=self._impl)
 
     def _visited(self, neutral: Tensor) -> Tensor:
@@ -195,20 +194,32 @@ def _nodes(spacing: float, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y, z], -1) + centre, torch.cat([centre - HALF_REACH, torch.full_like(centre, per_unit)])
 
 
-def _tabulate(generator: Generator, spacing: float) -> BoxGrid:
-    """s of canonical points."""
-    nodes, box = _nodes(spacing, generator.manifolds.levels.device)
-    values = torch.cat([generator.manifolds(part) for part in _chunks(nodes.reshape(-1, 3))])
-    return BoxGrid(values.reshape(*nodes.shape[:3], 1), box)
+def _scalars(generator: Generator, points: Tensor) -> Tensor:
+    """s at canonical points [..., 3] -> [...]."""
+    return torch.cat([generator.manifolds(part) for part in _chunks(points.reshape(-1, 3))]).reshape(points.shape[:-1])
 
 
 def _near_manifolds(s: Tensor, levels: Tensor) -> Tensor:
-    """Flat indices [A] of the nodes that have a manifold within DISPLACEMENT_MARGIN nodes; s [Z, Y, X]."""
+    """Which nodes have a manifold within DISPLACEMENT_MARGIN nodes: s [Z, Y, X] -> bool [Z, Y, X]."""
 
     def most(values: Tensor) -> Tensor:
         return F.max_pool3d(values[None], 2 * DISPLACEMENT_MARGIN + 1, stride=1, padding=DISPLACEMENT_MARGIN)[0]
 
-    return ((most(s) >= levels.min()) & (-most(-s) <= levels.max())).flatten().nonzero().squeeze(1)
+    return (most(s) >= levels.min()) & (-most(-s) <= levels.max())
+
+
+def _tabulate(generator: Generator, coarse: Tensor, near: Tensor) -> BoxGrid:
+    """s of canonical points: M's own at nodes in cells with a corner that is ``near`` manifolds; elsewhere no level is
+    reached, and ``coarse`` s, interpolated, will do."""
+    nodes, box = _nodes(FIELD_SPACING, coarse.device)
+
+    def refine(values: Tensor) -> Tensor:
+        size = nodes.shape[:3]
+        return F.interpolate(values[None, None], size=size, mode="trilinear", align_corners=True)[0, 0]
+
+    values, near = refine(coarse), refine(near.float()) > 0
+    values[near] = _scalars(generator, nodes[near])
+    return BoxGrid(values[..., None], box)
 
 
 def _cubes(index: Tensor, size: Sequence[int]) -> Tensor:
@@ -261,4 +272,20 @@ def _reflect(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
         size = volume.shape[axis]
         index = torch.arange(-pad, size + pad, device=volume.device).abs()
         volume = volume.index_select(axis, torch.where(index < size, index, 2 * size - 2 - index))
+    return volume
+
+
+def _reflect_upsampled(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
+    """Reflects the first three axes where upsampling by two would have its first and last cells.
+
+    These lie a quarter of a cell outside ours, so that a cell's image falls half-way between two. At the border this
+    is not exactly what the method's padding of upsampled cells gives, but nearly.
+    """
+    for axis, pad in enumerate(padding):
+        size = volume.shape[axis]
+        front, back = (
+            0.5 * (volume.narrow(axis, start, pad) + volume.narrow(axis, start + 1, pad)).flip(axis)
+            for start in (0, size - 1 - pad)
+        )
+        volume = torch.cat([front, volume, back], axis)
     return volume

@@ -72,12 +72,12 @@ struct Candidates {
         return least;
     }
 
-    // Keeps those of `from` whose distance was within `limit`.
+    // Keeps those of `from` whose distance was not beyond `limit`: all of them where that is NaN.
     void keep(const Candidates& from, float limit) {
         count = 0;
         for (int64_t i = 0; i < from.count; ++i) {
             x[count] = from.x[i], y[count] = from.y[i], z[count] = from.z[i], index[count] = from.index[i];
-            count += from.distance[i] <= limit;
+            count += !(from.distance[i] > limit);
         }
     }
 };

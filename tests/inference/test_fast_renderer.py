@@ -1,0 +1,175 @@
+"""Fast frames against the generator's own, stage by stage and as pictures."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from inference.fast_renderer import CAMERA, FastRenderer, FrameMaps, _after_upsampling, _apply, _filter
+from inference.pipeline import PortraitPipeline
+from inference.released_checkpoint import ReleasedGenerator
+from networks.cameras import cast_rays, sample_depths
+from networks.generator import Frame, Generator
+from networks.generator_config import GeneratorConfig
+from networks.saved_model import SavedModel
+from tests.networks.helpers import TINY_CONFIG, make_generator, make_inputs, max_error
+from torch_utils.ops.smooth_volume import smooth_volume
+
+ROOT = Path(__file__).resolve().parents[2]
+# Small enough for seconds, but sampled as finely as real models: interpolation has to have something to interpolate.
+CONFIG = GeneratorConfig(**{
+    **vars(TINY_CONFIG), "image_size": 160, "lowres_size": 40, "num_samples": 64, "num_fine_samples": 256,
+    "num_manifolds": 6, "first_level": 18.0, "last_level": 8.0,
+})  # fmt: skip
+
+
+def make_smooth_generator(config: GeneratorConfig = CONFIG, cls: type[Generator] = Generator) -> Generator:
+    """Random D^e is noise of a wavelength that no trained one has: less of it, moving points by up to 5e-4."""
+    generator = make_generator(config, cls=cls)
+    generator.requires_grad_(False).expression_deformation.output.weight *= 0.05
+    return generator
+
+
+def psnr(ours: Tensor, expected: Tensor) -> float:
+    """Of images in -1..1, dB."""
+    return -10 * torch.log10(((ours - expected) / 2).square().mean()).item()
+
+
+def both(generator: Generator, inputs: dict[str, Tensor]) -> tuple[Frame, Frame]:
+    """Fast and exact frame of a person with maps of blurred noise, which show where they are looked up.
+
+    Layers are translucent: a crossing that is found by one and missed by the other is seen in 8 x 8 pixels.
+    """
+    with torch.inference_mode():
+        style = generator.style(inputs["z_id"], torch.zeros(1, 80), psi=1.0)
+        maps = generator.build_manifolds(style)
+        random = torch.Generator().manual_seed(5)
+        noise = torch.rand(1, CONFIG.num_manifolds, 4, 12, 12, generator=random)
+        size = maps.high.shape[-1]
+        high = torch.nn.functional.interpolate(noise.flatten(0, 1), (size, size), mode="bicubic").clamp(0, 1)
+        high[:, 3] *= 0.3
+        maps = maps._replace(high=high[None])
+        exact = generator.render(maps, **inputs)
+        return FastRenderer(generator).render(FrameMaps.of(maps), **inputs), exact
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return make_smooth_generator()
+
+
+@pytest.fixture(scope="module")
+def fast(generator) -> FastRenderer:
+    return FastRenderer(generator)
+
+
+# ---- stages -------------------------------------------------------------------------------------------------------
+
+
+def test_one_filter_for_upsampling_and_filtering():
+    """At the even upsampled cells, away from the border, exactly as one after the other."""
+    random = torch.Generator().manual_seed(0)
+    volume, weight = torch.randn(12, 11, 10, 16, generator=random), torch.rand(9, 9, 5, 16, generator=random)
+    channels_first = volume.permute(3, 0, 1, 2)[None]
+    upsampled = torch.nn.functional.interpolate(channels_first, scale_factor=2, mode="trilinear")[0]
+    expected = smooth_volume(upsampled.permute(1, 2, 3, 0), weight)[::2, ::2, ::2]  # centres 4, 4, 2 and so on
+    ours = smooth_volume(volume, _after_upsampling(weight))  # centres at cells 3, 3, 2, which are upsampled 6, 6, 4
+    assert max_error(ours[:6, :6, :6], expected[1:7, 1:7, 1:7]) < 1e-4
+
+
+def test_filters_keep_constants():
+    weight = torch.rand(16, 1, 5, 9, 9, generator=torch.Generator().manual_seed(0))
+    for taps in (_filter(weight), _after_upsampling(_filter(weight))):
+        assert max_error(taps.sum((0, 1, 2)), torch.ones(16)) < 1e-5
+
+
+def test_neutral_points(generator, fast):
+    """Of the nodes: exact inside, and within a tenth of a pixel of 512^2 (8e-5) at the border."""
+    inputs = make_inputs()
+    size = CONFIG.lowres_size
+    with torch.inference_mode():
+        rays = cast_rays(inputs["camera"], CAMERA, size)
+        points = rays.at(sample_depths(CAMERA, CONFIG.num_samples)).unflatten(1, (size, size))
+        expected = generator.neutral_pose_points(points, inputs["betas"], inputs["joint_eulers"])[0, ::2, ::2, ::2]
+        nodes = points[0, ::2, ::2, ::2]
+        transforms = fast._transforms(nodes, inputs["betas"], inputs["joint_eulers"])
+        ours = _apply(transforms, nodes).reshape(expected.shape)
+    error = (ours - expected).norm(dim=-1)
+    assert error[3:-3, 3:-3, 2:-2].max() < 2e-6
+    assert error.max() < 8e-4
+
+
+def test_crossings(generator, fast):
+    """All but a few of the crossings, as valid, within a third of a pixel of 512^2 (7.8e-4) of where they should be."""
+    inputs = make_inputs()
+    with torch.inference_mode():
+        rays = cast_rays(inputs["camera"], CAMERA, CONFIG.lowres_size)
+        expected = generator.trace(**{k: v for k, v in inputs.items() if k != "camera"}, rays=rays, model=CAMERA)
+        ours = fast.trace(**inputs)
+    assert 0.1 < expected.valid.mean() < 1
+    assert (ours.valid == expected.valid).float().mean() > 0.99
+    error = (ours.canonical - expected.canonical).norm(dim=-1)[(ours.valid * expected.valid).bool()]
+    assert error.quantile(0.9) < 2.6e-4
+
+
+# ---- pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cls, changes",
+    [
+        (Generator, {}),
+        (Generator, {"pose": "nearest"}),
+        (Generator, {"pose": "none", "expression": False}),
+        (ReleasedGenerator, {}),
+    ],
+)
+def test_frames(cls, changes):
+    config = GeneratorConfig(**{**vars(CONFIG), **changes})
+    ours, exact = both(make_smooth_generator(config, cls), make_inputs())
+    assert exact.image.std() > 0.05
+    assert psnr(ours.image, exact.image) > 40
+    assert psnr(ours.image_lr, exact.image_lr) > 40
+    assert (ours.alpha - exact.alpha).square().mean() < 3e-4
+    seen = (ours.alpha > 0.5) & (exact.alpha > 0.5)
+    assert (ours.depth - exact.depth)[seen].abs().median() < 5e-4
+
+
+def test_without_a_compiler(generator, fast):
+    """The plain-torch form finds the same crossings, up to rounding, but for some that hardly touch a level."""
+    plain = FastRenderer(generator, impl="ref")
+    ours, expected = (renderer.trace(**make_inputs()) for renderer in (plain, fast))
+    assert (ours.valid == expected.valid).float().mean() > 0.998
+    error = (ours.canonical - expected.canonical).norm(dim=-1)[(ours.valid * expected.valid).bool()]
+    assert error.quantile(0.99) < 1e-5
+
+
+def test_a_frame_does_not_depend_on_those_before(generator, fast):
+    with torch.inference_mode():
+        style = generator.style(torch.zeros(1, 80), torch.zeros(1, 80), psi=1.0)
+        maps = FrameMaps.of(generator.build_manifolds(style))
+    first = fast.render(maps, **make_inputs(seed=1))
+    fast.render(maps, **make_inputs(seed=2))
+    assert all(torch.equal(a, b) for a, b in zip(fast.render(maps, **make_inputs(seed=1)), first, strict=True))
+
+
+def test_quality_is_an_argument_of_render():
+    person = PortraitPipeline(SavedModel(make_generator(), None, {})).person(seed=0)
+    exact, fast = (person.render(quality=quality) for quality in ("exact", "fast"))
+    assert torch.equal(person.render().image, exact.image)
+    assert [part.shape for part in fast] == [part.shape for part in exact]
+    assert 20 < psnr(fast.image, exact.image) < 60  # 100 rays, a few of which miss a crossing
+    with pytest.raises(ValueError, match="quality: expected one of fast, exact, found 'best'"):
+        person.render(quality="best")
+
+
+def test_the_demo():
+    """At least 40 dB on the shipped keyframes, from the front and from a side."""
+    person = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.pt").person(seed=1, psi=0.7)
+    expressions, poses = np.load(ROOT / "keyframes/expression.npy"), np.load(ROOT / "keyframes/pose.npy")
+    for i, yaw in ((3, 1.57), (7, 1.9)):
+        motion = (expressions[i], poses[i], (1.5, yaw))
+        fast, exact = (person.render(*motion, quality=quality) for quality in ("fast", "exact"))
+        assert psnr(fast.image, exact.image) > 40
