@@ -43,17 +43,14 @@ def estimate(config: TrainConfig, batch: int, *, bf16: bool, parameters: tuple[i
     narrow = 2 if bf16 else FLOAT
     views = len(config.discriminators.views)
     if config.stage == 1:
-        generator = batch * views * _rendered_picture(config, narrow, batch)
+        generator = batch * views * _rendered_picture(config, narrow)
     else:
-        generator = batch * _person_maps(config, narrow, batch)
-    return MemoryEstimate(weights, generator, max(_discriminator(config, n, narrow, batch) for n in _active(config)))
+        generator = batch * _person_maps(config, narrow)
+    discriminators = (batch * _discriminator(config, name, narrow) for name in config.discriminators.active)
+    return MemoryEstimate(weights, generator, max(discriminators))
 
 
-def _active(config: TrainConfig) -> tuple[str, ...]:
-    return config.discriminators.active
-
-
-def _rendered_picture(config: TrainConfig, narrow: int, batch: int) -> float:
+def _rendered_picture(config: TrainConfig, narrow: int) -> float:
     """Bytes a picture of stage 1 keeps (:func:`training.rendering.render_radiance`)."""
     g = config.generator
     rays = g.lowres_size**2
@@ -69,7 +66,7 @@ def _rendered_picture(config: TrainConfig, narrow: int, batch: int) -> float:
     return volume + kept + recomputed * ray
 
 
-def _person_maps(config: TrainConfig, narrow: int, batch: int) -> float:
+def _person_maps(config: TrainConfig, narrow: int) -> float:
     """Bytes a person of stage 2 keeps (:func:`training.rendering.build_maps`, :func:`render_maps`)."""
     g = config.generator
     texels = (g.map_scale * g.lowres_size) ** 2
@@ -87,8 +84,8 @@ def _person_maps(config: TrainConfig, narrow: int, batch: int) -> float:
     return manifolds * manifold + high + lookup + search
 
 
-def _discriminator(config: TrainConfig, name: str, narrow: int, batch: int) -> float:
-    """Bytes of a discriminator's step on real and generated pictures, R1's second backward pass included."""
+def _discriminator(config: TrainConfig, name: str, narrow: int) -> float:
+    """Bytes that a pair of pictures, real and generated, keeps in a discriminator's step, R1's graph included."""
     width, height = config.picture_size(name)
     d = config.discriminators
     channels = DiscriminatorConfig(
@@ -99,4 +96,4 @@ def _discriminator(config: TrainConfig, name: str, narrow: int, batch: int) -> f
         floats += w * h * (inner + 4 * outer)
         w, h = max(2, w // 2), max(2, h // 2)
     passes = 2 + 2 * (getattr(d, name).r1_gamma > 0)  # real, fake, and R1's graph of the real one's gradient
-    return batch * passes * narrow * floats
+    return passes * narrow * floats
