@@ -190,7 +190,8 @@ class Ops:
             place, stream = self.device.index, torch.cuda.current_stream(self.device).cuda_stream
         else:
             place, stream = torch.get_num_threads(), None
-        code = getattr(self._library, name)(*map(_to_c, arguments), ctypes.c_int64(place), ctypes.c_void_p(stream))
+        with torch.profiler.record_function(name):
+            code = getattr(self._library, name)(*map(_to_c, arguments), ctypes.c_int64(place), ctypes.c_void_p(stream))
         if code != 0:
             raise RuntimeError(f"{name} on {self.device}: {self._library.error_string(code).decode()}")
 
