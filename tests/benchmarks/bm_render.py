@@ -2,29 +2,42 @@
 
     python -m tests.benchmarks.bm_render                # the released size: 512^2, 24 manifolds, 256 samples a ray
     python -m tests.benchmarks.bm_render --size demo    # ckpts/demo.pt
+    python -m tests.benchmarks.bm_render --size demo --compare 16   # fast against exact
     python -m tests.benchmarks.bm_render --profile      # where a frame's time goes
 
 The released size is timed with random weights of that size on the embedded body: time does not depend on the values.
+On a CPU, seconds of all its threads are printed, too: where other programs take turns, these say more.
 """
 
+import argparse
+import functools
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
-from inference.pipeline import PortraitPipeline
+from inference.keyframes import Motion, load_keyframes, make_motion
+from inference.pipeline import QUALITIES, Person, PortraitPipeline
 from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.generator import Generator, GeneratorConfig
+from networks.generator import Frame, Generator, GeneratorConfig
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
-DEMO = Path(__file__).resolve().parents[2] / "ckpts" / "demo.pt"
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "ckpts" / "demo.pt"
 # The released code, measured on two CPU cores; it peaked at 9.7 GB.
-RELEASED_SECONDS = {"person": 73.0, "frame": 42.0}
+RELEASED_SECONDS = {"person": 73.0, "exact": 42.0, "fast": 42.0}
+
+
+class Cost(NamedTuple):
+    wall: float  # seconds
+    cpu: float  # seconds of all threads
 
 
 def random_pipeline(device: torch.device) -> PortraitPipeline:
@@ -35,16 +48,16 @@ def random_pipeline(device: torch.device) -> PortraitPipeline:
     return PortraitPipeline(SavedModel(generator, None, {}), device)
 
 
-def timed(function: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Median seconds of ``repeats`` calls."""
-    seconds = []
+def timed(function: Callable[[], object], device: torch.device, repeats: int = 1) -> Cost:
+    """Medians of ``repeats`` calls."""
+    costs = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        wall, cpu = time.perf_counter(), time.process_time()
         function()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+        costs.append(Cost(time.perf_counter() - wall, time.process_time() - cpu))
+    return Cost(*(statistics.median(part) for part in zip(*costs, strict=True)))
 
 
 def peak_memory(device: torch.device) -> float:
@@ -54,16 +67,76 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
+def psnr(ours: torch.Tensor, expected: torch.Tensor) -> float:
+    """Of images in -1..1, dB."""
+    return -10 * torch.log10(((ours - expected) / 2).square().mean()).item()
+
+
+def motion_of(args: argparse.Namespace) -> Motion:
+    """The keyframes to compare on: --keyframes' own, or those that ship, eight frames from one to the next."""
+    if args.keyframes is None:
+        files = ((ROOT / "keyframes/expression.npy", "expression"), (ROOT / "keyframes/pose.npy", "pose"))
+        expression, pose = (load_keyframes(str(path), kind) for path, kind in files)
+        return make_motion(expression, pose, None, n_interval=8)
+    names = (("expression", "expression"), ("joint_eulers", "pose"), ("camera_pose", "camera"))
+    keys = [load_keyframes(str(Path(args.keyframes) / f"{name}.npy"), kind) for name, kind in names]
+    return make_motion(*keys, n_interval=1)
+
+
+def render(person: Person, motion: Motion, i: int, quality: str) -> Frame:
+    rows = (torch.from_numpy(part[i]).float() for part in (motion.expression, motion.joint_eulers))
+    return person.render(*rows, camera=tuple(motion.camera[i].tolist()), quality=quality)
+
+
+def compare(person: Person, motion: Motion, count: int, device: torch.device) -> None:
+    """Draws pairs of neighbouring frames, spread over the motion, both ways; exact and fast in turn.
+
+    Popping shows in the difference between neighbours: it should be as large in fast frames as in exact ones.
+    """
+    pairs = [(i, min(i + 1, motion.n_frames - 1)) for i in np.linspace(0, motion.n_frames - 2, count).astype(int)]
+    closeness, ratios, popping = [], [], []
+    for pair in pairs:
+        images: dict[str, list[torch.Tensor]] = {name: [] for name in QUALITIES}
+        for i in pair:
+            seconds = {}
+            for name in QUALITIES:
+                draw = functools.partial(render, person, motion, i, name)
+                seconds[name] = timed(lambda draw=draw, to=images[name]: to.append(draw().image), device).wall
+            closeness.append(psnr(images["fast"][-1], images["exact"][-1]))
+            ratios.append(seconds["exact"] / seconds["fast"])
+        change = {name: (after - before).abs().mean().item() for name, (before, after) in images.items()}
+        popping.append(change["fast"] / max(change["exact"], 1e-9))
+    print(f"fast against exact, {len(closeness)} frames: {statistics.median(ratios):.1f} x as fast (interleaved)")
+    print(f"PSNR: least {min(closeness):.1f} dB, median {statistics.median(closeness):.1f} dB")
+    span = f"{min(popping):.3f} to {max(popping):.3f}, median {statistics.median(popping):.3f}"
+    print(f"difference from a frame to the next, fast / exact: {span}")
+
+
+def check_args(args: argparse.Namespace) -> None:
+    for name in ("frames", "compare"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name}: expected a positive number, found {value}")
+    if args.keyframes is not None and args.compare is None:
+        raise UserError("--keyframes: expected together with --compare")
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = CliParser(prog="python -m tests.benchmarks.bm_render")
     parser.add_argument("--size", choices=("released", "demo"), default="released")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument("--quality", choices=QUALITIES, nargs="+", default=QUALITIES, help="to time (default: both)")
     parser.add_argument("--frames", type=int, default=3, help="frames to take the median of")
+    compare_help = "compare fast and exact on N pairs of neighbouring frames of a motion (default: 8)"
+    parser.add_argument("--compare", type=int, nargs="?", const=8, metavar="N", help=compare_help)
+    keyframes_help = "folder with expression.npy, joint_eulers.npy and camera_pose.npy for --compare "
+    keyframes_help += "(default: the shipped keyframes)"
+    parser.add_argument("--keyframes", metavar="FOLDER", help=keyframes_help)
     parser.add_argument("--profile", action="store_true", help="print the operators a frame spends its time in")
     args = parser.parse_args()
-    if args.frames < 1:
-        raise UserError(f"--frames: expected a positive number, found {args.frames}")
+    check_args(args)
+    motion = motion_of(args)
 
     device = resolve_device(args.device)
     demo = args.size == "demo"
@@ -72,26 +145,24 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.size}: {config.image_size}^2, {config.num_manifolds} manifolds, {name}, torch {torch.__version__}")
 
-    start = time.perf_counter()
-    person = pipe.person(seed=0)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    rows = [("person", time.perf_counter() - start, peak_memory(device))]
-    expression, eulers = torch.randn(64) * 0.3, torch.randn(6, 3) * 0.1
+    people: list[Person] = []
 
-    def render() -> object:
-        return person.render(expression, eulers, (1.5, 1.7))
+    def report(label: str, cost: Cost) -> None:
+        released = RELEASED_SECONDS.get(label)
+        ratio = "" if demo or not released else f"   {released / cost.wall:6.1f} x as fast as the released code"
+        print(f"{label:12s} {cost.wall:8.3f} s {cost.cpu:8.3f} s of CPU   peak {peak_memory(device):5.2f} GiB{ratio}")
 
-    render()  # warm up
-    rows.append(("frame", timed(render, device, args.frames), peak_memory(device)))
-    for label, seconds, memory in rows:
-        released = RELEASED_SECONDS[label]
-        ratio = "" if demo else f"   {released / seconds:5.1f} x as fast as the released code's {released:.0f} s"
-        print(f"{label:8s} {seconds:8.3f} s   peak {memory:5.2f} GiB{ratio}")
-    if args.profile:
-        with torch.profiler.profile() as profile:
-            render()
-        sys.stdout.write(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
+    report("person", timed(lambda: people.append(pipe.person(seed=0, psi=0.7)), device))
+    person = people[0]
+    for quality in args.quality:
+        report(f"first {quality}", timed(lambda q=quality: render(person, motion, 0, q), device))  # tables, compilation
+        report(quality, timed(lambda q=quality: render(person, motion, 1, q), device, args.frames))
+        if args.profile:
+            with torch.profiler.profile() as profile:
+                render(person, motion, 1, quality)
+            sys.stdout.write(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
+    if args.compare:
+        compare(person, motion, args.compare, device)
 
 
 if __name__ == "__main__":
