@@ -194,12 +194,12 @@ def check_finite(losses: dict[str, float], step: int, outdir: Path) -> None:
 
 
 def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
-    """UserError where sizes do not fit the data set or the processes."""
-    views, crop = config.discriminators.views, config.discriminators.face_view == "crop"
-    needed = {"images": (config.portrait_size, dataset.image_size)} if "portrait" in views or crop else {}
-    needed |= {"faces": (config.face_size, dataset.face_size)} if "face" in views else {}
-    for name, (expected, found) in needed.items():
-        if found < expected and config.stage == 2:
+    """UserError where sizes do not fit the data set or the processes: enlarged pictures would teach blur."""
+    needed = {"portrait": ("images", config.portrait_size, dataset.image_size)}
+    needed["face"] = ("faces", config.face_size, dataset.face_size)
+    for view in config.discriminators.views:
+        name, expected, found = needed[view]
+        if found < expected:
             raise UserError(f"{dataset.path}: {name}: expected at least {expected} pixels a side, found {found}")
     if config.optim.batch_size % world.size:
         found = f"{config.optim.batch_size} for {world.size} processes"
