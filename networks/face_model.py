@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 from torch import nn
 
 from networks.embedded import face as embedded
 from networks.embedded import frames
+from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError
 
 NUM_IDENTITY = 80
@@ -64,11 +64,8 @@ def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarra
     return scale, rotation, target_mean - scale * rotation @ source_mean
 
 
-def _mat_array(data: dict, name: str, path: Path) -> np.ndarray:
-    if name not in data:
-        have = ", ".join(sorted(k for k in data if not k.startswith("__"))) or "nothing"
-        raise UserError(f"{path}: no array '{name}' (it has: {have})")
-    value = np.asarray(data[name])
+def _finite_array(data: dict, name: str, path: Path) -> np.ndarray:
+    value = np.asarray(mat_array(data, name, path))
     if value.dtype.kind not in "fiu":
         raise UserError(f"{path}: '{name}' should be an array of numbers, found {value.dtype}")
     if not np.isfinite(value).all():
@@ -91,26 +88,21 @@ def load_bfm(path: str | Path) -> FaceArrays:
     turned and scaled with it. Raises UserError with the file's name.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such face model file (see smpl_models/README.md)")
-    try:
-        data = loadmat(path)
-    except Exception as error:  # scipy raises many kinds for a damaged file
-        raise UserError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from error
-    mean = _mat_array(data, "meanshape", path).astype(np.float64)
+    data = load_mat(path, "a face model (see smpl_models/README.md)")
+    mean = _finite_array(data, "meanshape", path).astype(np.float64)
     if mean.size == 0 or mean.size % 3:
         raise UserError(f"{path}: 'meanshape' should have shape [1, 3N], found {list(mean.shape)}")
     count = mean.size // 3
     bases = {}
     for name, width in (("idBase", NUM_IDENTITY), ("exBase", NUM_EXPRESSION)):
-        base = _mat_array(data, name, path).astype(np.float64)
+        base = _finite_array(data, name, path).astype(np.float64)
         if base.shape != (3 * count, width):
             raise UserError(f"{path}: '{name}' should have shape {[3 * count, width]}, found {list(base.shape)}")
         bases[name] = base.reshape(count, 3, width)
-    faces = _mat_array(data, "tri", path)
+    faces = _finite_array(data, "tri", path)
     if faces.ndim != 2 or faces.shape[1] != 3 or faces.size == 0:
         raise UserError(f"{path}: 'tri' should have shape [F, 3], found {list(faces.shape)}")
-    landmarks = _mat_array(data, "keypoints", path).ravel()
+    landmarks = _finite_array(data, "keypoints", path).ravel()
     if len(landmarks) != NUM_LANDMARKS:
         raise UserError(f"{path}: 'keypoints' should hold {NUM_LANDMARKS} vertex numbers, found {len(landmarks)}")
     landmarks = _one_based(landmarks, count, "keypoints", path)

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torchvision
-from scipy.io import loadmat
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.cameras import FACE_CAMERA, project
 from networks.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
-from networks.tracking import FaceFrame, face_frame
+from networks.tracking import FaceFrame
+from networks.tracking_files import bfm_frame
 from torch_utils.checkpoint import check_format, load_raw, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
@@ -206,8 +206,7 @@ def load_face_recon(path: str | Path, *, bfm_file: str | Path = BFM_FILE) -> Fac
     data = load_raw(path)
     if isinstance(data.get("net_recon"), dict):
         face = load_bfm(bfm_file)  # which has checked the file
-        own_mean = loadmat(bfm_file, variable_names=["meanshape"])["meanshape"].reshape(-1, 3)
-        model = Deep3DFaceRecon(face, face_frame(own_mean, face.mean))
+        model = Deep3DFaceRecon(face, bfm_frame(bfm_file, face))
         load_weights(model.net, data["net_recon"], f"{path}: net_recon")
     elif isinstance(data.get(KIND), dict):
         check_format(data, path)

@@ -28,7 +28,10 @@ model cannot lean, so a picture has to be turned back by it; :class:`View` carri
 **Faces.** Deep3DFaceRecon's camera stands 10 units before the origin, looks along -z, y up; a point X of the face
 model is at R X + t with R = Rz(angle_2) Ry(angle_1) Rx(angle_0). With the face model laid into canonical space by
 x = scale * Q X + shift (:class:`FaceFrame`), the camera is at scale * Q R^T ((0, 0, 10) - t) + shift in the head's
-frame with cam2world rotation Q R^T; the face camera's label is the direction from which it looks at the origin.
+frame with cam2world rotation Q R^T. That is 0.85 units from the face, and our face camera moves on a sphere of radius 1
+around the origin, which lies above the middle of the face. It is put where the line from the middle of the face to the
+tracker's camera meets that sphere: both then see the face from the same side. (The direction of the tracker's camera
+from the origin would be 0.4 degrees off in pitch, because the nearer camera stands further aside from there.)
 """
 
 from typing import NamedTuple
@@ -39,7 +42,7 @@ import torch
 from torch import Tensor
 
 from networks.body_model import HEAD, MEAN_POSE, NECK, POSED_JOINTS, BodyModel, euler_to_matrix
-from networks.cameras import FACE_OFFSET, FACE_RADIUS, SMPL_SCALE, camera_frame
+from networks.cameras import FACE_CAMERA, FACE_OFFSET, FACE_RADIUS, SMPL_SCALE, camera_frame
 from networks.face_model import similarity
 
 SPINE = (0, 3, 6, 9)  # the chain from the pelvis to the parent of neck and collars
@@ -102,15 +105,24 @@ def portrait_view(chest: Tensor) -> View:
     return _view(cam2world, cam2world[:, :, 2])
 
 
-def face_view(angle: Tensor, translation: Tensor, frame: FaceFrame) -> View:
-    """The face camera's label, in the head's frame, for ``angle`` and ``translation`` [B, 3] of Deep3DFaceRecon."""
+def face_view(angle: Tensor, translation: Tensor, frame: FaceFrame, centre: Tensor) -> View:
+    """The face camera that sees a face from the same side as the tracker's camera.
+
+    Args:
+        angle, translation: [B, 3] of Deep3DFaceRecon.
+        frame: of its face model.
+        centre: [B, 3] the middle of the face, inside the face camera's sphere; head's frame, canonical units.
+    """
     model2camera = euler_to_matrix(angle.flip(-1))
     rotation = torch.as_tensor(frame.rotation, dtype=angle.dtype, device=angle.device)
     shift = torch.as_tensor(frame.shift, dtype=angle.dtype, device=angle.device)
     cam2world = rotation @ model2camera.mT
     distance = torch.tensor([0.0, 0.0, DEEP3D_DISTANCE], dtype=angle.dtype, device=angle.device)
     position = frame.scale * torch.einsum("bij,bj->bi", cam2world, distance - translation) + shift
-    return _view(cam2world, position)
+    sight = torch.nn.functional.normalize(position - centre, dim=-1)
+    along = (sight * centre).sum(-1, keepdim=True)
+    aside = (centre * centre).sum(-1, keepdim=True) - along**2  # squared distance of the line from the origin
+    return _view(cam2world, centre + ((FACE_CAMERA.radius**2 - aside).clamp(min=0).sqrt() - along) * sight)
 
 
 def _view(cam2world: Tensor, position: Tensor) -> View:

@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import roma
 import torch
-from scipy.io import loadmat
 
-from networks.tracking import FaceFit, SmplFit
+from networks.face_model import FaceArrays
+from networks.tracking import FaceFit, FaceFrame, SmplFit, face_frame
+from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError, reason
 from torch_utils.safe_pickle import load_pickle
 
@@ -96,6 +97,8 @@ def smpl_fit(record: Mapping[str, Any], where: str) -> SmplFit:
     scale = found["scale"][0]
     if found["camera"][0] <= 0 or scale <= 0:
         raise UserError(f"{where}: expected positive scales, found camera {found['camera'][0]:g}, box {scale:g}")
+    if (largest := np.abs(found["betas"]).max()) > MAX_COEFFICIENT:
+        raise UserError(f"{where}: expected betas within +-{MAX_COEFFICIENT:g}, found {largest:g}")
     rotations = _rotations(found["pose"], f"{where}: pose")
     return SmplFit(rotations, found["betas"], found["camera"], found["centre"], PIXELS_PER_SCALE * scale)
 
@@ -187,20 +190,11 @@ def _records(path: Path) -> list[tuple[str, Any]]:
 
 def load_face_fit(path: str | Path) -> FaceFit:
     """Deep3DFaceRecon's coefficients from a ``.mat`` file. Raises UserError naming the file and the array."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file of face coefficients")
-    try:
-        data = loadmat(path)
-    except Exception as error:  # scipy raises many kinds for a damaged file
-        raise UserError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})") from None
+    data = load_mat(path, "face coefficients")
     whole = _numbers(data["coeff"], (257,), f"{path}: 'coeff'") if "coeff" in data else None
     values = {}
     for name, part in COEFFICIENTS.items():
-        if whole is None and name not in data:
-            have = ", ".join(sorted(key for key in data if not key.startswith("__"))) or "nothing"
-            raise UserError(f"{path}: no array '{name}' and no 'coeff' (it has: {have})")
-        value = data[name] if whole is None else whole[part]
+        value = mat_array(data, name, path) if whole is None else whole[part]
         values[name] = _numbers(value, (part.stop - part.start,), f"{path}: '{name}'")
     if (largest := np.abs(values["angle"]).max()) > np.pi:
         raise UserError(f"{path}: 'angle': expected radians within +-pi, found {largest:.1f} (degrees?)")
@@ -220,3 +214,14 @@ def load_five_points(path: str | Path) -> np.ndarray:
     except (OSError, ValueError):
         raise UserError(f"{path}: expected five lines 'x y', found something else") from None
     return _numbers(points, (10,), str(path)).reshape(5, 2)
+
+
+def bfm_frame(path: str | Path, face: FaceArrays) -> FaceFrame:
+    """How Deep3DFaceRecon's own coordinates of the face model in ``path`` lie in canonical space.
+
+    Args:
+        path: BFM_model_front.mat.
+        face: what :func:`networks.face_model.load_bfm` made of it.
+    """
+    mean = mat_array(load_mat(path, "a face model"), "meanshape", path)
+    return face_frame(mean.reshape(-1, 3), face.mean)

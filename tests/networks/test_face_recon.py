@@ -118,7 +118,7 @@ def test_deep3d_weights_load(tmp_path):
     crop = torch.rand(1, 3, 224, 224)
     with torch.no_grad():
         assert torch.equal(model.net(crop), net.eval()(crop))
-    with pytest.raises(UserError, match=r"BFM_none\.mat: no such face model file"):
+    with pytest.raises(UserError, match=r"BFM_none\.mat: no such file: expected a face model"):
         load_face_recon(path, bfm_file=tmp_path / "BFM_none.mat")
 
 

@@ -159,8 +159,8 @@ def test_pixels_by_hand():
 # ---- face camera ----------------------------------------------------------------------------------------------------
 
 
-def face_of(angle, translation=(0, 0, 0), frame=IDENTITY_FRAME) -> list[float]:
-    view = face_view(tensor(angle), tensor(translation), frame)
+def face_of(angle, translation=(0, 0, 0), frame=IDENTITY_FRAME, centre=(0.0, 0, 0)) -> list[float]:
+    view = face_view(tensor(angle), tensor(translation), frame, tensor(centre))
     return [*view.camera[0].tolist(), view.roll.item()]
 
 
@@ -176,6 +176,12 @@ def test_a_face_beside_the_axis_is_seen_from_the_side():
     """1 unit to the picture's right, at distance 10: the camera is towards the person's right by atan(1/10)."""
     assert face_of([0.0, 0.0, 0.0], [1.0, 0, 0]) == pytest.approx([HALF, HALF + math.atan(0.1), 0], abs=1e-3)
     assert face_of([0.0, 0.0, 0.0], [0, 1.0, 0])[0] == pytest.approx(HALF + math.atan(0.1), abs=DOUBLE)
+
+
+def test_the_face_camera_is_on_the_line_from_the_face_to_the_tracker():
+    """The line is horizontal, 0.3 below the origin; it meets the unit sphere at (0, -0.3, sqrt(0.91))."""
+    found = face_of([0.0, 0.0, 0.0], [0, 3.0, 0], centre=[0, -0.3, 0.05])
+    assert found == pytest.approx([math.acos(-0.3), HALF, 0], abs=DOUBLE)
 
 
 def test_a_turned_and_shifted_face_model_gives_the_same_camera():

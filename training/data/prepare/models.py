@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.io import loadmat
 
 from networks.body_assets import embedded_body, head_shoulder_vertices, load_smpl
 from networks.body_model import BodyModel
 from networks.face_model import FaceModel, embedded_face, load_bfm
-from networks.tracking import UNIT, FaceFrame, face_frame
+from networks.tracking import UNIT, FaceFrame
+from networks.tracking_files import bfm_frame
 
 SMPL_FILE, FACE_FILE = Path("smpl_models/SMPL_NEUTRAL.pkl"), Path("smpl_models/BFM_model_front.mat")
 EMBEDDED_FACE_UNIT = 0.1 / UNIT  # canonical units; the Basel model counts in 0.1 m
@@ -40,8 +40,7 @@ def load_models(body_file: str | None, face_file: str | None) -> Models:
     arrays = load_smpl(body_path) if body_path else embedded_body()
     face = load_bfm(face_path) if face_path else embedded_face()
     if face_path:
-        mean = loadmat(face_path, variable_names=["meanshape"])["meanshape"].reshape(-1, 3)
-        frame = face_frame(mean, face.mean)
+        frame = bfm_frame(face_path, face)
     else:
         frame = FaceFrame(EMBEDDED_FACE_UNIT, np.eye(3), face.mean.mean(0).astype(np.float64))
     return Models(

@@ -133,9 +133,11 @@ def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig)
         )
     with _skip("face"):
         face = load_face_fit(sources.face)
-    seen = face_view(torch.from_numpy(face.angle)[None], torch.from_numpy(face.translation)[None], models.face_frame)
+    z_id, z_exp, angle, translation = (torch.from_numpy(array)[None] for array in face)
+    marks_3d = models.face.landmark_points(z_id, z_exp)  # [1, 68, 3]
+    seen = face_view(angle, translation, models.face_frame, centre=marks_3d.mean(1))
     _check_turned("face", seen, config)
-    landmarks = models.face.landmark_points(*(torch.from_numpy(z)[None] for z in (face.z_id, face.z_exp)))[0].numpy()
+    landmarks = marks_3d[0].numpy()
     with _skip("landmarks"):
         crop = face_placement(landmarks, load_five_points(sources.landmarks), seen)
     marks = portrait.frame(crop.pixels(frame_points(landmarks, seen, FACE_CAMERA)))

@@ -44,7 +44,8 @@ def test_labels_come_back(prepared, photos):
 def test_the_face_camera_is_the_one_that_explains_the_landmarks_best(prepared, photos):
     """Of all cameras on its orbit, with a free turn, scale and shift of the photo.
 
-    The tracker's camera is 0.85 units away and the photo's 40: half a degree is what that difference may cost.
+    The tracker's camera is 0.85 units away, ours 1 and the photo's 40: what is left are their perspectives (measured
+    0.2 degrees at most over twelve photos).
     """
     _, items = rows(prepared, photos)
     for _, photo, labels in items:
@@ -57,7 +58,7 @@ def test_the_face_camera_is_the_one_that_explains_the_landmarks_best(prepared, p
             return (seen - seen.mean(0) - photo_marks @ np.array([[c, -s], [s, c]])).ravel()
 
         best = least_squares(misfit, [*labels["face_camera"], 0.0, 1.0]).x[:2]
-        assert np.degrees(np.abs(labels["face_camera"] - best).max()) < 0.5
+        assert np.degrees(np.abs(labels["face_camera"] - best).max()) < 0.25
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
