@@ -33,9 +33,9 @@ class SurfaceField:
     def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
         """``samples``: about how many surface points (positions, colours, normals) are taken by area."""
         points, normals, colours, parts = _sample(mesh, samples)
+        self._views = _Views(points)  # with the eyes: without them the head would be open
         seen = _within(points, _EYE_BOX) | np.isin(parts, [PART_NAMES.index("eyes"), PART_NAMES.index("mouth")])
         points, normals, colours, parts = points[~seen], normals[~seen], colours[~seen], parts[~seen]
-        self._views = _Views(points)
         visible = self._views.exposed(points, normals)
         sheet = parts == PART_NAMES.index("hair_inner")
         parts = np.where(sheet, PART_NAMES.index("hair"), parts).astype(parts.dtype)
