@@ -54,6 +54,10 @@ class FaceReconstructor(nn.Module):
         """
         raise NotImplementedError
 
+    def features(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
+        """What the coefficients are read from [B, C]; arguments as of coefficients."""
+        raise NotImplementedError
+
     def landmarks(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
         """Landmarks [B, 68, 3] of the faces without their pose, canonical units; arguments as of coefficients."""
         found = self.coefficients(image, camera)
@@ -118,6 +122,10 @@ class Deep3DFaceRecon(FaceReconstructor):
         crop = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
         return (crop + 1) / 2
 
+    def features(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
+        """See the base class; C = 2048."""
+        return self.net.backbone(self.aligned_crop(image, camera))
+
     def coefficients(self, image: Tensor, camera: Tensor | None = None) -> FaceCoefficients:
         """See the base class. The crop depends on the camera: give it where it is known."""
         z_id, z_exp, _ = self.net(self.aligned_crop(image, camera)).split([NUM_IDENTITY, NUM_EXPRESSION, 113], -1)
@@ -170,13 +178,17 @@ class SmallFaceRecon(FaceReconstructor):
         nn.init.zeros_(self.output.weight)  # it starts from the mean face, seen from the front
         nn.init.zeros_(self.output.bias)
 
-    def coefficients(self, image: Tensor, camera: Tensor | None = None) -> FaceCoefficients:
-        """See the base class; the camera is found, not used."""
+    def features(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
+        """See the base class; C = ``config.hidden_dim``."""
         size = self.config.image_size
         if image.shape[-1] != size:
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        x = F.relu(self.hidden(self.stages(image).flatten(1)))
-        z_id, z_exp, camera = self.output(x).split([NUM_IDENTITY, NUM_EXPRESSION, 2], -1)
+        return F.relu(self.hidden(self.stages(image).flatten(1)))
+
+    def coefficients(self, image: Tensor, camera: Tensor | None = None) -> FaceCoefficients:
+        """See the base class; the camera is found, not used."""
+        found = self.output(self.features(image))
+        z_id, z_exp, camera = found.split([NUM_IDENTITY, NUM_EXPRESSION, 2], -1)
         return FaceCoefficients(z_id, z_exp, camera + math.pi / 2)
 
 
