@@ -29,6 +29,8 @@ class View(NamedTuple):
     neutral: Tensor  # [B, R, S, 3] samples of the rays in neutral pose
     transforms: Tensor | None  # [B, 16, S/2, h/2, w/2] T, D^p's input; None where D^p takes no part
     smoothed: Tensor | None  # [B, 16, S, h, w] D^p(T)
+    alpha: Tensor  # [B, H, W] in 0..1
+    depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
     image_lr: Tensor | None = None  # [B, 3, h, w] stage 2: from phi's maps
 
 
@@ -124,8 +126,8 @@ def render_radiance(
     parts = _in_chunks(radiate, size * size, rays_per_chunk)
     points = ManifoldPoints(*(torch.cat(values, 1) for values in zip(*(p for p, _ in parts), strict=True)))
     rgba = torch.cat([values for _, values in parts], 1)
-    image, _, _ = generator.composite(rgba, points, camera.angles, camera.model)
-    return View(image, neutral, transforms, smoothed)
+    image, alpha, depth = generator.composite(rgba, points, camera.angles, camera.model)
+    return View(image, neutral, transforms, smoothed, alpha, depth)
 
 
 def build_maps(generator: Generator, style: PersonStyle, *, manifolds_per_chunk: int = 0) -> ManifoldMaps:
@@ -152,8 +154,8 @@ def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: 
         points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
         image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
     upscale = UPSCALE if view == "portrait" else UPSCALE // 2
-    image, _, _ = generator.shade(maps.high, points, camera.angles, camera.model, upscale)
-    return View(image, neutral, transforms, smoothed, image_lr)
+    image, alpha, depth = generator.shade(maps.high, points, camera.angles, camera.model, upscale)
+    return View(image, neutral, transforms, smoothed, alpha, depth, image_lr)
 
 
 def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor:
