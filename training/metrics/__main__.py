@@ -1,0 +1,140 @@
+"""`python -m training.metrics`: how good a model is, against a data set.
+
+FID and KID of portraits (`full`) and of the face camera's pictures (`face`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch_utils.distributed import World, world
+from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
+from training.data.layout import MANIFEST
+from training.data.storage import open_dataset
+from training.metrics.control import CONTROL_METRICS, ControlConfig, measure_control
+from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
+from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, evaluate
+from training.metrics.pictures import DatasetPictures, FolderPictures
+from training.metrics.renderers import DrawingRenderer, Renderer, is_synthetic, load_renderer
+
+EPILOG = """\
+metrics: fid, kid (x100), and with `control` all of expression, pose, identity, consistency, disentanglement, temporal
+  (training/metrics/control.py defines them). On synthetic data the true drawings' numbers are printed beside.
+detectors: inception (FID, KID; weights of 2015), attributes (FD-attr, KD-attr: the embedded face's reconstruction net),
+  random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
+folders: --fakes FOLDER takes pictures instead of a model, and --data may then be a folder of pictures, too.
+several GPUs: torchrun --nproc_per_node=8 -m training.metrics ...
+"""
+
+
+def make_parser() -> CliParser:
+    parser = CliParser(
+        prog="python -m training.metrics",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ckpt", help="model: a run's `latest` or `best`, or any other in this project's format")
+    source.add_argument("--fakes", help="folder of pictures instead of a model; needs one of --regions")
+    parser.add_argument("--data", required=True, help="data set (with --fakes also a folder of pictures)")
+    parser.add_argument("--metrics", default="fid,kid", help="of fid, kid, control or its parts (default: %(default)s)")
+    parser.add_argument("--regions", default="full,face", help="of full, face (default: %(default)s)")
+    parser.add_argument("--num", type=int, default=20_000, help="generated pictures, and at most so many real ones")
+    parser.add_argument("--kid_subset", type=int, default=1000, help="pictures in a subset (default: %(default)s)")
+    parser.add_argument("--control_num", type=int, default=64, help="people of control metrics (default: %(default)s)")
+    parser.add_argument("--detector", default="inception", help=f"of {', '.join(DETECTORS)} (default: %(default)s)")
+    parser.add_argument("--inception", help="file of the Inception weights (default: where torch.hub keeps them)")
+    parser.add_argument("--face_recon", default=str(FACE_RECON_FILE), help="face reconstruction net")
+    parser.add_argument("--batch_size", type=int, default=16, help="pictures a detector sees at a time")
+    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--cache", type=Path, help="folder of data sets' features (default: in ~/.cache)")
+    parser.add_argument("--out", type=Path, help="JSON file to write the numbers to")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = make_parser().parse_args(argv)
+    asked = tuple(dict.fromkeys(args.metrics.split(",")))
+    if "control" in asked:
+        asked = tuple(m for m in asked if m != "control") + CONTROL_METRICS
+    control = tuple(name for name in asked if name in CONTROL_METRICS)
+    compared = tuple(name for name in asked if name not in CONTROL_METRICS)
+    if args.fakes and control:
+        raise UserError(f"--fakes: expected only {', '.join(DISTANCES)} of pictures, found {control[0]}: give --ckpt")
+    with world(args.device) as processes:
+        found: dict[str, Any] = {"distances": measure_distances(args, compared, processes) if compared else {}}
+        if control and processes.is_main:
+            found |= control_report(args, control, processes)
+        if processes.is_main:
+            report(found, args.out)
+
+
+def evaluation_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> EvaluationConfig:
+    return EvaluationConfig(
+        metrics=metrics,
+        regions=tuple(dict.fromkeys(args.regions.split(","))),
+        num=args.num,
+        kid_subset=args.kid_subset,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+
+
+def measure_distances(args: argparse.Namespace, metrics: tuple[str, ...], processes: World) -> dict[str, float]:
+    """Of a model, or of a folder of pictures."""
+    config = evaluation_config(args, metrics)
+    detector = load_detector(
+        args.detector, processes.device, inception_file=args.inception, face_recon_file=args.face_recon
+    )
+    if args.ckpt:
+        renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
+        return evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
+    if len(config.regions) != 1:
+        raise UserError("--regions: expected one region for --fakes, found full,face")
+    fake = FolderPictures(args.fakes, config.regions[0], args.num)
+    real = real_pictures(args.data, config, fake)
+    return compare(real, fake, detector, config, processes, cache=args.cache)
+
+
+def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
+    """A data set at the size of ``fake``, or a folder as it is."""
+    region = config.regions[0]
+    if Path(path).is_dir() and not (Path(path) / MANIFEST).exists():
+        return FolderPictures(path, region, config.num)
+    return DatasetPictures(open_dataset(path), {region: fake.image_size[0]}, config.num)
+
+
+def control_report(args: argparse.Namespace, metrics: tuple[str, ...], processes: World) -> dict[str, Any]:
+    """Of the model, and of true drawings where the data set is synthetic."""
+    renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
+    config = ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
+    renderers: dict[str, Renderer] = {"control": renderer}
+    if is_synthetic(dataset):
+        renderers["ceiling"] = DrawingRenderer(renderer.size)
+    return {name: measure_control(each, dataset, config, processes.device) for name, each in renderers.items()}
+
+
+def report(found: dict[str, Any], out: Path | None) -> None:
+    """Print, and write where asked."""
+    for name, value in found["distances"].items():
+        print(f"{name:24s} {value:10.4f}")
+    if "control" in found:
+        print(f"{'':44s} {'model':>10s}" + (f" {'drawing':>10s}" if "ceiling" in found else ""))
+    for name, value in found.get("control", {}).items():
+        ceiling = f" {found['ceiling'][name]:10.4f}" if "ceiling" in found else ""
+        print(f"{name:44s} {value:10.4f}{ceiling}")
+    if out is not None:
+        with atomic_path(out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {out}")
+
+
+if __name__ == "__main__":
+    run_cli(main)

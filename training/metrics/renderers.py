@@ -1,0 +1,118 @@
+"""Two ways from inputs to pictures: a generator, and the true drawings of synthetic people, which know no error."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from networks.body_model import BodyModel
+from networks.generator import Generator
+from networks.generator_config import UPSCALE
+from networks.saved_model import unpack_model
+from torch_utils.checkpoint import load_checkpoint
+from training.data.storage import Dataset
+from training.data.synthetic import SyntheticPerson, draw
+from training.data.synthetic.template import person_template
+from training.rendering import build_maps, render_maps, render_radiance
+from training.sampling import Inputs, InputSampler
+
+VIEWS = {"full": "portrait", "face": "face"}  # the paper's names of regions -> cameras
+HEAD_JOINT = 15
+BLOCK = 256  # inputs that are drawn at once
+METRIC_KEY = 0x31C5  # of the draws
+
+
+class Rendered(NamedTuple):
+    image: Tensor  # [B, 3, H, W] in -1..1, white background
+    alpha: Tensor  # [B, H, W]
+    depth: Tensor  # [B, H, W] along the ray, canonical units
+
+
+class Renderer(Protocol):
+    """Pictures of inputs by camera, ``portrait`` or ``face``."""
+
+    name: str
+    size: dict[str, int]  # pixels a side, by camera
+    body: BodyModel  # on the CPU: where heads are asked to be
+
+    def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]: ...
+
+
+class GeneratorRenderer:
+    """A saved model as it was trained: stage 1 by evaluating phi at crossings, otherwise from flattened manifolds.
+
+    Args:
+        generator: on its device.
+        stage: 1 or 2.
+        name: for messages.
+    """
+
+    def __init__(self, generator: Generator, stage: int, name: str):
+        self.generator, self.stage, self.name = generator, stage, name
+        low = generator.config.lowres_size
+        portrait, face = (UPSCALE, UPSCALE // 2) if stage == 2 else (1, 1)
+        self.size = {"portrait": portrait * low, "face": face * low}
+        self.body = copy.deepcopy(generator.body).cpu()
+
+    @torch.no_grad()
+    def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
+        inputs = inputs.to(self.generator.manifolds.levels.device)
+        style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+        if self.stage == 1:
+            found = {view: render_radiance(self.generator, style.radiance, inputs, view) for view in views}
+        else:
+            maps = build_maps(self.generator, style)
+            found = {view: render_maps(self.generator, maps, inputs, view) for view in views}
+        return {
+            name: Rendered(*(t.float().cpu() for t in (view.image, view.alpha, view.depth)))
+            for name, view in found.items()
+        }
+
+
+def load_renderer(path: str | Path, device: torch.device) -> GeneratorRenderer:
+    """The model that a training run saved, or any other in our format. Raises UserError as loading does."""
+    model = unpack_model(load_checkpoint(path), str(path))
+    training = model.metadata.get("training")
+    stage = training.get("stage", 2) if isinstance(training, dict) else 2
+    return GeneratorRenderer(model.generator.to(device).eval(), stage, str(path))
+
+
+class DrawingRenderer:
+    """True drawings of synthetic people, whose appearance is z_noise: the ceiling of what a generator can reach."""
+
+    def __init__(self, size: dict[str, int]):
+        self.size, self.name, self.body = size, "true drawing", copy.deepcopy(person_template().body_model).float()
+
+    def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
+        pictures: dict[str, list] = {view: [] for view in views}
+        for i in range(len(inputs.z_id)):
+            row = Inputs(*(value[i].double().numpy() for value in inputs))
+            person = SyntheticPerson(row.z_id, row.z_noise, row.betas)
+            mesh = person.posed_mesh(row.z_exp, row.joint_eulers)
+            head = person.joint_transforms(row.joint_eulers)[HEAD_JOINT]
+            for view in views:
+                camera = row.camera if view == "portrait" else row.face_camera
+                pictures[view].append(draw(mesh, camera, self.size[view], view, head))
+        return {
+            view: Rendered(*(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)))
+            for view, drawn in pictures.items()
+        }
+
+
+def draw_inputs(sampler: InputSampler, rows: range, seed: int) -> Inputs:
+    """Inputs of the rows; the i-th depends on (seed, i) alone."""
+    blocks = range(rows.start // BLOCK, (rows.stop - 1) // BLOCK + 1)
+    drawn = [sampler.draw(BLOCK, seed, METRIC_KEY, block) for block in blocks]
+    first = blocks.start * BLOCK
+    joined = Inputs(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+    return joined.part(slice(rows.start - first, rows.stop - first))
+
+
+def is_synthetic(dataset: Dataset) -> bool:
+    """Whether the people of a data set can be drawn: it was made by ``python -m training.data synthesize``."""
+    return " synthesize " in dataset.manifest["made_by"]
