@@ -66,7 +66,7 @@ def training_loop(
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
     fresh, started = state.step == 0, time.monotonic() - state.seconds
-    with StopRequest().listening() as request, contextlib.closing(log):
+    with StopRequest().listening() as request, contextlib.closing(log), contextlib.closing(state.reader):
         for line in describe(config, state) if fresh else ():
             log.write(line)
         while True:
@@ -91,7 +91,6 @@ def training_loop(
             losses = train_step(task, state)
             check_finite(losses, state.step, outdir)
             log.add(losses, config.optim.batch_size)
-    state.reader.close()
     if request.signal == signal.SIGINT:
         raise KeyboardInterrupt
 

@@ -251,6 +251,18 @@ def test_kill_9_loses_nothing_that_was_saved(dataset, finished, config_file, tmp
     assert (tmp_path / "config.yaml").exists()
 
 
+def test_sigterm_to_the_whole_group_as_schedulers_send_it(dataset, config_file, tmp_path):
+    arguments = [sys.executable, *command(dataset, tmp_path, config_file, "--total_kimg", "100")]
+    process = subprocess.Popen(arguments, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, start_new_session=True)
+    while not (tmp_path / "stats.jsonl").exists() or '"step": 1' not in (tmp_path / "stats.jsonl").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr.decode()
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["counters"]["step"] >= 1
+
+
 def test_both_stages_on_two_processes(config_file, tmp_path):
     data = make_dataset(tmp_path / "data", size=64)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]

@@ -20,6 +20,8 @@ from training.data.mirror import LabelMirror
 from training.data.png import decode_png
 from training.data.storage import Dataset, Pictures
 
+SECONDS_AFTER_SIGTERM = 120  # that a worker lives on for; closing the reader ends it at once
+
 
 class Batch(NamedTuple):
     """Pictures with their labels; of flipped pictures the mirrored labels."""
@@ -188,7 +190,9 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _start_worker(_: int) -> None:
-    """Ctrl-C reaches the whole process group, but only the parent shall answer it. And garbage collection must not walk
-    over, and so copy, the memory that is shared with the parent."""
+    """Ctrl-C, and the SIGTERM of a scheduler, reach the whole process group, but only the parent shall answer them: it
+    needs its workers to finish the step. And garbage collection must not walk over, and so copy, the memory that is
+    shared with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
     gc.freeze()
