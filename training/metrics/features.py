@@ -132,6 +132,5 @@ def _check(path: Path, about: dict) -> None:
     for key, expected in about.items():
         if not isinstance(found, dict) or found.get(key) != expected:
             got = found.get(key) if isinstance(found, dict) else type(found).__name__
-            raise UserError(
-                f"{path}: cached features of something else: {key}: expected {expected}, found {got}; remove the folder"
-            )
+            what = f"{key}: expected {expected}, found {got}"
+            raise UserError(f"{path}: cached features of something else ({what}); remove the folder")

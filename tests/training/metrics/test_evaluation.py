@@ -1,0 +1,208 @@
+"""Features on disk, and the numbers that come of them."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.training.tiny_run import ALONE, make_dataset
+from torch_utils.misc import UserError
+from training.metrics.__main__ import main
+from training.metrics.detectors import Detector, load_detector
+from training.metrics.evaluation import EvaluationConfig, compare, evaluate
+from training.metrics.features import cached_features, extract_features
+from training.metrics.pictures import DatasetPictures, FolderPictures
+from training.metrics.renderers import Rendered, draw_inputs
+from training.sampling import InputSampler
+
+CPU = torch.device("cpu")
+
+
+class Painter:
+    """A renderer that is fast: flat pictures in a colour that the latents decide."""
+
+    name, size, body = "painter", {"portrait": 16, "face": 8}, None
+
+    def __call__(self, inputs, views):
+        assert len(inputs.z_id) == 1
+        colour = torch.tanh(inputs.z_id[:, :3])[..., None, None]
+        sides = {view: self.size[view] for view in views}
+        return {
+            view: Rendered(colour.expand(1, 3, side, side), torch.ones(1, side, side), torch.ones(1, side, side))
+            for view, side in sides.items()
+        }
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("metrics") / "set", 12)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return load_detector("random", CPU)
+
+
+def config(**changes):
+    return EvaluationConfig(**{"num": 12, "kid_subset": 6, "batch_size": 4} | changes)
+
+
+def pixel_detector() -> Detector:
+    """Features that are known: mean colours in 0..255."""
+    return Detector("pixels", "none", 3, "FD", "KD", lambda images: images.float().mean((2, 3)))
+
+
+def save(folder, sizes, start=0):
+    folder.mkdir(exist_ok=True)
+    for i, size in enumerate(sizes):
+        pixels = np.random.default_rng([start, i]).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def test_features_are_written_row_by_row_whatever_the_batch(dataset, tmp_path):
+    source = DatasetPictures(dataset, {"full": 16, "face": 8}, 12)
+    expected = torch.cat([source.read(range(i, i + 1))["full"].float().mean((2, 3)) for i in range(12)]).numpy()
+    for batch_size in (1, 5, 16):
+        found = extract_features(source, pixel_detector(), tmp_path, ALONE, batch_size=batch_size)
+        np.testing.assert_allclose(found["full"], expected, rtol=1e-6)
+        assert isinstance(found["full"], np.memmap)
+
+
+def test_a_set_against_itself_is_at_distance_zero(dataset, detector, tmp_path):
+    source = DatasetPictures(dataset, {"full": 16}, 12)
+    found = compare(source, source, detector, config(metrics=("fid",)), ALONE, cache=tmp_path)
+    assert found["FD-random/full"] == pytest.approx(0, abs=1e-5)  # sqrt of rounding in covariances of order 1
+
+
+def test_numbers_do_not_depend_on_the_batch_size_and_repeat(dataset, detector, tmp_path):
+    first = evaluate(Painter(), dataset, detector, config(), ALONE, cache=tmp_path / "a")
+    other = evaluate(Painter(), dataset, detector, config(batch_size=7), ALONE, cache=tmp_path / "b")
+    assert list(first) == ["FD-random/full", "KD-random/full", "FD-random/face", "KD-random/face"]
+    assert other == pytest.approx(first, rel=1e-4)  # rounding in the detector's convolutions
+    assert evaluate(Painter(), dataset, detector, config(), ALONE, cache=tmp_path / "a") == first
+
+
+def test_inputs_depend_on_their_number_alone(dataset):
+    sampler = InputSampler(dataset, None, 0)
+    whole, part = draw_inputs(sampler, range(0, 300), 3), draw_inputs(sampler, range(250, 260), 3)
+    assert torch.equal(part.z_noise, whole.z_noise[250:260]) and torch.equal(part.camera, whole.camera[250:260])
+
+
+def test_the_cache_is_used_and_checked(dataset, tmp_path):
+    source = DatasetPictures(dataset, {"full": 16}, 12)
+    found = cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+    calls = []
+    silent = pixel_detector()._replace(features=calls.append)
+    again = cached_features(source, silent, tmp_path, ALONE, batch_size=4)
+    assert not calls and np.array_equal(found["full"], again["full"])
+    with pytest.raises(UserError, match="about.json: cached features of something else .weights: expected new, found"):
+        cached_features(source, silent._replace(checksum="new"), tmp_path, ALONE, batch_size=4)
+    note = next(tmp_path.glob("*/about.json"))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"pictures": "0"}))
+    with pytest.raises(UserError, match="something else .pictures"):
+        cached_features(source, silent, tmp_path, ALONE, batch_size=4)
+
+
+def _process(rank, port, folder):
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    from torch_utils.distributed import world
+
+    torch.set_num_threads(1)
+    with world("cpu") as processes:
+        source = FolderPictures(folder)
+        found = compare(
+            source, FolderPictures(folder.parent / "b"), pixel_detector(), config(batch_size=3), processes,
+            cache=folder.parent / "cache",
+        )  # fmt: skip
+        (folder.parent / f"{rank}.json").write_text(json.dumps(found))
+
+
+def test_two_processes_find_what_one_finds(tmp_path):
+    a, b = save(tmp_path / "a", [8] * 11), save(tmp_path / "b", [8] * 7, start=1)
+    alone = compare(FolderPictures(a), FolderPictures(b), pixel_detector(), config(), ALONE, cache=tmp_path / "alone")
+    torch.multiprocessing.spawn(_process, (29500 + os.getpid() % 1000, a), nprocs=2)
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == pytest.approx(alone, rel=1e-9)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def test_too_few_images_for_kid(dataset, detector, tmp_path):
+    with pytest.raises(UserError, match="--kid_subset: expected at most 12, the number of images, found 1000"):
+        evaluate(Painter(), dataset, detector, config(kid_subset=1000), ALONE, cache=tmp_path)
+
+
+def test_a_model_of_another_resolution(dataset, detector):
+    painter = Painter()
+    painter.size = {"portrait": 64, "face": 32}
+    with pytest.raises(UserError, match="expected at least 64 pixels, as the model has, found full pictures of 16"):
+        evaluate(painter, dataset, detector, config(), ALONE)
+
+
+def test_nan_pictures_are_named(dataset, detector, tmp_path):
+    class Nan(Painter):
+        def __call__(self, inputs, views):
+            drawn = Painter.__call__(self, inputs, views)
+            return {name: view._replace(image=view.image * torch.nan) for name, view in drawn.items()}
+
+    with pytest.raises(UserError, match="painter: full picture 0: expected finite numbers, found NaN"):
+        evaluate(Nan(), dataset, detector, config(), ALONE, cache=tmp_path)
+
+
+def test_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: expected pictures .*, found none"):
+        FolderPictures(tmp_path / "empty")
+    with pytest.raises(UserError, match="no such folder"):
+        FolderPictures(tmp_path / "absent")
+    mixed = FolderPictures(save(tmp_path / "mixed", [8, 8, 9]))
+    with pytest.raises(UserError, match="002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"):
+        mixed.read(range(3))
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        (
+            "inception",
+            {"inception_file": "nowhere.pth"},
+            "no Inception weights there; put weights-inception-2015",
+        ),
+        ("resnet", {}, "--detector: expected one of inception, attributes, random, found 'resnet'"),
+    ],
+)
+def test_detectors_that_are_not_there(name, options, message):
+    with pytest.raises(UserError, match=message):
+        load_detector(name, CPU, **options)
+
+
+def test_wrong_inception_weights_are_not_loaded(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"not weights")
+    with pytest.raises(UserError, match="expected Inception weights with sha256 6726825d"):
+        load_detector("inception", CPU, inception_file=path)
+
+
+def test_unknown_metrics_and_regions():
+    with pytest.raises(UserError, match="--metrics: expected some of fid, kid, found 'ssim'"):
+        EvaluationConfig(metrics=("ssim",))
+    with pytest.raises(UserError, match="--regions: expected some of full, face, found 'torso'"):
+        EvaluationConfig(regions=("torso",))
+
+
+def test_command_on_folders(tmp_path, capsys):
+    a, b = save(tmp_path / "a", [8] * 6), save(tmp_path / "b", [8] * 6, start=1)
+    out = tmp_path / "out.json"
+    main(
+        f"--fakes {b} --data {a} --regions full --detector random --num 6 --kid_subset 4 --device cpu "
+        f"--cache {tmp_path / 'cache'} --out {out}".split()
+    )
+    printed, written = capsys.readouterr().out, json.loads(out.read_text())["distances"]
+    assert list(written) == ["FD-random/full", "KD-random/full"] and written["FD-random/full"] > 0
+    assert f"FD-random/full {written['FD-random/full']:20.4f}" in printed

@@ -1,0 +1,46 @@
+"""One page of a run."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from torch_utils.misc import UserError
+from training.report import curve, main, make_page
+
+
+def make_run(folder):
+    lines = [{"step": i, "cur_nimg": 1000 * i, "G/face": 0.5 * i, "distance": 3.0 - i} for i in range(3)]
+    (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "cur')
+    (folder / "config.yaml").write_text("stage: 1  # <b>\n")
+    for images in (0, 2000):
+        Image.new("RGB", (4, 4)).save(folder / f"fakes{images:09d}.png")
+    numbers = {"distances": {"FD-attr/full": 1.25}, "control": {"pose/head": 2.5}, "ceiling": {"pose/head": 1.5}}
+    (folder / "metrics.json").write_text(json.dumps(numbers))
+    return folder
+
+
+def test_page_is_whole_and_needs_no_other_file(tmp_path, capsys):
+    make_run(tmp_path)
+    main([str(tmp_path)])
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"wrote {tmp_path / 'report.html'}" in capsys.readouterr().out
+    assert "step 2, 2.00 kimg" in page  # the half line is left out
+    assert page.count("data:image/png;base64,") == 2 and 'src="http' not in page
+    assert "best 1 at 2 kimg, last 1" in page
+    assert "<td>pose/head</td><td>2.5</td><td>1.5</td>" in page and "<td>FD-attr/full</td><td>1.25</td>" in page
+    assert "&lt;b&gt;" in page  # what a file says is text
+
+
+def test_a_curve_spans_its_frame():
+    drawn = curve("loss", [(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)])
+    assert 'points="8.0,142.0 180.0,8.0 352.0,75.0' in drawn
+    assert "<b>loss</b> 2 (from 1 to 3; 0 to 2 kimg)" in drawn
+
+
+def test_what_is_no_run(tmp_path):
+    with pytest.raises(UserError, match="expected the folder of a training run, found no stats.jsonl"):
+        make_page(tmp_path)
+    (tmp_path / "stats.jsonl").write_text("nothing\n")
+    with pytest.raises(UserError, match="expected lines of statistics, found none"):
+        make_page(tmp_path)

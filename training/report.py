@@ -1,0 +1,172 @@
+"""`python -m training.report RUN_DIR`: one HTML page of a run, with everything inside.
+
+Curves, snapshots, numbers and the configuration.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch_utils.misc import CliParser, UserError, atomic_path, reason, run_cli
+from training.run_log import STATS
+
+SNAPSHOTS = 4  # shown: the first, the last, and some between
+WIDTH, HEIGHT, MARGIN = 360, 150, 8  # of a curve, pixels
+POINTS = 400  # of a curve
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em; color: #222 }
+h2 { margin-top: 2em; border-bottom: 1px solid #ddd } figure { margin: 0 } img { max-width: 100% }
+.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); gap: 14px }
+figcaption { font-size: 13px } svg { background: #fafafa; border: 1px solid #eee }
+td, th { padding: 2px 12px; text-align: left } td + td { text-align: right; font-variant-numeric: tabular-nums }
+pre { background: #fafafa; padding: 1em; overflow: auto }
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = CliParser(prog="python -m training.report", description=__doc__, allow_abbrev=False)
+    parser.add_argument("run_dir", type=Path, help="folder of a run (train.py --outdir)")
+    parser.add_argument("--out", type=Path, help="file to write (default: RUN_DIR/report.html)")
+    args = parser.parse_args(argv)
+    page = make_page(args.run_dir)
+    out = args.out or args.run_dir / "report.html"
+    with atomic_path(out) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    print(f"wrote {out}")
+
+
+def make_page(run_dir: Path) -> str:
+    """The page. Raises UserError where there is no run, or a file of it cannot be read."""
+    if not (run_dir / STATS).is_file():
+        raise UserError(f"{run_dir}: expected the folder of a training run, found no {STATS} in it")
+    ticks = read_ticks(run_dir / STATS)
+    parts = [
+        ("Curves", f'<div class="curves">{"".join(curves(ticks))}</div>'),
+        ("Snapshots", "".join(snapshots(run_dir))),
+        ("Metrics", "".join(metric_tables(run_dir, ticks))),
+        ("Configuration", f"<pre>{html.escape(_text(run_dir / 'config.yaml'))}</pre>"),
+    ]
+    title = html.escape(run_dir.resolve().name)
+    last = ticks[-1]
+    head = f"<h1>{title}</h1><p>step {last['step']}, {last['cur_nimg'] / 1000:.2f} kimg</p>"
+    body = "".join(f"<h2>{name}</h2>{content}" for name, content in parts if content)
+    start = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f"{start}{head}{body}</html>\n"
+
+
+def read_ticks(path: Path) -> list[dict[str, float]]:
+    """Lines of stats.jsonl; a half-written last one is left out. Raises UserError where there is none."""
+    ticks = []
+    for line in _text(path).splitlines():
+        try:
+            tick = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(tick, dict) and {"step", "cur_nimg"} <= set(tick):
+            ticks.append(tick)
+    if not ticks:
+        raise UserError(f"{path}: expected lines of statistics, found none")
+    return ticks
+
+
+def curves(ticks: list[dict[str, float]]) -> list[str]:
+    """A drawing of every number over thousands of images."""
+    names = dict.fromkeys(name for tick in ticks for name in tick if name not in ("step", "cur_nimg"))
+    found = []
+    for name in sorted(names):
+        values = [(tick["cur_nimg"] / 1000, tick[name]) for tick in ticks if isinstance(tick.get(name), int | float)]
+        values = [(x, y) for x, y in values if math.isfinite(y)]
+        if values:
+            found.append(curve(name, values))
+    return found
+
+
+def curve(name: str, values: list[tuple[float, float]]) -> str:
+    """One line in SVG, from its least to its greatest value, with both written beside it."""
+    values = values[:: max(1, len(values) // POINTS)] + values[-1:]
+    xs, ys = zip(*values, strict=True)
+    (left, right), (low, high) = ((min(part), max(part)) for part in (xs, ys))
+    across, up = (WIDTH - 2 * MARGIN) / ((right - left) or 1), (HEIGHT - 2 * MARGIN) / ((high - low) or 1)
+    points = " ".join(f"{MARGIN + (x - left) * across:.1f},{HEIGHT - MARGIN - (y - low) * up:.1f}" for x, y in values)
+    caption = f"<b>{html.escape(name)}</b> {ys[-1]:.4g} (from {low:.4g} to {high:.4g}; {left:g} to {right:g} kimg)"
+    line = f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.5"/>'
+    if len(values) < 3:  # one point twice is no line
+        x, y = points.split()[-1].split(",")
+        line += f'<circle cx="{x}" cy="{y}" r="3" fill="#2563eb"/>'
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img">{line}</svg>'
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def snapshots(run_dir: Path) -> list[str]:
+    """Some of the run's pictures, from the first to the last, inside the page."""
+    files = sorted(run_dir.glob("fakes*.png"))
+    count = min(SNAPSHOTS, len(files))
+    chosen = [files[round(i * (len(files) - 1) / max(1, count - 1))] for i in range(count)]
+    found = []
+    for file in chosen:
+        images = file.stem.removeprefix("fakes").lstrip("0") or "0"
+        data = base64.b64encode(file.read_bytes()).decode()
+        found.append(
+            f'<figure><img alt="{file.name}" src="data:image/png;base64,{data}">'
+            f"<figcaption>after {int(images) / 1000:g} kimg</figcaption></figure>"
+        )
+    return found
+
+
+def metric_tables(run_dir: Path, ticks: list[dict[str, float]]) -> list[str]:
+    """The distance during training, and what ``python -m training.metrics --out RUN_DIR/NAME.json`` wrote."""
+    found = []
+    measured = [tick for tick in ticks if "distance" in tick]
+    if measured:
+        best = min(measured, key=lambda tick: tick["distance"])
+        line = f"best {best['distance']:.4g} at {best['cur_nimg'] / 1000:g} kimg, last {measured[-1]['distance']:.4g}"
+        found.append(f"<p>Distance to the data during training: {line}.</p>")
+    for file in sorted(run_dir.glob("*.json")):
+        try:
+            data = json.loads(_text(file))
+        except ValueError:
+            raise UserError(f"{file}: not valid JSON") from None
+        if isinstance(data, dict):
+            found.append(metric_table(file.name, data))
+    return found
+
+
+def metric_table(name: str, data: dict[str, Any]) -> str:
+    """Distances, and control beside the true drawings' numbers."""
+    ceiling = data.get("ceiling", {})
+    rows = [(key, value, "") for key, value in data.get("distances", {}).items()]
+    rows += [(key, value, ceiling.get(key, "")) for key, value in data.get("control", {}).items()]
+    if not rows:
+        return ""
+    lines = "".join(
+        f"<tr><td>{html.escape(key)}</td><td>{_number(value)}</td><td>{_number(drawn)}</td></tr>"
+        for key, value, drawn in rows
+    )
+    head = "<tr><th>metric</th><th>model</th><th>true drawing</th></tr>"
+    return f"<h3>{html.escape(name)}</h3><table>{head}{lines}</table>"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def _text(path: Path) -> str:
+    """A file's text, nothing where there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: cannot be read: {reason(error) if isinstance(error, OSError) else 'not text'}"
+        ) from None
+
+
+if __name__ == "__main__":
+    run_cli(main)
