@@ -63,7 +63,7 @@ struct Samples {
     float weight[4];
     float low[12], high[12];  // transforms at the nodes before and after the last sample
     float neutral[KEPT][3], displacement[KEPT][CHANNELS];
-    int64_t made = 0;
+    int64_t made = 0, node = 0, phase = 0;  // samples so far; the node before the next one, and how far it is from there
 
     HOST_DEVICE Samples(const Scene& scene, int64_t ray)
         : scene(scene), origin(scene.origins + 3 * ray), direction(scene.directions + 3 * ray) {
@@ -86,12 +86,13 @@ struct Samples {
     }
 
     HOST_DEVICE void make_next() {
-        const int64_t i = made++, node = i / scene.stride;
-        if (i % scene.stride == 0) {
+        const int64_t i = made++;
+        if (phase == 0) {
             memcpy(low, high, sizeof low);
             if (node + 1 < scene.node_samples) transform_at(node + 1, high);
         }
-        const float along = float(i % scene.stride) / float(scene.stride);
+        const float along = float(phase) / float(scene.stride);
+        if (++phase == scene.stride) phase = 0, ++node;
         const float distance = scene.near + (scene.far - scene.near) / float(scene.samples - 1) * float(i);
         float point[3], entry[12], *to = neutral[i % KEPT];
         for (int c = 0; c < 3; ++c) point[c] = origin[c] + direction[c] * distance;
