@@ -57,7 +57,7 @@ def _draw_panel(pen: ImageDraw.ImageDraw, panel: Panel, top: int) -> None:
     if abs(middle) < half:
         pen.line((LEFT, y(0), WIDTH - RIGHT, y(0)), fill=GREY)
     pen.text((LEFT, top + 5), panel.title, "black", font)
-    for value in (low, high):
+    for value in sorted({low, high}):
         pen.text((LEFT - 6, y(value)), f"{value + 0.0:.2f}".replace("-0.00", "0.00"), "black", font, anchor="rm")
     for seconds in np.linspace(0, end, 11):
         pen.text((x(seconds), frame[3] + 4), f"{seconds:.1f} s", "black", font, anchor="ma")

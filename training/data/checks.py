@@ -13,6 +13,7 @@ from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, 
 from training.data.storage import Dataset
 
 _CAMERAS = ("camera", "face_camera")
+MIN_STATISTICS = 20  # images, below which the spreads of angles mean nothing
 
 
 class Findings(NamedTuple):
@@ -118,7 +119,7 @@ def _check_angles(dataset: Dataset, findings: Findings) -> None:
         beyond = np.flatnonzero((angles[:, 0] <= 0) | (angles[:, 0] >= math.pi))
         errors += [f"{where}: '{name}': pitch beyond 0..pi for {IMAGES}/{names[row]}" for row in beyond]
         pitch, yaw = angles.std(0)
-        if pitch > 1.15 * yaw and pitch > 0.02:
+        if len(angles) >= MIN_STATISTICS and pitch > 1.15 * yaw and pitch > 0.02:
             findings.warnings.append(
                 f"{where}: '{name}': pitch spreads more than yaw ({pitch:.3f} and {yaw:.3f} rad); people turn "
                 "more than they nod: were the columns swapped?"

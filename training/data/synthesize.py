@@ -27,7 +27,7 @@ from training.data.storage import DatasetWriter, open_dataset
 from training.data.synthetic.portrait import Portrait, make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
-DRAWING = 1
+DRAWING = 2
 _LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (1, 256), "seed": (0, 2**32)}
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _AHEAD = 8  # items per worker that may wait for their turn to be written

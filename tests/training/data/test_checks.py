@@ -133,6 +133,12 @@ def test_swapped_pitch_and_yaw_are_suspected(path):
     only(findings.warnings, "'camera': pitch spreads more than yaw .*: were the columns swapped")
 
 
+def test_few_images_have_no_statistics(tmp_path):
+    path = make_dataset(tmp_path / "few", 4)
+    change_labels(path, lambda labels: labels | {"camera": labels["camera"][:, ::-1]})
+    assert quick(path) == ([], [])
+
+
 @pytest.mark.parametrize(
     "spoil, message",
     [

@@ -43,8 +43,8 @@ def drape(p: np.ndarray, normals: np.ndarray, rest: np.ndarray, neighbours, look
 def dye(rest: np.ndarray, look: Appearance) -> np.ndarray:
     """Shirt albedo [V, 3]: plain cloth, a ribbed collar, faint folds."""
     depth = below_neckline(rest, look.neckline)
-    seam = smoothstep(3.0 * MM, 0.5 * MM, np.abs(depth - 13 * MM))
+    seam = smoothstep(6.0 * MM, 1.0 * MM, np.abs(depth - 13 * MM))  # no narrower than the mesh, or it breaks into dots
     fold = noise(rest @ np.array([1.9, 1.1, 0.6]), 9) * 0.5 + noise(rest @ np.array([-1.3, 1.7, 0.4]), 13) * 0.5
     edge = smoothstep(4.0 * MM, 0.0, np.abs(depth))
-    level = (1 + 0.05 * fold * smoothstep(10 * MM, 50 * MM, depth)) * (1 - 0.16 * seam) * (1 - 0.18 * edge)
+    level = (1 + 0.05 * fold * smoothstep(10 * MM, 50 * MM, depth)) * (1 - 0.11 * seam) * (1 - 0.18 * edge)
     return look.clothes[None] * level[:, None]

@@ -110,10 +110,10 @@ def test_a_super_resolution_that_only_enlarges_changes_little(inputs, prepared):
 
 
 def test_a_super_resolution_that_fails_ends_the_run(inputs):
-    """Which is no photo's fault; nothing is skipped for it. The complaint comes from another process as it is."""
+    """Which is no photo's fault; nothing is skipped for it."""
     command = f"{sys.executable} -c 'raise SystemExit(\"no memory\")' {{in}} {{out}}"
     with pytest.raises(UserError, match="^--sr: .* ended with code 1: no memory$"):
-        prepare(inputs, "--workers", "2", "--sr", command)
+        prepare(inputs, "--sr", command)
     assert not (inputs / "out.report.csv").exists()
 
 
