@@ -113,11 +113,14 @@ struct Tiled {
             if (corner[c] >= problem.size[c]) return;
             end[c] = std::min(corner[c] + side, problem.size[c]);
         }
-        const float* middle = point((corner[0] + end[0]) / 2, (corner[1] + end[1]) / 2, (corner[2] + end[2]) / 2);
+        const float* low = point(corner[0], corner[1], corner[2]);
+        const float* high = point(end[0] - 1, end[1] - 1, end[2] - 1);
+        float middle[3];
+        for (int c = 0; c < 3; ++c) middle[c] = 0.5f * (low[c] + high[c]);
         const float least = stack[0].measure(middle);
         if (side == 1) {
             const float *first = stack[0].distance.get(), *last = first + stack[0].count, *at = std::find(first, last, least);
-            problem.index[(middle - problem.points) / 3] = at < last ? stack[0].index[at - first] : 0;  // 0: NaN
+            problem.index[(low - problem.points) / 3] = at < last ? stack[0].index[at - first] : 0;  // 0: NaN
             return;
         }
         float radius = 0;
