@@ -61,11 +61,7 @@ def make_parser() -> CliParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = make_parser().parse_args(argv)
-    asked = tuple(dict.fromkeys(args.metrics.split(",")))
-    if "control" in asked:
-        asked = tuple(m for m in asked if m != "control") + CONTROL_METRICS
-    control = tuple(name for name in asked if name in CONTROL_METRICS)
-    compared = tuple(name for name in asked if name not in CONTROL_METRICS)
+    compared, control = choose_metrics(args.metrics)
     if args.fakes and control:
         raise UserError(f"--fakes: expected only {', '.join(DISTANCES)} of pictures, found {control[0]}: give --ckpt")
     with world(args.device) as processes:
@@ -74,6 +70,16 @@ def main(argv: Sequence[str] | None = None) -> None:
             found |= control_report(args, control, processes)
         if processes.is_main:
             report(found, args.out)
+
+
+def choose_metrics(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Of a list: distances, and control metrics. Raises UserError for a name that is neither."""
+    asked = names.replace("control", ",".join(CONTROL_METRICS)).split(",")
+    for name in asked:
+        if name not in DISTANCES + CONTROL_METRICS:
+            known = ", ".join((*DISTANCES, "control", *CONTROL_METRICS))
+            raise UserError(f"--metrics: expected some of {known}, found '{name}'")
+    return tuple(n for n in DISTANCES if n in asked), tuple(n for n in CONTROL_METRICS if n in asked)
 
 
 def evaluation_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> EvaluationConfig:

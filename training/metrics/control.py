@@ -44,9 +44,7 @@ class ControlConfig:
     def __post_init__(self):
         unknown = [name for name in self.metrics if name not in CONTROL_METRICS]
         if unknown:
-            raise UserError(
-                f"--metrics: expected fid, kid, control or {', '.join(CONTROL_METRICS)}, found '{unknown[0]}'"
-            )
+            raise UserError(f"--metrics: expected some of {', '.join(CONTROL_METRICS)}, found '{unknown[0]}'")
         if self.num < 2:
             raise UserError(f"--control_num: expected at least 2, found {self.num}")
 

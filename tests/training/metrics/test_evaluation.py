@@ -7,10 +7,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch_fidelity import calculate_metrics, feature_extractor_inceptionv3
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from tests.training.tiny_run import ALONE, make_dataset
 from torch_utils.misc import UserError
-from training.metrics.__main__ import main
+from training.metrics import detectors
+from training.metrics.__main__ import choose_metrics, main
+from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, evaluate
 from training.metrics.features import cached_features, extract_features
@@ -196,6 +200,13 @@ def test_unknown_metrics_and_regions():
         EvaluationConfig(regions=("torso",))
 
 
+def test_metrics_of_the_command():
+    assert choose_metrics("kid,fid,pose") == (("fid", "kid"), ("pose",))
+    assert choose_metrics("control") == ((), CONTROL_METRICS)
+    with pytest.raises(UserError, match="--metrics: expected some of fid, kid, control, .*, found 'ssim'"):
+        choose_metrics("fid,ssim")
+
+
 def test_command_on_folders(tmp_path, capsys):
     a, b = save(tmp_path / "a", [8] * 6), save(tmp_path / "b", [8] * 6, start=1)
     out = tmp_path / "out.json"
@@ -206,3 +217,29 @@ def test_command_on_folders(tmp_path, capsys):
     printed, written = capsys.readouterr().out, json.loads(out.read_text())["distances"]
     assert list(written) == ["FD-random/full", "KD-random/full"] and written["FD-random/full"] > 0
     assert f"FD-random/full {written['FD-random/full']:20.4f}" in printed
+
+
+def random_inception(path, monkeypatch):
+    """A file of random weights in the layout of torch-fidelity's net."""
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        torch.save(FeatureExtractorInceptionV3("random", ["2048"]).state_dict(), path)
+    return path
+
+
+def test_kid_of_folders_is_that_of_torch_fidelity(tmp_path, monkeypatch):
+    """Through the whole of both programs, on the same files; random weights, for the real ones are not at hand."""
+    a, b = save(tmp_path / "a", [32] * 5), save(tmp_path / "b", [32] * 6, start=1)
+    weights = random_inception(tmp_path / "inception.pth", monkeypatch)
+    monkeypatch.setattr(detectors, "INCEPTION_SHA256", "")
+    inception = load_detector("inception", CPU, inception_file=weights)
+    found = compare(
+        FolderPictures(a), FolderPictures(b), inception, config(metrics=("kid",), kid_subset=4), ALONE, cache=tmp_path
+    )
+    expected = calculate_metrics(
+        input1=str(a), input2=str(b), kid=True, kid_subset_size=4, cuda=False, verbose=False, cache=False,
+        feature_extractor_weights_path=str(weights), save_cpu_ram=True,
+    )  # fmt: skip
+    assert found["KID/full"] == pytest.approx(100 * expected["kernel_inception_distance_mean"], rel=1e-3)
