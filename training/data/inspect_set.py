@@ -129,5 +129,9 @@ def _report(path: Path, findings: Findings) -> None:
         if len(messages) > MAX_SHOWN:
             print(f"... and {len(messages) - MAX_SHOWN} more {kind}", file=sys.stderr)
     if findings.errors:
-        raise UserError(f"{path}: {len(findings.errors)} errors; training would refuse this data set")
-    print(f"{path}: sound" + (f", {len(findings.warnings)} warnings" if findings.warnings else ""))
+        raise UserError(f"{path}: {_count(findings.errors, 'error')}; training would refuse this data set")
+    print(f"{path}: sound" + (f", {_count(findings.warnings, 'warning')}" if findings.warnings else ""))
+
+
+def _count(messages: list[str], kind: str) -> str:
+    return f"{len(messages)} {kind}{'s' * (len(messages) != 1)}"

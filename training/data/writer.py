@@ -101,7 +101,9 @@ class DatasetWriter:
             UserError: a label is missing, misshapen or not finite, or the disk is full. Earlier items stay.
         """
         if self._finished is not None:
-            raise UserError(f"{self.path}: the data set is finished; nothing can be added")
+            raise UserError(
+                f"{self.path}: the data set is finished; nothing can be added: choose another place or remove it first"
+            )
         if not 0 <= index <= _MAX_INDEX:
             raise UserError(f"{self.path}: expected an index in 0..{_MAX_INDEX}, found {index}")
         row_labels = _checked_labels(labels, f"{self.path}: item {index}")
