@@ -63,7 +63,8 @@ struct Samples {
     float weight[4];
     float low[12], high[12];  // transforms at the nodes before and after the last sample
     float neutral[KEPT][3], displacement[KEPT][CHANNELS];
-    int64_t made = 0, node = 0, phase = 0;  // samples so far; the node before the next one, and how far it is from there
+    int64_t made = 0;
+    int64_t node = 0, phase = 0;  // the node before the next sample, and how many samples it is from there
 
     HOST_DEVICE Samples(const Scene& scene, int64_t ray)
         : scene(scene), origin(scene.origins + 3 * ray), direction(scene.directions + 3 * ray) {

@@ -1,8 +1,8 @@
 // The vertex nearest to every point of a grid: what Python calls (torch_utils/ops/nearest_vertex.py).
 //
-// On a CPU, points are taken by tiles, and tiles by halves. A vertex can be nearest to a point of a tile only if it is no
-// farther from the tile's middle than the nearest vertex is, plus twice the tile's radius: each half considers only what
-// that leaves of the whole's. On a GPU every point is compared with every vertex.
+// On a CPU, points are taken by tiles, and tiles by halves. A vertex can be nearest to a point of a tile only if it is
+// no farther from the tile's middle than the nearest vertex is, plus twice the tile's radius: each half considers only
+// what that leaves of the whole's. On a GPU every point is compared with every vertex.
 #pragma once
 
 #include "for_each.h"
@@ -119,7 +119,8 @@ struct Tiled {
         for (int c = 0; c < 3; ++c) middle[c] = 0.5f * (low[c] + high[c]);
         const float least = stack[0].measure(middle);
         if (side == 1) {
-            const float *first = stack[0].distance.get(), *last = first + stack[0].count, *at = std::find(first, last, least);
+            const float *first = stack[0].distance.get(), *last = first + stack[0].count;
+            const float* at = std::find(first, last, least);
             problem.index[(low - problem.points) / 3] = at < last ? stack[0].index[at - first] : 0;  // 0: NaN
             return;
         }
