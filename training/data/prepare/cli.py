@@ -70,6 +70,9 @@ def run(args: argparse.Namespace) -> None:
         out, image_size=config.size, face_size=config.face_size, name=out.stem, made_by=made_by
     ) as writer:
         before = writer.done
+        if writer.finished:  # its report stays, too
+            print(f"{out}: finished before with {len(before)} items; to prepare skipped photos remove it first")
+            return
         print(f"{len(photos)} photos, {len(before)} prepared before; {models.name}")
         outcomes = {index: Outcome(photos[index].photo.name, "ok") for index in before}
         pending = [index for index in range(len(photos)) if index not in before]

@@ -120,7 +120,7 @@ def test_a_super_resolution_that_fails_ends_the_run(inputs):
 # ---- stopped and resumed --------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_loses_nothing(inputs, prepared, monkeypatch):
+def test_a_full_disk_loses_nothing(inputs, prepared, monkeypatch, capsys):
     """The writer's complaint (tested with it) after the first photo ends the run; the next run goes on from there."""
     add = DatasetWriter.add
 
@@ -135,7 +135,9 @@ def test_a_full_disk_loses_nothing(inputs, prepared, monkeypatch):
     monkeypatch.undo()
     assert [row["result"] for row in prepare(inputs)] == ["ok"] * 3
     assert tree(inputs / "out") == tree(prepared / "out")
+    capsys.readouterr()
     assert [row["result"] for row in prepare(inputs)] == ["ok"] * 3  # a finished set stays as it is
+    assert "out: finished before with 3 items; to prepare skipped photos remove it" in capsys.readouterr().out
 
 
 def start(inputs: Path, *options: str) -> subprocess.Popen:
