@@ -1,4 +1,4 @@
-"""Synthetic people: cameras, determinism, controls, the surface field."""
+"""Synthetic people: cameras, determinism, controls."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,10 @@ from scipy.spatial import cKDTree
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, cast_rays
 from networks.cameras import project as project_reference
+from tests.training.data.synthetic.meshes import FRONT, make_sphere
 from training.data.synthetic import (
     PART_NAMES,
     ColouredMesh,
-    SurfaceField,
     SyntheticPerson,
     draw,
     lighting,
@@ -19,26 +19,14 @@ from training.data.synthetic import (
     sample_pose_camera,
 )
 from training.data.synthetic.drawing import camera_view, project
-from training.data.synthetic.mesh import grid_faces, nearby, subdivide, vertex_normals
+from training.data.synthetic.mesh import nearby, subdivide, vertex_normals
 
-FRONT = (np.pi / 2, np.pi / 2)
 HAIR = PART_NAMES.index("hair")
 
 
 @pytest.fixture(scope="module")
 def person():
     return SyntheticPerson.sample(1)
-
-
-def make_sphere(radius=0.1, centre=(0.0, 0.0, 0.0)) -> ColouredMesh:
-    """A sphere, red where x < 0 and green where x > 0."""
-    theta, phi = np.meshgrid(np.linspace(1e-4, np.pi - 1e-4, 60), np.linspace(0, 2 * np.pi, 100, False), indexing="ij")
-    unit = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], -1).reshape(-1, 3)
-    colours = np.where(unit[:, :1] < 0, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
-    vertices = unit * radius + np.array(centre)
-    return ColouredMesh(
-        vertices.astype(np.float32), grid_faces(60, 100, True), colours.astype(np.float32), np.zeros(len(unit), np.int8)
-    )
 
 
 def make_expression(**coefficients) -> np.ndarray:
@@ -198,38 +186,6 @@ def test_head_turn_and_shrug_move_what_they_should(person):
     assert rise[shirt & (mesh.vertices[:, 0] > 0.13)].mean() > 0.015
     assert np.abs(rise[shirt & (mesh.vertices[:, 0] < -0.13)]).max() < 1e-3
     assert abs(rise[nose]) < 1e-3
-
-
-def test_surface_field_of_a_sphere():
-    field = SurfaceField(make_sphere(0.1), samples=20_000)
-    points = np.random.default_rng(0).uniform(-0.15, 0.15, (4000, 3))
-    rgb, distance = field.query(points)
-    true = np.linalg.norm(points, axis=1) - 0.1
-    # Sample spacing is 2.5e-3, and four times that for the far field; facets lie up to 2e-4 inside the sphere.
-    near = np.abs(true) < 0.01
-    assert np.abs(distance - true)[near].max() < 1.5e-3
-    assert np.abs(distance - true).max() < 6e-3
-    assert (np.sign(distance) == np.sign(true))[np.abs(true) > 5e-4].all()
-    side = np.abs(points[:, 0]) > 0.02
-    red, green = side & (points[:, 0] < 0), side & (points[:, 0] > 0)
-    assert (rgb[red] @ [1, 0, 0] > 0.99).mean() > 0.99 and (rgb[green] @ [0, 1, 0] > 0.99).mean() > 0.99
-
-
-def test_surface_field_of_a_person(person):
-    mesh = person.canonical_mesh()
-    field = SurfaceField(mesh)
-    _, distance = field.query(np.array([[0, 0.02, -0.07], [0, -0.15, -0.11], [0, 0.02, 0.1], [0.18, 0.1, 0.0]]))
-    assert (distance[:2] < -0.02).all() and (distance[2:] > 0.05).all()
-    picture = draw(mesh, FRONT, 128)
-    rays = cast_rays(torch.tensor([FRONT], dtype=torch.float64), PORTRAIT_CAMERA, 128)
-    inner = np.nonzero((picture.alpha > 0.99).ravel())[0][::7]
-    depth = torch.tensor(picture.depth.ravel()[inner], dtype=torch.float64)
-    surface = (rays.origins[0, inner] + depth[:, None] * rays.directions[0, inner]).numpy()
-    rgb, distance = field.query(surface)
-    # the drawn surface is the field's zero set (pixels over a depth step average two surfaces)
-    assert np.quantile(np.abs(distance), 0.9) < 2e-3
-    drawn = (picture.image.reshape(3, -1)[:, inner].T + 1) / 2
-    assert np.abs(rgb - drawn).mean() < 0.04
 
 
 def test_priors_are_plausible():
