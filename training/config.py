@@ -103,6 +103,7 @@ class RunConfig:
     snapshot_kimg: float = 40.0  # pictures, and everything needed to resume
     snapshot_people: int = 6  # rows of the picture
     metric_images: int = 512  # for the distance to the data at a snapshot; 0: none is computed
+    metric_detector: Literal["random", "attributes", "inception"] = "random"  # whose features it compares
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,9 @@ from networks.generator import Generator
 from training.config import TrainConfig
 from training.data.png import decode_png
 from training.data.storage import Dataset
-from training.feature_distance import RandomFeatures, frechet_distance, statistics
+from training.feature_distance import frechet_distance, statistics
+from training.metrics.detectors import load_detector
+from training.metrics.pictures import to_bytes
 from training.phases import resize
 from training.sampling import InputSampler
 from training.snapshot import render_images
@@ -18,14 +20,15 @@ BATCH = 16
 
 
 class Evaluation:
-    """Random-feature distances (:mod:`training.feature_distance`) over ``config.run.metric_images`` pictures.
+    """Fréchet distances over ``config.run.metric_images`` pictures, by ``config.run.metric_detector``'s features.
 
-    The data's statistics are computed when first needed.
+    Detector and statistics of the data are made when first needed, and a UserError says where weights are missing.
+    ``python -m training.metrics`` compares more pictures.
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler):
         self.config, self.dataset, self.sampler = config, dataset, sampler
-        self.features = RandomFeatures()
+        self.features = None
         self.real = None
 
     def __call__(self, generator: Generator) -> dict[str, float]:
@@ -34,12 +37,15 @@ class Evaluation:
         if count < 2:
             return {}
         if self.real is None:
+            files = {} if self.config.face_recon is None else {"face_recon_file": self.config.face_recon}
+            device = generator.manifolds.levels.device
+            self.features = load_detector(self.config.run.metric_detector, device, **files).features
             self.real = {view: self._real(view, count) for view in self.config.discriminators.views}
         inputs = self.sampler.draw(count, self.config.seed, EVALUATION_KEY)
         found: dict[str, list] = {view: [] for view in self.real}
         for i in range(0, count, BATCH):
             for view, images in render_images(generator, self.config, inputs.part(slice(i, i + BATCH))).items():
-                found[view].append(self.features(images))
+                found[view].append(self.features(to_bytes(images)))
         distances = {
             f"distance/{view}": frechet_distance(statistics(torch.cat(parts)), self.real[view])
             for view, parts in found.items()
@@ -55,5 +61,5 @@ class Evaluation:
         parts = []
         for i in range(min(count, len(self.dataset))):
             pixels = torch.from_numpy(decode_png(read(i), size, f"{self.dataset.path}: {view} {i}").copy())
-            parts.append(self.features(resize(pixels.permute(2, 0, 1)[None], shown)))
+            parts.append(self.features(to_bytes(resize(pixels.permute(2, 0, 1)[None], shown))))
         return statistics(torch.cat(parts))
