@@ -103,7 +103,7 @@ def measure_distances(args: argparse.Namespace, metrics: tuple[str, ...], proces
         renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
         return evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
     if len(config.regions) != 1:
-        raise UserError("--regions: expected one region for --fakes, found full,face")
+        raise UserError(f"--regions: expected one region for --fakes, found {args.regions}")
     fake = FolderPictures(args.fakes, config.regions[0], args.num)
     real = real_pictures(args.data, config, fake)
     return compare(real, fake, detector, config, processes, cache=args.cache)

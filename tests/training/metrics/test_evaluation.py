@@ -12,6 +12,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from tests.training.tiny_run import ALONE, make_dataset
 from torch_utils.misc import UserError
+from training.metrics import __main__ as command
 from training.metrics import detectors
 from training.metrics.__main__ import choose_metrics, main
 from training.metrics.control import CONTROL_METRICS
@@ -19,7 +20,7 @@ from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, evaluate
 from training.metrics.features import cached_features, extract_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
-from training.metrics.renderers import Rendered, draw_inputs
+from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
 from training.sampling import InputSampler
 
 CPU = torch.device("cpu")
@@ -217,6 +218,17 @@ def test_command_on_folders(tmp_path, capsys):
     printed, written = capsys.readouterr().out, json.loads(out.read_text())["distances"]
     assert list(written) == ["FD-random/full", "KD-random/full"] and written["FD-random/full"] > 0
     assert f"FD-random/full {written['FD-random/full']:20.4f}" in printed
+
+
+def test_control_is_printed_beside_the_true_drawings(dataset, tmp_path, monkeypatch, capsys):
+    """With the drawings in the model's place, both columns are the same."""
+    monkeypatch.setattr(command, "load_renderer", lambda *_: DrawingRenderer({"portrait": 16, "face": 16}))
+    monkeypatch.setattr(command, "is_synthetic", lambda _: True)
+    out = tmp_path / "out.json"
+    main(f"--ckpt any --data {dataset.path} --metrics pose --control_num 2 --device cpu --out {out}".split())
+    found = json.loads(out.read_text())
+    assert found["control"] == found["ceiling"] and 0 < found["control"]["pose/face_camera_degrees"] < 90
+    assert "drawing" in capsys.readouterr().out
 
 
 def random_inception(path, monkeypatch):
