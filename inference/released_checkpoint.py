@@ -71,6 +71,7 @@ _LABEL_FILES = {
     "id_shape": "id_shape_sampler_body.npy",
     "expression": "expression_body.npy",
 }
+_FACE_LABEL_FILES = {"face_id": "id_face_sampler.npy", "face_expression": "expression_face.npy"}
 _MEAN_SAMPLES = 10_000
 
 
@@ -198,8 +199,14 @@ def load_config(name: str) -> GeneratorConfig:
 
 
 def load_labels(folder: str | Path) -> LabelPriors:
-    """The released label arrays (oddity 4) in ``folder``; raises UserError naming a missing or odd file."""
-    return LabelPriors.from_dict({n: load_array(Path(folder) / f) for n, f in _LABEL_FILES.items()}, str(folder))
+    """The released label arrays (oddity 4) in ``folder``, those of faces alone where they are there.
+
+    Raises:
+        UserError: names a missing or odd file.
+    """
+    faces = {name: file for name, file in _FACE_LABEL_FILES.items() if (Path(folder) / file).exists()}
+    arrays = {name: load_array(Path(folder) / file) for name, file in {**_LABEL_FILES, **faces}.items()}
+    return LabelPriors.from_dict(arrays, str(folder))
 
 
 def load_array(path: str | Path) -> Tensor:

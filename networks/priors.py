@@ -12,8 +12,9 @@ from torch import Tensor
 
 from torch_utils.misc import UserError
 
-# Columns of the rows.
-WIDTHS = {"camera_pose": 2 + 18, "id_shape": 80 + 10, "expression": 64}
+# Columns of the rows; the last two are optional.
+WIDTHS = {"camera_pose": 2 + 18, "id_shape": 80 + 10, "expression": 64, "face_id": 80, "face_expression": 64}
+OPTIONAL = ("face_id", "face_expression")
 
 
 class Latents(NamedTuple):
@@ -32,6 +33,8 @@ class LabelPriors(NamedTuple):
     camera_pose: Tensor  # [N, 20] pitch, yaw, 6 x 3 Euler angles of joints 12..17, radians
     id_shape: Tensor  # [N, 90] z_id, betas
     expression: Tensor  # [N, 64]
+    face_id: Tensor | None = None  # [N, 80] of a set of faces without bodies; the released model's labels have one
+    face_expression: Tensor | None = None  # [N, 64] of that set
 
     @classmethod
     def from_dict(cls, arrays: Mapping[str, Tensor], where: str) -> "LabelPriors":
@@ -41,6 +44,8 @@ class LabelPriors(NamedTuple):
         rows = {}
         for name, width in WIDTHS.items():
             if name not in arrays:
+                if name in OPTIONAL:
+                    continue
                 raise UserError(f"{where}: priors: missing array '{name}'")
             try:
                 array = torch.as_tensor(arrays[name]).detach().cpu().to_dense()
@@ -58,7 +63,8 @@ class LabelPriors(NamedTuple):
 
     def to_dict(self, *, half: bool = False) -> dict[str, Tensor]:
         """Arrays for a checkpoint; ``half`` as float16, which keeps angles up to pi within 0.001 radians."""
-        return {name: array.half() if half else array.clone() for name, array in self._asdict().items()}
+        arrays = {name: array for name, array in self._asdict().items() if array is not None}
+        return {name: array.half() if half else array.clone() for name, array in arrays.items()}
 
     def sample_latents(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> Latents:
         """(z_id, betas) from one row, z_noise ~ N(0, 1)."""
@@ -69,6 +75,12 @@ class LabelPriors(NamedTuple):
     def sample_expressions(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> Tensor:
         """Expression coefficients [count, 64]."""
         return _draw(self.expression, count, generator, jitter)
+
+    def sample_faces(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
+        """z_id [count, 80] and z_exp [count, 64] of faces without bodies, from rows of their own where there are any."""
+        faces = self.id_shape[:, :80] if self.face_id is None else self.face_id
+        expressions = self.expression if self.face_expression is None else self.face_expression
+        return _draw(faces, count, generator, jitter), _draw(expressions, count, generator, jitter)
 
     def sample_pose_camera(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
         """joint_eulers [count, 6, 3] and camera [count, 2] (pitch, yaw), radians, from the same rows."""

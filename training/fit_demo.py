@@ -44,7 +44,7 @@ def main() -> None:
     parser = CliParser(prog="python -m training.fit_demo", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="ckpts/demo.pt", help="file to write (default: %(default)s)")
     parser.add_argument("--config", default=str(CONFIG), help="sizes of the generator (default: configs/demo.yaml)")
-    parser.add_argument("--people", type=int, default=320, help="synthetic people to fit (default: %(default)s)")
+    parser.add_argument("--people", type=int, default=240, help="synthetic people to fit (default: %(default)s)")
     parser.add_argument("--texels", type=int, default=80_000, help="texels to look at a person (default: %(default)s)")
     parser.add_argument("--shots", type=int, default=1, help="pictures of each (default: %(default)s)")
     parser.add_argument("--effort", type=float, default=1.0, help="multiplies the number of steps of every stage")

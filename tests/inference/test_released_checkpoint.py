@@ -281,8 +281,16 @@ def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
 
 
 def test_labels(files, tmp_path):
+    assert load_labels(files).face_id is None
     for name, rows in make_priors_dict().items():
         assert torch.equal(getattr(load_labels(files), name), rows)
+        np.save(tmp_path / f"{LABELS[name]}.npy", rows.numpy())
+    np.save(tmp_path / "id_face_sampler.npy", np.full((2, 80), 0.5, np.float32))
+    np.save(tmp_path / "expression_face.npy", np.ones((3, 64)))
+    five = load_labels(tmp_path)
+    assert torch.equal(five.face_id, torch.full((2, 80), 0.5)) and torch.equal(five.face_expression, torch.ones(3, 64))
+    for path in tmp_path.glob("*.npy"):
+        path.unlink()
     with pytest.raises(UserError, match="camera_pose_joint_sample.npy: no such file"):
         load_labels(tmp_path)
     for name in LABELS.values():

@@ -89,8 +89,25 @@ def test_to_dict_and_back():
         assert all(value.dtype == dtype for value in stored.values())
         again = LabelPriors.from_dict(stored, "here")
         for name, value in again._asdict().items():
+            if value is None:  # optional rows
+                assert getattr(priors, name) is None
+                continue
             assert value.dtype == torch.float32
             assert torch.equal(value, getattr(priors, name))  # short enough for half precision
+
+
+def test_rows_of_faces_alone_are_optional():
+    generator = torch.Generator().manual_seed(0)
+    priors = make_priors()
+    z_id, z_exp = priors.sample_faces(5, generator)  # without such rows, those of people serve
+    assert all((priors.id_shape[:, :80] == row).all(1).any() for row in z_id)
+    assert all((priors.expression == row).all(1).any() for row in z_exp)
+    faces = {"face_id": torch.full((3, 80), 0.5), "face_expression": torch.full((2, 64), -0.25)}
+    again = LabelPriors.from_dict(LabelPriors.from_dict({**make_priors_dict(), **faces}, "here").to_dict(), "here")
+    z_id, z_exp = again.sample_faces(4, generator)
+    assert torch.equal(z_id, torch.full((4, 80), 0.5)) and torch.equal(z_exp, torch.full((4, 64), -0.25))
+    with pytest.raises(UserError, match=r"here: priors: face_id: expected floats \[N, 80\], found .* \[3, 64\]"):
+        LabelPriors.from_dict({**make_priors_dict(), "face_id": torch.zeros(3, 64)}, "here")
 
 
 def test_numpy_arrays_are_taken():
