@@ -77,7 +77,7 @@ class LabelPriors(NamedTuple):
         return _draw(self.expression, count, generator, jitter)
 
     def sample_faces(self, count: int, generator: torch.Generator, jitter: float = 0.0) -> tuple[Tensor, Tensor]:
-        """z_id [count, 80] and z_exp [count, 64] of faces without bodies, from rows of their own where there are any."""
+        """z_id [count, 80] and z_exp [count, 64] of faces without bodies, from their own rows if there are any."""
         faces = self.id_shape[:, :80] if self.face_id is None else self.face_id
         expressions = self.expression if self.face_expression is None else self.face_expression
         return _draw(faces, count, generator, jitter), _draw(expressions, count, generator, jitter)
