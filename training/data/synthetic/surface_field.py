@@ -27,7 +27,8 @@ class SurfaceField:
     The surface is sampled densely and deterministically, evenly by area. Samples of one part that lie inside another
     (scalp under hair, skin under clothes) are dropped, so that the outermost surface gives colour and distance, and a
     point behind it is filled with its colour. Eyes, nose and mouth, whose thin sheets would deceive such a rule, are
-    sampled ten times as densely where the face camera sees them.
+    sampled ten times as densely where the face camera sees them, and there a point has the colour that this camera sees
+    in its place: the nearest surface to a point two millimetres behind a lid is the eye beside it.
     """
 
     def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
@@ -58,7 +59,8 @@ class SurfaceField:
             covered |= sheet[others[found]] & (depth < 0.002)  # the hair's inner side shows only where it hangs free
             visible[others[found][covered]] = False
         area = (points[visible], normals[visible], colours[visible], parts[visible])
-        both = zip(area, _sample_face(mesh), strict=True)
+        self._face = _FaceView(mesh)
+        both = zip(area, self._face.samples, strict=True)
         self.points, self.normals, self.colours, self.parts = (np.concatenate(pair) for pair in both)
         self._tree = cKDTree(self.points)
         self._coarse = slice(None, None, _COARSE_STEP)
@@ -88,7 +90,33 @@ class SurfaceField:
         blend = np.clip(far / 0.004 - 0.5, 0.0, 1.0)
         size = near * (1.0 - blend) + far * blend
         rgb = (self.colours[index] * weight[:, :, None]).sum(1)
+        seen, colours = self._face.colours_at(points)
+        rgb[seen] = colours
         return rgb.astype(np.float32), (sign * size).astype(np.float32)
+
+
+class _FaceView:
+    """Eyes, nose and mouth as the face camera sees them."""
+
+    def __init__(self, mesh: ColouredMesh):
+        self.camera = camera_view((np.pi / 2, np.pi / 2), "face")
+        pixels, ahead = project(mesh.vertices, self.camera, _FACE_VIEW)
+        pixel, face, bary, _ = rasterise(pixels, ahead, mesh.faces, _FACE_VIEW)
+        samples = _on_faces(mesh, face, bary)
+        inside = _within(samples[0], _FACE_BOX)
+        self.samples = tuple(part[inside] for part in samples)  # points, normals, colours, parts
+        self.hit = np.zeros(_FACE_VIEW * _FACE_VIEW, bool)
+        self.image = np.zeros((_FACE_VIEW * _FACE_VIEW, 3), np.float32)
+        self.hit[pixel[inside]], self.image[pixel[inside]] = True, self.samples[2]
+
+    def colours_at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Indices [M] of those of the points [P, 3] that lie in the box and on what is seen, and its colours [M, 3]."""
+        index = np.nonzero(_within(points, _FACE_BOX))[0]
+        pixels, _ = project(points[index], self.camera, _FACE_VIEW)
+        column, row = np.clip(np.rint(pixels), 0, _FACE_VIEW - 1).astype(np.int64).T
+        pixel = row * _FACE_VIEW + column
+        seen = self.hit[pixel]
+        return index[seen], self.image[pixel[seen]]
 
 
 class _Views:
@@ -160,15 +188,6 @@ def _sample(mesh: ColouredMesh, samples: int):
     uv[fold] = 1.0 - uv[fold]
     bary = np.stack([1.0 - uv.sum(1), uv[:, 0], uv[:, 1]], 1)
     return _on_faces(mesh, face, bary)
-
-
-def _sample_face(mesh: ColouredMesh):
-    """What the face camera sees of eyes, nose and mouth; results as those of :func:`_sample`."""
-    pixels, ahead = project(mesh.vertices, camera_view((np.pi / 2, np.pi / 2), "face"), _FACE_VIEW)
-    _, face, bary, _ = rasterise(pixels, ahead, mesh.faces, _FACE_VIEW)
-    samples = _on_faces(mesh, face, bary)
-    inside = _within(samples[0], _FACE_BOX)
-    return tuple(part[inside] for part in samples)
 
 
 def _within(points: np.ndarray, box) -> np.ndarray:
