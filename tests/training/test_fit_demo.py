@@ -149,7 +149,7 @@ def test_every_stage_learns(generator):
     sitters = [make_sitter(texels)]
     before = image_psnr(generator, sitters)
     first = fit_radiance(generator, sitters, texels, steps=20, people=2, points=400, seed=0)
-    last = fit_radiance(generator, sitters, texels, steps=150, people=2, points=400, seed=0)
+    last = fit_radiance(generator, sitters, texels, steps=300, people=2, points=400, seed=0)
     assert last < 0.5 * first
     assert set_superresolution(generator, sitters, texels, points=200, seed=0) < 1e-3
     assert image_psnr(generator, sitters) > before + 3
