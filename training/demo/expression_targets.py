@@ -11,7 +11,7 @@ from training.data.synthetic import sample_expression
 NAMED_DIRECTIONS, LID_DIRECTIONS = 11, (8, 9, 32)
 # A closed lid takes its colour this much farther from the neutral lid's edge than the 3DMM says, and so does the skin
 # below it: the demo's maps are too coarse to tell the edge of a lid from the eye beside it. Canonical units.
-LID_MARGIN, BELOW_LID = 0.002, 0.007
+LID_MARGIN, BELOW_LID = 0.0045, 0.007
 LOWER_LIDS = {8: (42, 47, 46, 45), 9: (36, 41, 40, 39)}  # landmarks along the edge, by the direction that closes it
 BOTH_LIDS, BOTH_CLOSED = 32, 0.8  # the direction that closes both does so earlier
 # The 3DMM moves what lies this near to it, canonical units.
