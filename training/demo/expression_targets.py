@@ -1,19 +1,22 @@
 """What D^e is fitted to: displacements of the embedded face model, and expressions to draw them for."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.spatial import cKDTree
 
 from networks.embedded.face import face_regions
 from networks.face_model import FaceArrays
 from training.data.synthetic import sample_expression
+from training.data.synthetic.sampling import BLINK, LEFT_LID, NUM_NAMED, RIGHT_LID
 
-# Of the embedded face's expressions: those with a name, and those that move the lids (left, right, both).
-NAMED_DIRECTIONS, LID_DIRECTIONS = 11, (8, 9, 32)
+LID_DIRECTIONS = (LEFT_LID, RIGHT_LID, BLINK)  # of the embedded face's expressions
 # A closed lid takes its colour this much farther from the neutral lid's edge than the 3DMM says, and so does the skin
 # below it: the demo's maps are too coarse to tell the edge of a lid from the eye beside it. Canonical units.
 LID_MARGIN, BELOW_LID = 0.0045, 0.007
-LOWER_LIDS = {8: (42, 47, 46, 45), 9: (36, 41, 40, 39)}  # landmarks along the edge, by the direction that closes it
-BOTH_LIDS, BOTH_CLOSED = 32, 0.8  # the direction that closes both does so earlier
+# Landmarks along the edge, by the direction that closes it.
+LOWER_LIDS = {LEFT_LID: (42, 47, 46, 45), RIGHT_LID: (36, 41, 40, 39)}
+BLINK_CLOSED = 0.8  # the direction that closes both lids does so earlier than 1
 # The 3DMM moves what lies this near to it, canonical units.
 EXPRESSION_REACH = 0.03
 
@@ -37,10 +40,10 @@ class ExpressionTargets:
         self.lips = pairs[moved > 1e-5]  # coincident in the neutral face, apart in an open mouth
         # Where to sample: lids, which move far in a small place, as often as all other moving parts together.
         basis = np.linalg.norm(face.exp_basis[self.outer].astype(np.float64), axis=1)  # [O, 64]
-        lids, others = basis[:, LID_DIRECTIONS].max(1), basis[:, :NAMED_DIRECTIONS].max(1)
-        self.lid_margins = np.stack([self._lid_margin(face, *lid) for lid in LOWER_LIDS.items()], -1)  # [V, 2]
+        lids, others = basis[:, LID_DIRECTIONS].max(1), basis[:, :NUM_NAMED].max(1)
         parts = (lids, others, np.ones(len(others)))
         self.weights = sum(share * part / part.sum() for share, part in zip((0.4, 0.4, 0.2), parts, strict=True))
+        self.lid_margins = np.stack([self._lid_margin(face, *lid) for lid in LOWER_LIDS.items()], -1)  # [V, 2]
 
     @staticmethod
     def _lid_margin(face: FaceArrays, direction: int, lower_lid: tuple[int, ...]) -> np.ndarray:
@@ -48,7 +51,7 @@ class ExpressionTargets:
         moved = np.linalg.norm(face.exp_basis[:, :, direction], axis=1)
         upper = moved / moved.max()
         line = face.mean[face.landmarks[list(lower_lid)]]
-        edge = np.concatenate([np.linspace(a, b, 12) for a, b in zip(line, line[1:], strict=False)])
+        edge = np.concatenate([np.linspace(a, b, 12) for a, b in pairwise(line)])
         distance, _ = cKDTree(edge).query(face.mean)
         return LID_MARGIN * (upper - (1 - upper) ** 2 * np.exp(-((distance / BELOW_LID) ** 2)))
 
@@ -59,7 +62,7 @@ class ExpressionTargets:
         neutral = self.mean[index] + self.id_basis[index] @ z_id
         move = self.exp_basis[index] @ z_exp
         source = -move  # where the colour comes from, seen from where it goes
-        closed = np.clip([-z_exp[lid] - z_exp[BOTH_LIDS] / BOTH_CLOSED for lid in LOWER_LIDS], 0, 1)
+        closed = np.clip([-z_exp[lid] - z_exp[BLINK] / BLINK_CLOSED for lid in LOWER_LIDS], 0, 1)
         source[:, 1] += self.lid_margins[index] @ closed
         # Off the surface the displacement stays and fades, so that rays on their way in are bent early and gently.
         away = self.rng.standard_normal((len(index), 1)) * self.rng.choice([0.002, 0.006, 0.015], (len(index), 1))
@@ -91,7 +94,7 @@ def spread_expression(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.1:
         expression = np.zeros_like(expression)
     if rng.random() < 0.25:
-        expression[rng.integers(NAMED_DIRECTIONS)] += rng.uniform(-1.2, 1.2)
+        expression[rng.integers(NUM_NAMED)] += rng.uniform(-1.2, 1.2)
     if rng.random() < 0.4:
         expression[rng.choice(LID_DIRECTIONS)] -= rng.uniform(0.2, 1.0)
     return expression.astype(np.float32)

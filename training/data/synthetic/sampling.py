@@ -10,6 +10,7 @@ from training.data.synthetic.appearance import HAIR_LENGTH
 
 # Expression coefficients with a meaning in the embedded face model.
 JAW, SMILE, PUCKER, SNEER, BROWS_UP, STRETCH, FROWN, JAW_SIDE, LEFT_LID, RIGHT_LID, PUFF = range(11)
+NUM_NAMED = 11  # of them, the first ones
 BLINK = 32
 # Identity coefficients that set the body's shape.
 _BODY_FROM = slice(30, 40)
@@ -52,8 +53,8 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
     chance = rng.random(10)
     amount = rng.random(10)
     z = np.zeros(64)
-    z[:11] = rng.standard_normal(11) * 0.15
-    z[11:] = rng.standard_normal(53) * 0.5
+    z[:NUM_NAMED] = rng.standard_normal(NUM_NAMED) * 0.15
+    z[NUM_NAMED:] = rng.standard_normal(64 - NUM_NAMED) * 0.5
     if chance[0] < 0.5:
         z[SMILE] += 0.25 + 0.95 * amount[0]
     if chance[1] < 0.45:
