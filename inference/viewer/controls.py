@@ -1,0 +1,149 @@
+"""The page's sliders: each moves some controls of a frame together, in units people think in.
+
+The controls of a frame are a row of 84 numbers: 64 expression coefficients, 6 x 3 Euler angles, pitch and yaw.
+Names and signs are those of keyframes/README.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.keyframes import FRONTAL, SHAPES, Kind, Motion
+
+_SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}
+_ENDS = np.cumsum(list(_SIZES.values())).tolist()
+# Kind -> first control and the one after the last.
+SPANS: dict[Kind, tuple[int, int]] = {
+    kind: (end - size, end) for (kind, size), end in zip(_SIZES.items(), _ENDS, strict=True)
+}
+JOINTS = ("Neck", "Left collar", "Right collar", "Head", "Left shoulder", "Right shoulder")
+NECK_SHARE = 0.4  # of a head movement; the head joint does the rest
+TILT, TURN, NOD = range(3)  # columns of a joint: Rz, Ry, Rx
+DEGREE = math.pi / 180
+
+
+class Slider(NamedTuple):
+    """One slider: moving it by d adds ``moves[i] * d`` to control i; it stands at the sum of ``reads[i] * control i``.
+
+    Controls count from rest. ``moves`` and ``reads`` agree: their products add up to 1.
+    """
+
+    label: str
+    low: float
+    high: float
+    moves: Mapping[int, float]
+    reads: Mapping[int, float]
+    unit: str = ""
+    hint: str = ""
+
+
+class Group(NamedTuple):
+    """A titled group of sliders; those in ``rest`` are folded away."""
+
+    title: str
+    sliders: list[Slider]
+    rest_title: str = ""
+    rest: list[Slider] = []  # noqa: RUF012 (never changed)
+
+
+def rest_row() -> list[float]:
+    """[84]: neutral expression, mean pose, the camera in front."""
+    row = [0.0] * _ENDS[-1]
+    start, end = SPANS["camera"]
+    row[start:end] = [FRONTAL] * (end - start)
+    return row
+
+
+def motion_rows(motion: Motion) -> np.ndarray:
+    """The frames of a motion as rows of controls [F, 84], float32."""
+    parts = [motion.expression, motion.joint_eulers.reshape(motion.n_frames, -1), motion.camera]
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def make_groups() -> list[Group]:
+    """All sliders of the page."""
+    return [
+        Group("Expression", _named_expressions(), "All 64 coefficients", _coefficients()),
+        Group("Head", _head()),
+        Group("Shoulders", _shoulders(), "All joints", _joints()),
+        Group("Camera", _camera()),
+    ]
+
+
+def _named_expressions() -> list[Slider]:
+    def slider(label: str, column: int, at_one: float, low: float, high: float) -> Slider:
+        return Slider(label, low, high, {column: at_one}, {column: 1 / at_one}, hint=f"coefficient {column}")
+
+    return [
+        slider("Smile", 1, 1, -1, 1.5),
+        slider("Jaw open", 0, -1, 0, 1.5),
+        slider("Pucker", 2, -1, -0.5, 1.5),
+        slider("Lips wide", 5, -1, -1, 1.5),
+        slider("Upper lip", 3, -1, 0, 1.5),
+        slider("Jaw sideways", 7, 1, -1, 1),
+        slider("Cheeks", 10, 1, 0, 1.5),
+        slider("Brows", 4, 1, -1, 1.5),
+        slider("Frown", 6, 1, 0, 1.5),
+        slider("Eyes closed", 32, -0.8, 0, 1),
+        slider("Left eye", 8, -1, 0, 1),
+        slider("Right eye", 9, -1, 0, 1),
+    ]
+
+
+def _coefficients() -> list[Slider]:
+    start, end = SPANS["expression"]
+    return [Slider(str(i - start), -3, 3, {i: 1.0}, {i: 1.0}) for i in range(start, end)]
+
+
+def _angle(joint: str, column: int) -> int:
+    return SPANS["pose"][0] + 3 * JOINTS.index(joint) + column
+
+
+def _degrees(label: str, low: float, high: float, moves: dict[int, float], reads: dict[int, float], hint: str = ""):
+    """A slider in degrees, given what it moves and reads in radians."""
+    in_radians = {i: weight * DEGREE for i, weight in moves.items()}
+    in_degrees = {i: weight / DEGREE for i, weight in reads.items()}
+    return Slider(label, low, high, in_radians, in_degrees, "°", hint)
+
+
+def _head() -> list[Slider]:
+    def slider(label: str, column: int, reach: float, hint: str) -> Slider:
+        neck, head = _angle("Neck", column), _angle("Head", column)
+        return _degrees(label, -reach, reach, {neck: NECK_SHARE, head: 1 - NECK_SHARE}, {neck: 1, head: 1}, hint)
+
+    return [
+        slider("Yaw", TURN, 35, "turns to the person's left"),
+        slider("Pitch", NOD, 25, "bows"),
+        slider("Roll", TILT, 25, "tilts to the person's right"),
+    ]
+
+
+def _shoulders() -> list[Slider]:
+    sliders = []
+    # The left collar rises with +Rz, the right one with -Rz; the shoulder turns back, so that the arm keeps hanging.
+    for side, sign in (("Left", 1), ("Right", -1)):
+        collar, shoulder = f"{side} collar", f"{side} shoulder"
+        up = _angle(collar, TILT)
+        sliders.append(_degrees(f"{side} up", -15, 30, {up: sign, _angle(shoulder, TILT): -sign}, {up: sign}))
+    for side, sign in (("Left", 1), ("Right", -1)):
+        ahead = _angle(f"{side} collar", TURN)
+        sliders.append(_degrees(f"{side} forward", -20, 20, {ahead: -sign}, {ahead: -sign}))
+    return sliders
+
+
+def _joints() -> list[Slider]:
+    names = {TILT: "roll", TURN: "yaw", NOD: "pitch"}
+    angles = {f"{joint} {names[column]}": _angle(joint, column) for joint in JOINTS for column in names}
+    return [_degrees(label, -45, 45, {i: 1}, {i: 1}) for label, i in angles.items()]
+
+
+def _camera() -> list[Slider]:
+    pitch, yaw = range(*SPANS["camera"])
+    return [
+        _degrees("Yaw", -35, 35, {yaw: -1}, {yaw: -1}, "looks from the person's left"),
+        _degrees("Pitch", -20, 20, {pitch: -1}, {pitch: -1}, "looks from above"),
+    ]

@@ -1,0 +1,92 @@
+"""People and pictures for the pages that are open: one thread draws, another one makes people meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import io
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, TypeVar
+
+from PIL import Image
+
+from inference.pipeline import Person, PortraitPipeline
+from inference.video import image_to_uint8
+from inference.viewer.messages import Shot
+
+T = TypeVar("T")
+Who = tuple[int, float]  # seed, psi
+MAX_PEOPLE = 4  # kept: going back to one is instant. One of the released size takes 0.2 GB
+# Fine enough that no block is seen, at a tenth of the bytes and time of a PNG.
+JPEG = {"quality": 92, "subsampling": 0}
+
+
+class Studio:
+    """A pipeline whose slow work is awaited. Its coroutines belong to one event loop."""
+
+    def __init__(self, pipe: PortraitPipeline):
+        self._pipe = pipe
+        self._drawing = ThreadPoolExecutor(1, "drawing")
+        self._making = ThreadPoolExecutor(1, "making")
+        self._people: OrderedDict[Who, Person] = OrderedDict()
+        self._begun: dict[Who, asyncio.Future[Person]] = {}
+
+    @property
+    def device(self) -> str:
+        return str(self._pipe.device)
+
+    @property
+    def image_size(self) -> int:
+        return self._pipe.generator.config.image_size
+
+    async def warm_up(self) -> None:
+        """Does what the first fast frame would have to wait for."""
+        await self._run(self._drawing, lambda: self._pipe.fast_renderer)
+
+    def ready(self, who: Who) -> Person | None:
+        """The person, if made before and still kept."""
+        if who in self._people:
+            self._people.move_to_end(who)
+        return self._people.get(who)
+
+    async def person(self, who: Who) -> Person:
+        """The person, made now if need be; takes seconds."""
+        if who in self._people:
+            return self.ready(who)
+        if who not in self._begun:
+            seed, psi = who
+            made = self._run(self._making, functools.partial(self._pipe.person, seed, psi=psi))
+            self._begun[who] = asyncio.ensure_future(made)
+            self._begun[who].add_done_callback(functools.partial(self._keep, who))
+        return await asyncio.shield(self._begun[who])  # another page may wait for it, too
+
+    def _keep(self, who: Who, made: asyncio.Future[Person]) -> None:
+        del self._begun[who]
+        if made.cancelled() or made.exception() is not None:
+            return
+        self._people[who] = made.result()
+        while len(self._people) > MAX_PEOPLE:
+            self._people.popitem(last=False)
+
+    async def draw(self, person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
+        """A fast frame as a file."""
+        return await self._run(self._drawing, functools.partial(draw, person, shot, ext))
+
+    def close(self) -> None:
+        """Begins nothing any more."""
+        for threads in (self._drawing, self._making):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    @staticmethod
+    def _run(threads: ThreadPoolExecutor, function: Callable[[], T]) -> asyncio.Future[T]:
+        return asyncio.get_running_loop().run_in_executor(threads, function)
+
+
+def draw(person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
+    """A fast frame of ``person`` as the bytes of a JPEG or PNG file."""
+    frame = person.render(shot.expression, shot.joint_eulers, shot.camera, quality="fast")
+    file = io.BytesIO()
+    Image.fromarray(image_to_uint8(frame.image)).save(file, ext, **(JPEG if ext == "jpeg" else {}))
+    return file.getvalue()
