@@ -8,9 +8,7 @@ each is divided by what predicting the mean would cost.
 """
 
 import argparse
-import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +25,7 @@ from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceReco
 from networks.tracking import UNIT
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from torch_utils.worker_pool import worker_pool
 from training.data.checks import require_sound
 from training.data.png import decode_png
 from training.data.storage import open_dataset
@@ -117,13 +116,8 @@ def draw_person(index: int, *, seed: int, shots: int, size: int) -> Faces:
 def draw_faces(args: argparse.Namespace) -> Faces:
     """``people`` x ``shots`` pictures, drawn by ``workers`` processes."""
     one = partial(draw_person, seed=args.seed, shots=args.shots, size=DRAWN_SIZE)
-    torch.multiprocessing.set_sharing_strategy("file_system")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(args.workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            people = list(tqdm(pool.map(one, range(args.people)), total=args.people, desc="people"))
-        finally:  # after Ctrl-C do not draw the rest first
-            pool.shutdown(cancel_futures=True)
+    with worker_pool(one, args.workers) as draw_all:
+        people = list(tqdm(draw_all(range(args.people)), total=args.people, desc="people"))
     return Faces(*(torch.cat(part) for part in zip(*people, strict=True)))
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.face_model import embedded_face
@@ -96,8 +95,7 @@ def fit(config: GeneratorConfig, args: argparse.Namespace) -> SavedModel:
             return [sitter_from_dict(data) for data in load_checkpoint(kept)["sitters"]]
         start = time.monotonic()
         sizes = {"num_texels": args.texels, "num_shots": args.shots, "size": config.image_size}
-        made = make_sitters(seeds, texels, **sizes, workers=args.workers)
-        sitters = list(tqdm(made, total=len(seeds), desc=name))
+        sitters = make_sitters(seeds, texels, **sizes, workers=args.workers, desc=name)
         figures[f"{name}_minutes"] = round((time.monotonic() - start) / 60, 1)
         if kept:
             save_checkpoint(kept, {"sitters": [sitter_to_dict(sitter) for sitter in sitters]})

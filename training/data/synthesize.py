@@ -6,32 +6,20 @@ The same seed gives the same files, whatever the number of workers and however o
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
-import signal
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
 from functools import partial
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import TypeVar
 
 from tqdm import tqdm
 
 from torch_utils.misc import UserError
+from torch_utils.worker_pool import worker_pool
 from training.data.storage import DatasetWriter, open_dataset
-from training.data.synthetic.portrait import Portrait, make_portrait
+from training.data.synthetic.portrait import make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
 DRAWING = 2
 _LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (1, 256), "seed": (0, 2**32)}
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_AHEAD = 8  # items per worker that may wait for their turn to be written
-_Result = TypeVar("_Result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,29 +37,27 @@ def run(args: argparse.Namespace) -> None:
     """Makes the data set, or goes on where an earlier run was stopped.
 
     Raises:
-        UserError: a number out of range, a place that cannot be written to or holds another data set, a full disk.
+        UserError: a number out of range, a place that cannot be written to or holds another data set, a full disk, a
+            worker that was killed.
     """
     path, workers, face_size = _settings(args)
-    try:
-        with DatasetWriter(
-            path,
-            image_size=args.size,
-            face_size=face_size,
-            name=path.stem,
-            made_by=f"python -m training.data synthesize --seed {args.seed} (drawing {DRAWING})",
-        ) as writer:
-            missing = _missing(writer, args.num)
-            draw = partial(make_portrait, args.seed, size=args.size, face_size=face_size)
-            with (
-                closing(_portraits(draw, missing, workers)) as portraits,
-                tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
-            ):
-                for index, portrait in zip(missing, portraits, strict=True):
-                    writer.add(index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png)
-                    progress.update()
-            writer.finish()
-    except BrokenProcessPool as error:
-        raise UserError(f"{path}: a drawing process was killed (out of memory?); run again to go on") from error
+    with DatasetWriter(
+        path,
+        image_size=args.size,
+        face_size=face_size,
+        name=path.stem,
+        made_by=f"python -m training.data synthesize --seed {args.seed} (drawing {DRAWING})",
+    ) as writer:
+        missing = _missing(writer, args.num)
+        draw = partial(make_portrait, args.seed, size=args.size, face_size=face_size)
+        with (
+            worker_pool(draw, workers) as draw_all,
+            tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
+        ):
+            for index, portrait in zip(missing, draw_all(missing), strict=True):
+                writer.add(index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png)
+                progress.update()
+        writer.finish()
     dataset = open_dataset(path)
     print(f"{path}: {len(dataset)} portraits, {args.size}^2, faces {face_size}^2, checksum {dataset.checksum}")
 
@@ -101,51 +87,3 @@ def _missing(writer: DatasetWriter, num: int) -> list[int]:
     if missing and writer.finished:
         raise UserError(f"--num {num}: {writer.path} is finished with {len(done)} images; choose another place")
     return missing
-
-
-def _portraits(draw: Callable[[int], Portrait], indices: list[int], workers: int) -> Iterator[Portrait]:
-    """``draw(index)`` for all indices, in order, by ``workers`` processes (one is a process of its own, too: what is
-    drawn must not depend on how many threads the caller's linear algebra uses)."""
-    if not indices:
-        return
-    with _single_threaded_children():
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
-        try:
-            yield from _in_order(pool, draw, indices, _AHEAD * workers)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _in_order(
-    pool: ProcessPoolExecutor, function: Callable[[int], _Result], indices: Iterable[int], ahead: int
-) -> Iterator[_Result]:
-    """Like ``pool.map``, with no more than ``ahead`` results under way or waiting."""
-    pending = deque()
-    for index in indices:
-        pending.append(pool.submit(function, index))
-        if len(pending) >= ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Processes started meanwhile use one thread each: there are as many of them as cores."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _start_worker() -> None:
-    """Ctrl-C is the parent's to handle, and no worker outlives a parent that was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()

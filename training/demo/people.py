@@ -1,17 +1,17 @@
 """The people the demo is fitted to: what each looks like on the manifolds, and pictures of it."""
 
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from networks.generator import UPSCALE, Generator
 from networks.manifolds import FLAT_HALF_EXTENT
 from networks.priors import LabelPriors, Latents
+from torch_utils.worker_pool import worker_pool
 from training.data.synthetic import (
     SurfaceField,
     SyntheticPerson,
@@ -116,13 +116,16 @@ def _candidates(canonical: np.ndarray, usable: np.ndarray, count: int, rng: np.r
     return np.concatenate(parts)
 
 
-def make_sitter(seed: int, num_texels: int, num_shots: int, size: int) -> Sitter:
-    """The person of a seed, looked at in about ``num_texels`` texels, and ``num_shots`` pictures of size^2."""
+def make_sitter(
+    seed: int, canonical: np.ndarray, usable: np.ndarray, *, num_texels: int, num_shots: int, size: int
+) -> Sitter:
+    """The person of a seed, looked at in about ``num_texels`` of the texels [T, 3] at the ``usable`` indices, and
+    ``num_shots`` pictures of size^2."""
     rng = np.random.default_rng([seed, 1])
     identity = demo_identity(np.random.default_rng(seed))
     person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
-    index = _candidates(_worker_texels.canonical, _worker_texels.usable, num_texels, rng)
-    rgb, distance = SurfaceField(person.canonical_mesh()).query(_worker_texels.canonical[index])
+    index = _candidates(canonical, usable, num_texels, rng)
+    rgb, distance = SurfaceField(person.canonical_mesh()).query(canonical[index])
     near = np.flatnonzero(np.abs(distance) < NEAR)
     far = np.flatnonzero(np.abs(distance) >= NEAR)
     far = rng.choice(far, min(len(far), len(near)), replace=False)
@@ -139,30 +142,20 @@ def make_sitter(seed: int, num_texels: int, num_shots: int, size: int) -> Sitter
     )
 
 
-class _WorkerTexels(NamedTuple):
-    canonical: np.ndarray  # [T, 3]
-    usable: np.ndarray  # indices of the valid ones
-
-
-def _start_worker(canonical: np.ndarray, usable: np.ndarray) -> None:
-    """Give a worker process the texels once, instead of with every person."""
-    global _worker_texels
-    _worker_texels = _WorkerTexels(canonical, usable)
-    torch.set_num_threads(1)
-
-
 def make_sitters(
-    seeds: range, texels: Texels, *, num_texels: int, num_shots: int, size: int, workers: int
-) -> Iterator[Sitter]:
-    """People in the order of their seeds, made by ``workers`` processes."""
-    torch.multiprocessing.set_sharing_strategy("file_system")
-    shared = (texels.canonical.numpy(), texels.valid.nonzero().squeeze(1).numpy())
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker, initargs=shared) as pool:
-        arguments = ((seed, num_texels, num_shots, size) for seed in seeds)
-        try:
-            yield from pool.map(make_sitter, *zip(*arguments, strict=True))
-        finally:  # after Ctrl-C do not draw the rest first
-            pool.shutdown(cancel_futures=True)
+    seeds: range, texels: Texels, *, num_texels: int, num_shots: int, size: int, workers: int, desc: str
+) -> list[Sitter]:
+    """People in the order of their seeds, made by ``workers`` processes; ``desc`` stands before the progress bar."""
+    make = partial(
+        make_sitter,
+        canonical=texels.canonical.numpy(),
+        usable=texels.valid.nonzero().squeeze(1).numpy(),
+        num_texels=num_texels,
+        num_shots=num_shots,
+        size=size,
+    )
+    with worker_pool(make, workers) as make_all:
+        return list(tqdm(make_all(seeds), total=len(seeds), desc=desc))
 
 
 def synthetic_priors(count: int, seed: int) -> LabelPriors:

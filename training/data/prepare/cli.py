@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -76,11 +77,12 @@ def run(args: argparse.Namespace) -> None:
         print(f"{len(photos)} photos, {len(before)} prepared before; {models.name}")
         outcomes = {index: Outcome(photos[index].photo.name, "ok") for index in before}
         pending = [index for index in range(len(photos)) if index not in before]
-        for index, result in tqdm(prepare_all(job, pending, args.workers), total=len(pending), unit="photo"):
-            if isinstance(result, Item):
-                writer.add(index, result.image_png, result.face_png, result.labels, result.mask_png)
-                result = Outcome(photos[index].photo.name, "ok")
-            outcomes[index] = result
+        with closing(prepare_all(job, pending, args.workers)) as results:
+            for index, result in tqdm(results, total=len(pending), unit="photo"):
+                if isinstance(result, Item):
+                    writer.add(index, result.image_png, result.face_png, result.labels, result.mask_png)
+                    result = Outcome(photos[index].photo.name, "ok")
+                outcomes[index] = result
         report = out.with_name(f"{out.name}.report.csv")
         write_report(report, outcomes)
         for kind, count in Counter(outcome.result for outcome in outcomes.values()).most_common():
