@@ -41,8 +41,6 @@ def make_parser() -> CliParser:
         prog="gen_video.py",
         description="Render videos of generated people driven by keyframes.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     who = parser.add_argument_group("who")
     who.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")

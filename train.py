@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,8 +36,6 @@ def make_parser() -> CliParser:
         prog="train.py",
         description="Train AniPortraitGAN, stage 1 or 2.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="YAML file, e.g. configs/synth_stage1.yaml")
     parser.add_argument("--data", required=True, help="data set: a folder or zip of python -m training.data")

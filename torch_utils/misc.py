@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -19,7 +19,14 @@ class UserError(Exception):
 
 
 class CliParser(argparse.ArgumentParser):
-    """`argparse.ArgumentParser` whose complaints are a `UserError` (one line) instead of a page of usage."""
+    """`argparse.ArgumentParser` whose complaints are a `UserError` (one line) instead of a page of usage.
+
+    Options must be written out, and descriptions keep their line breaks.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": layout, "allow_abbrev": False, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

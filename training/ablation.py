@@ -63,8 +63,6 @@ def make_parser() -> CliParser:
         prog="python -m training.ablation",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--data", required=True, help="data set")
     parser.add_argument("--outdir", required=True, type=Path, help="folder of all rows, made if missing")

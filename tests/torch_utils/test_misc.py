@@ -69,6 +69,15 @@ def test_parser_complains_with_a_user_error():
     parser.add_argument("--fps", type=float)
     with pytest.raises(UserError, match=r"argument --fps: invalid float value: 'fast' \(see program.py --help\)"):
         parser.parse_args(["--fps", "fast"])
+    with pytest.raises(UserError, match="unrecognized arguments: --fp 3"):
+        parser.parse_args(["--fp", "3"])
+
+
+def test_parser_and_its_commands_keep_line_breaks():
+    parser = CliParser(prog="program.py", epilog="one\n  two")
+    command = parser.add_subparsers().add_parser("run", description="three\n  four")
+    assert parser.format_help().endswith("\none\n  two\n")
+    assert "\nthree\n  four\n" in command.format_help()
 
 
 def test_atomic_path_makes_folders_and_renames(tmp_path):

@@ -36,8 +36,6 @@ def make_parser() -> CliParser:
         prog="python -m training.metrics",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--ckpt", help="model: a run's `latest` or `best`, or any other in this project's format")
