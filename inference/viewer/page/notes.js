@@ -1,4 +1,4 @@
-// One-line notes at the foot of the page.
+// Notes at the foot of the portrait.
 
 const SECONDS = 9;
 
@@ -11,7 +11,10 @@ export function note(text, { bad = false, code = "", action = null } = {}) {
   box.append(words);
   if (code) {
     const line = document.createElement("code");
-    line.textContent = code;
+    for (const part of code.split(/ (?=--)/)) { // an option and its value stay on one line
+      const span = Object.assign(document.createElement("span"), { textContent: part });
+      line.append(span, " ");
+    }
     words.append(document.createElement("br"), line);
     addButton("Copy", () => navigator.clipboard?.writeText(code));
   }

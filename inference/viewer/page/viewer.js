@@ -83,7 +83,7 @@ function showPicture(head, blob) {
     canvas.getContext("2d").drawImage(picture, 0, 0);
     picture.close();
     Object.assign(canvas.dataset, { id: head.id, seed: head.seed, psi: head.psi });
-    $("rate").dataset.milliseconds = head.milliseconds;
+    $("rate").dataset.milliseconds = Math.round(head.milliseconds);
   });
 }
 
