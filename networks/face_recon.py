@@ -5,6 +5,7 @@ small one for the embedded face, trained by ``python -m training.face_recon``. B
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ class FaceCoefficients(NamedTuple):
     camera: Tensor | None  # [B, 2] (pitch, yaw) in the head's frame, radians, where the net tells
 
 
-class FaceReconstructor(nn.Module):
+class FaceReconstructor(nn.Module, ABC):
     """The common interface.
 
     Args:
@@ -45,6 +46,7 @@ class FaceReconstructor(nn.Module):
         super().__init__()
         self.landmark_face = FaceModel(at_landmarks(face))
 
+    @abstractmethod
     def coefficients(self, image: Tensor, camera: Tensor | None = None) -> FaceCoefficients:
         """Coefficients of the faces in pictures of the face camera.
 
@@ -52,11 +54,10 @@ class FaceReconstructor(nn.Module):
             image: [B, 3, H, H] in -1..1, any size.
             camera: [B, 2] (pitch, yaw) of the face camera where it is known, radians; frontal by default.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
         """What the coefficients are read from [B, C]; arguments as of coefficients."""
-        raise NotImplementedError
 
     def landmarks(self, image: Tensor, camera: Tensor | None = None) -> Tensor:
         """Landmarks [B, 68, 3] of the faces without their pose, canonical units; arguments as of coefficients."""

@@ -15,6 +15,7 @@ from networks.face_recon import (
     Deep3DFaceRecon,
     Deep3DNet,
     FaceReconConfig,
+    FaceReconstructor,
     SmallFaceRecon,
     load_face_recon,
     pack_face_recon,
@@ -173,6 +174,11 @@ def test_any_size(small):
 def test_gradients_reach_the_picture(small):
     image = torch.randn(1, 3, 16, 16, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(small.double().landmarks, image, fast_mode=True)
+
+
+def test_the_interface_alone_is_no_net(face):
+    with pytest.raises(TypeError, match="abstract class FaceReconstructor"):
+        FaceReconstructor(face)
 
 
 def test_round_trip(tmp_path, small):
