@@ -8,8 +8,8 @@ from networks.generator import Generator
 from training.config import TrainConfig
 from training.data.png import decode_png
 from training.data.storage import Dataset
-from training.feature_distance import frechet_distance, statistics
 from training.metrics.detectors import load_detector
+from training.metrics.distances import feature_statistics, frechet_distance
 from training.metrics.pictures import to_bytes
 from training.phases import resize
 from training.sampling import InputSampler
@@ -47,7 +47,7 @@ class Evaluation:
             for view, images in render_images(generator, self.config, inputs.part(slice(i, i + BATCH))).items():
                 found[view].append(self.features(to_bytes(images)))
         distances = {
-            f"distance/{view}": frechet_distance(statistics(torch.cat(parts)), self.real[view])
+            f"distance/{view}": frechet_distance(feature_statistics(torch.cat(parts).numpy()), self.real[view])
             for view, parts in found.items()
         }
         return {**distances, "distance": sum(distances.values()) / len(distances)}
@@ -62,4 +62,4 @@ class Evaluation:
         for i in range(min(count, len(self.dataset))):
             pixels = torch.from_numpy(decode_png(read(i), size, f"{self.dataset.path}: {view} {i}").copy())
             parts.append(self.features(to_bytes(resize(pixels.permute(2, 0, 1)[None], shown))))
-        return statistics(torch.cat(parts))
+        return feature_statistics(torch.cat(parts).numpy())

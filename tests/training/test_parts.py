@@ -1,4 +1,4 @@
-"""The smaller parts of training: draws, running means, updates, snapshots, distances, logs, the memory estimate."""
+"""The smaller parts of training: draws, running means, updates, snapshots, logs, the memory estimate."""
 
 import json
 from types import SimpleNamespace
@@ -12,7 +12,6 @@ from torch import nn
 from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from training.ema import WeightAverage
-from training.feature_distance import FeatureStatistics, RandomFeatures, frechet_distance, statistics
 from training.memory import estimate
 from training.models import build_networks, choose_trained
 from training.optimizers import generator_optimizer, update
@@ -123,24 +122,6 @@ def test_resize_maps_bytes_to_minus_one_to_one():
     image = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None].expand(2, 3, 8, 8)
     assert torch.equal(resize(image, 8)[:, 0, 0, 0], torch.tensor([-1.0, 1.0]))
     assert torch.allclose(resize(image, 4)[:, 0, 0, 0], torch.tensor([-1.0, 1.0]))
-
-
-def test_distance_between_normal_distributions():
-    eye = np.eye(3)
-    a = FeatureStatistics(np.zeros(3), eye)
-    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
-    b = FeatureStatistics(np.array([1.0, 0.0, 2.0]), np.diag([4.0, 1.0, 9.0]))
-    assert frechet_distance(a, b) == pytest.approx(5.0 + 1.0 + 0.0 + 4.0)  # |mean|^2 + sum (sigma_a - sigma_b)^2
-
-
-def test_features_tell_noise_from_flat_pictures():
-    random = torch.Generator().manual_seed(0)
-    net = RandomFeatures()
-    noise, more = (net(torch.rand(40, 3, 32, 32, generator=random) * 2 - 1) for _ in range(2))
-    flat = net((torch.rand(40, 3, 1, 1, generator=random) * 2 - 1).expand(-1, -1, 32, 32))
-    assert noise.shape == (40, 160)
-    near, far = frechet_distance(statistics(noise), statistics(more)), frechet_distance(*map(statistics, (noise, flat)))
-    assert far > 10 * near
 
 
 def test_snapshot_columns_change_one_thing_each():

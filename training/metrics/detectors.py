@@ -13,7 +13,7 @@ from torch import Tensor
 from networks.face_recon import load_face_recon
 from torch_utils.checkpoint import load_raw
 from torch_utils.misc import UserError
-from training.feature_distance import RandomFeatures
+from training.metrics.random_features import RandomFeatures
 
 DETECTORS = ("inception", "attributes", "random")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"

@@ -8,13 +8,15 @@ from typing import NamedTuple
 import numpy as np
 
 from torch_utils.misc import UserError
-from training.feature_distance import FeatureStatistics, frechet_distance
-
-__all__ = ["FeatureStatistics", "KernelDistance", "feature_statistics", "frechet_distance", "kernel_distance"]
 
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # as torch-fidelity's
 KID_SEED = 2020
 CHUNK = 1024  # rows of features in memory at a time
+
+
+class FeatureStatistics(NamedTuple):
+    mean: np.ndarray  # [D]
+    covariance: np.ndarray  # [D, D]
 
 
 class KernelDistance(NamedTuple):
@@ -32,6 +34,15 @@ def feature_statistics(features: np.ndarray) -> FeatureStatistics:
         centred = np.asarray(features[rows], np.float64) - mean
         covariance += centred.T @ centred
     return FeatureStatistics(mean, covariance / (count - 1))
+
+
+def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
+    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) of two normal distributions (Heusel et al. 2017)."""
+    values, vectors = np.linalg.eigh(a.covariance)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    cross = np.linalg.eigvalsh(root @ b.covariance @ root).clip(min=0)
+    trace = np.trace(a.covariance) + np.trace(b.covariance) - 2 * np.sqrt(cross).sum()
+    return float(np.square(a.mean - b.mean).sum() + trace)
 
 
 def kernel_distance(

@@ -8,6 +8,7 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 
 from torch_utils.misc import UserError
 from training.metrics.distances import feature_statistics, frechet_distance, kernel_distance
+from training.metrics.random_features import RandomFeatures
 
 
 def features_with(mean: np.ndarray, factor: np.ndarray, count: int = 400, seed: int = 0) -> np.ndarray:
@@ -42,6 +43,21 @@ def test_frechet_distance_of_turned_gaussians_in_the_plane():
     expected = 4 + np.trace(a) + np.trace(b) - 2 * np.sqrt(product)
     stats = [feature_statistics(features_with(np.array([x, 0.0]), f)) for x, f in zip((0, 2), factor, strict=True)]
     assert frechet_distance(*stats) == pytest.approx(expected, abs=1e-6)
+
+
+def test_frechet_distance_to_itself_is_zero():
+    stats = feature_statistics(np.random.default_rng(2).standard_normal((50, 8)))
+    assert frechet_distance(stats, stats) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_random_features_tell_noise_from_flat_pictures():
+    random = torch.Generator().manual_seed(0)
+    net = RandomFeatures()
+    noise, more = (net(torch.rand(40, 3, 32, 32, generator=random) * 2 - 1) for _ in range(2))
+    flat = net((torch.rand(40, 3, 1, 1, generator=random) * 2 - 1).expand(-1, -1, 32, 32))
+    assert noise.shape == (40, 160)
+    stats = [feature_statistics(features.numpy()) for features in (noise, more, flat)]
+    assert frechet_distance(stats[0], stats[2]) > 10 * frechet_distance(stats[0], stats[1])
 
 
 def test_kernel_distance_of_three_points_by_hand():
