@@ -16,9 +16,9 @@ SECONDS = 60  # until a test gives up
 
 
 @contextmanager
-def serve(pipe: PortraitPipeline) -> Iterator[str]:
+def serve(pipe: PortraitPipeline, port: int = 0) -> Iterator[str]:
     """Serves the page of a pipeline; yields its address."""
-    with listen("127.0.0.1", 0) as listening:
+    with listen("127.0.0.1", port) as listening:
         server = make_server(Studio(pipe), checkpoint="tiny.pt", command="python gen_video.py")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
