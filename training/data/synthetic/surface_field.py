@@ -27,8 +27,8 @@ class SurfaceField:
     The surface is sampled densely and deterministically, evenly by area. Samples of one part that lie inside another
     (scalp under hair, skin under clothes) are dropped, so that the outermost surface gives colour and distance, and a
     point behind it is filled with its colour. Eyes, nose and mouth, whose thin sheets would deceive such a rule, are
-    sampled ten times as densely where the face camera sees them, and there a point has the colour that this camera sees
-    in its place: the nearest surface to a point two millimetres behind a lid is the eye beside it.
+    sampled about forty times as densely where the face camera sees them, and there a point has the colour that this
+    camera sees in its place: the nearest surface to a point two millimetres behind a lid is the eye beside it.
     """
 
     def __init__(self, mesh: ColouredMesh, samples: int = 60_000):
