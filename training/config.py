@@ -79,8 +79,9 @@ class OptimConfig:
     g_lr: float = 2e-5
     d_lr: float = 2e-4
     betas: tuple[float, float] = (0.0, 0.9)
-    clip_norm: float = 0.3  # of a side's whole gradient
+    clip_norm: float = 0.3  # of the gradient of a sub-network of G, or of a discriminator
     head_lr_scale: float = 1.0  # times g_lr for phi's linear heads, whose outputs are large beside a SIREN's weights
+    expression_lr_scale: float = 1.0  # times g_lr for D^e, whose outputs are millimetres where the unit is a metre
     ema_decays: tuple[float, ...] = (0.999, 0.9999)  # a step; the first one's generator is the one that is kept
     ema_rampup: float = 0.05  # a mean reaches back over at most this share of the steps so far
 
@@ -119,6 +120,7 @@ class TrainConfig:
     seed: int = 0
     mirror: bool = True  # half of the training images are mirrored
     manifold_init: Literal["relief", "spheres"] = "relief"  # M's first level sets: around the mean body, or as released
+    expression_warmup: int = 0  # steps of D^e alone (eq. 10) before a run that begins from nothing
     init_from: str | None = None  # stage 2: the model of stage 1
     body_model: str | None = None  # SMPL file that the labels belong to; null: the embedded body
     face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the embedded face
@@ -128,6 +130,10 @@ class TrainConfig:
         _check_positive(self)
         checks = {
             "init_from": (self.stage == 1 or self.init_from is not None, "the model of stage 1 (runs/.../latest)"),
+            "expression_warmup": (
+                self.expression_warmup == 0 or self.losses.imitation > 0,
+                "0 without losses.imitation",
+            ),
             "generator.superresolution": (self.generator.superresolution == (self.stage == 2), "true in stage 2 only"),
             "face_recon": (self.losses.landmarks == 0 or self.face_recon is not None, "a file where landmarks > 0"),
             "generator.lowres_size": (math.log2(self.generator.lowres_size).is_integer(), "a power of two"),
@@ -157,7 +163,7 @@ _MAY_BE_ZERO = {
     "micro_batch",
     "rays_per_chunk",
     "manifolds_per_chunk",
-    "workers",
+    "expression_warmup",
     "metric_images",
     "weight",
     "r1_gamma",

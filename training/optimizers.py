@@ -13,15 +13,14 @@ from training.config import OptimConfig
 
 
 def generator_optimizer(generator: Generator, config: OptimConfig) -> torch.optim.Adam:
-    """Adam over what is trained; phi's linear heads form a group of their own (``head_lr_scale``)."""
+    """Adam over what is trained; phi's linear heads and D^e have rates of their own (``OptimConfig.*_lr_scale``)."""
     heads = [*generator.radiance.to_sigma.parameters(), *generator.radiance.to_rgb.parameters()]
-    is_head = {id(parameter) for parameter in heads}
-    others = [p for p in generator.parameters() if p.requires_grad and id(p) not in is_head]
-    groups = [{"params": others, "lr": config.g_lr}]
-    heads = [p for p in heads if p.requires_grad]
-    if heads:
-        groups.append({"params": heads, "lr": config.g_lr * config.head_lr_scale})
-    return torch.optim.Adam(groups, betas=config.betas)
+    expression = [*generator.expression_deformation.parameters()]
+    apart = {id(parameter) for parameter in (*heads, *expression)}
+    others = [parameter for parameter in generator.parameters() if id(parameter) not in apart]
+    scaled = ((others, 1.0), (heads, config.head_lr_scale), (expression, config.expression_lr_scale))
+    groups = [{"params": [p for p in part if p.requires_grad], "lr": config.g_lr * scale} for part, scale in scaled]
+    return torch.optim.Adam([group for group in groups if group["params"]], betas=config.betas)
 
 
 def discriminator_optimizer(discriminators: nn.Module, config: OptimConfig) -> torch.optim.Adam:

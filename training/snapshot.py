@@ -21,6 +21,7 @@ NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD = range(4)  # rows of joint_eulers
 COLUMNS = (
     "neutral", "camera left", "camera right", "expression 1", "expression 2", "head left", "head right", "shoulders up",
 )  # fmt: skip
+FACE_COLUMNS = ("neutral", "expression 1", "expression 2")
 
 
 def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Inputs]:
@@ -71,18 +72,20 @@ def render_images(generator: Generator, config: TrainConfig, inputs: Inputs) -> 
 
 
 def save_snapshot(path: Path, generator: Generator, config: TrainConfig, sampler: InputSampler) -> None:
-    """Write the grid: a row a person, COLUMNS from left to right, then the face camera's view of the first column.
+    """Write the grid: a row a person, COLUMNS from left to right, then the face camera's view of FACE_COLUMNS.
 
     ::
 
-        neutral | camera left, right | two expressions | head left, right | shoulders up | face
+        neutral | camera left, right | two expressions | head left, right | shoulders up | faces of 1, 4 and 5
     """
     columns = [render_images(generator, config, part) for part in grid_inputs(sampler, config)]
     view = next(iter(columns[0]))
     images = [column[view] for column in columns]
     if view == "portrait" and "face" in columns[0]:
         size = images[0].shape[-1]
-        images.append(torch.nn.functional.interpolate(columns[0]["face"], (size, size), mode="bilinear"))
+        for name in FACE_COLUMNS:
+            face = columns[COLUMNS.index(name)]["face"]
+            images.append(torch.nn.functional.interpolate(face, (size, size), mode="bilinear"))
     save_grid(path, torch.stack(images, 1).flatten(0, 1), len(images))
 
 

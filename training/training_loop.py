@@ -20,6 +20,7 @@ from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
 from training.data.storage import Dataset
 from training.evaluation import Evaluation
+from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
@@ -58,8 +59,9 @@ def training_loop(
         UserError: the configuration does not fit the data, the run was begun otherwise, a loss or gradient is not
             finite (the last checkpoint stays), or files cannot be written.
     """
-    task, state = begin(config, dataset, world)
-    if (outdir / STATE).exists():
+    resuming = (outdir / STATE).exists()
+    task, state = begin(config, dataset, world, warm_up=not resuming)
+    if resuming:
         state.load(outdir, allow_change=allow_change)
     run, total = config.run, round(config.run.total_kimg * 1000)
     outputs = Outputs(config, dataset, outdir, task.sampler) if world.is_main else None
@@ -95,13 +97,21 @@ def training_loop(
         raise KeyboardInterrupt
 
 
-def begin(config: TrainConfig, dataset: Dataset, world: World) -> tuple[Task, RunState]:
-    """A run at its beginning, on every process the same."""
+def begin(config: TrainConfig, dataset: Dataset, world: World, *, warm_up: bool = False) -> tuple[Task, RunState]:
+    """A run at its beginning, on every process the same.
+
+    Args:
+        warm_up: train D^e alone first, as ``config.expression_warmup`` says.
+    """
     check_data(config, dataset, world)
     networks = build_networks(config).to(world.device)
+    mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
+    sampler = InputSampler(dataset, mirror, config.losses.points)
+    steps = config.expression_warmup if warm_up and config.init_from is None else 0
+    if steps:
+        warm_up_expression(networks.generator, networks.imitation, sampler, steps=steps, show=world.is_main)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)
-    mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
     reader = PortraitReader(
         dataset,
         config.optim.batch_size // world.size,
@@ -113,7 +123,6 @@ def begin(config: TrainConfig, dataset: Dataset, world: World) -> tuple[Task, Ru
         pin_memory=world.device.type == "cuda",
     )
     state = RunState(config, networks, reader, dataset.checksum)
-    sampler = InputSampler(dataset, mirror, config.losses.points)
     return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 
 
@@ -129,7 +138,7 @@ def train_step(task: Task, state: RunState) -> dict[str, float]:
 
     # The generator's gradients (eqs. 8 to 13), and its pictures.
     losses, fakes = accumulate_generator(networks, config, inputs, task.autocast)
-    losses["G/gradient_norm"] = update(state.g_opt, [networks.generator], optim.clip_norm)
+    losses["G/gradient_norm"] = update(state.g_opt, networks.generator.children(), optim.clip_norm)
 
     # The discriminators' gradients (eq. 8), with R1.
     reals, real_inputs = real_pictures(task, state, batch)

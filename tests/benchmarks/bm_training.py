@@ -85,7 +85,7 @@ def main() -> None:
         for parameter in (*networks.generator.parameters(), *networks.discriminators.parameters()):
             if parameter.requires_grad and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        update(state.g_opt, [networks.generator], optim.clip_norm)
+        update(state.g_opt, networks.generator.children(), optim.clip_norm)
         update(state.d_opt, networks.discriminators.values(), optim.clip_norm)
         for average in state.ema:
             average.update(networks.generator, 1)

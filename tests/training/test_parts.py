@@ -86,10 +86,10 @@ def test_update_clips_each_part_and_reports_the_largest_norm():
 
 
 def test_heads_have_their_own_rate_and_nothing_frozen_is_optimized():
-    config = make_config({"optim": {"head_lr_scale": 10.0}})
+    config = make_config({"optim": {"head_lr_scale": 10.0, "expression_lr_scale": 0.1}})
     generator = build_networks(config).generator
     optimizer = generator_optimizer(generator, config.optim)
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-2]
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-3, 1e-2, 1e-4])
     optimized = {id(p) for group in optimizer.param_groups for p in group["params"]}
     names = {name for name, p in generator.named_parameters() if id(p) in optimized}
     assert "radiance.to_sigma.0.weight" in names and "manifolds.output.weight" in names
