@@ -1,0 +1,108 @@
+"""`python -m inference.mesh --seed 3 --out person.ply`: the surface of a posed person as a coloured triangle mesh.
+
+Marching cubes of the opacity that views of the person accumulate (inference.mesh_field).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from inference.keyframes import FRONTAL, SHAPES, Kind, load_keyframes
+from inference.mesh_field import Mesh, Still, extract_mesh
+from inference.pipeline import QUALITIES, PortraitPipeline
+from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
+
+ROOT = Path(__file__).resolve().parents[1]
+RESOLUTIONS = (16, 512)
+
+EPILOG = """\
+space: y up, +z out of the face, x to the person's left, of the posed person as gen_video.py renders it; 1 unit is
+  1.1775 m, the unit of rendered depth.
+extent: what the portrait camera sees, and cameras up to 0.45 radians to its sides and 0.25 above and below. The model
+  is a front: no camera sees the back, and the mesh is open there, at the bottom and where arms leave the picture.
+keyframes: --exp_path, --pose_path and --cam_path take the files of gen_video.py; --row says which keyframe.
+exit code: 0 done, 2 bad input (one line says what), 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = CliParser(
+        prog="python -m inference.mesh",
+        description=__doc__.split(": ", 1)[1],
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
+    parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
+    parser.add_argument("--seed", type=int, default=0, help="the person (default: 0)")
+    parser.add_argument("--psi", type=float, default=0.7, help="truncation, 0 to 1 (default: 0.7)")
+    parser.add_argument("--exp_path", help="expression keyframes [N,64] (default: neutral)")
+    parser.add_argument("--pose_path", help="pose keyframes [N,6,3] (default: neutral)")
+    parser.add_argument("--cam_path", help="camera keyframes [N,2]: the camera in the middle (default: frontal)")
+    parser.add_argument("--row", type=int, default=0, help="row of the keyframe files (default: 0)")
+    parser.add_argument("--resolution", type=int, default=160, help="voxels along the longest side (default: 160)")
+    quality_help = "as in gen_video.py: how crossings are found (default: fast)"
+    parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .ply")
+    args = parser.parse_args(argv)
+    if args.out.suffix.lower() != ".ply":
+        raise UserError(f"--out: expected a name that ends in .ply, found '{args.out}'")
+    if not RESOLUTIONS[0] <= args.resolution <= RESOLUTIONS[1]:
+        expected = f"a whole number from {RESOLUTIONS[0]} to {RESOLUTIONS[1]}"
+        raise UserError(f"--resolution: expected {expected}, found {args.resolution}")
+    if not (math.isfinite(args.psi) and 0 <= args.psi <= 2):
+        raise UserError(f"--psi: expected a number from 0 to 2, found {args.psi:g}")
+    if not 0 <= args.seed < 1 << 32:
+        raise UserError(f"--seed: expected a whole number from 0 to {(1 << 32) - 1}, found {args.seed}")
+    paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
+    still = Still(*(keyframe(path, kind, args.row) for kind, path in paths.items()))
+    pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
+    with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
+        person = pipe.person(seed=args.seed, psi=args.psi)
+        try:
+            mesh = extract_mesh(pipe, person, still, args.resolution, args.quality)
+        except ValueError as error:
+            raise UserError(f"--seed {args.seed}: expected a surface to mesh, found none: {error}") from error
+        write_ply(temporary, mesh)
+    print(f"wrote {args.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} triangles")
+
+
+def keyframe(path: str | None, kind: Kind, row: int) -> torch.Tensor:
+    """One row of a keyframe file, of a file with a single row that one; neutral or frontal without a file."""
+    if path is None:
+        return torch.full(SHAPES[kind], FRONTAL if kind == "camera" else 0.0)
+    keyframes = load_keyframes(path, kind)
+    row = 0 if len(keyframes) == 1 else row
+    if not 0 <= row < len(keyframes):
+        raise UserError(f"--row: expected a whole number from 0 to {len(keyframes) - 1} for {path}, found {row}")
+    return torch.from_numpy(keyframes[row]).float()
+
+
+def write_ply(path: Path, mesh: Mesh) -> None:
+    """Write a mesh as binary PLY (Turk 1994) with a colour per vertex."""
+    vertices = np.zeros(len(mesh.vertices), [("position", "<f4", 3), ("colour", "u1", 3)])
+    vertices["position"], vertices["colour"] = mesh.vertices, mesh.colours
+    faces = np.zeros(len(mesh.faces), [("count", "u1"), ("corners", "<i4", 3)])
+    faces["count"], faces["corners"] = 3, mesh.faces
+    header = [
+        "ply", "format binary_little_endian 1.0",
+        "comment y up, +z out of the face, 1 unit = 1.1775 m",
+        f"element vertex {len(vertices)}",
+        *(f"property float {axis}" for axis in "xyz"),
+        *(f"property uchar {colour}" for colour in ("red", "green", "blue")),
+        f"element face {len(faces)}", "property list uchar int vertex_indices",
+        "end_header",
+    ]  # fmt: skip
+    path.write_bytes("\n".join([*header, ""]).encode() + vertices.tobytes() + faces.tobytes())
+
+
+if __name__ == "__main__":
+    run_cli(main)
