@@ -1,5 +1,7 @@
 """The fit of the demo model: its targets in closed form, and that every stage learns."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from training.demo.people import (
     synthetic_priors,
 )
 from training.demo.stages import (
+    _always_empty,
     _pass_features_through,
     fit_expression,
     fit_radiance,
@@ -153,6 +156,18 @@ def test_every_stage_learns(generator):
     assert last < 0.5 * first
     assert set_superresolution(generator, sitters, texels, points=200, seed=0) < 1e-3
     assert image_psnr(generator, sitters) > before + 3
+
+
+def test_radiance_of_people_who_fill_every_texel(generator):
+    """Then there is no texel to keep empty."""
+    texels = map_texels(generator)
+    texel = texels.valid.nonzero().squeeze(1).int()
+    opaque = {"rgb": torch.full((len(texel), 3), 255, dtype=torch.uint8), "shell": torch.ones(len(texel)).bool()}
+    opaque["alpha"] = torch.full((len(texel),), 255, dtype=torch.uint8)
+    sitters = [make_sitter(texels)._replace(texel=texel, num_near=len(texel), **opaque)]
+    assert len(_always_empty(sitters, texels)) == 0
+    settings = {"steps": 20, "people": 1, "points": 50, "seed": 0}
+    assert np.isfinite(fit_radiance(copy.deepcopy(generator), sitters, texels, **settings))
 
 
 def test_expression_stage_learns(generator):

@@ -96,6 +96,7 @@ def fit_radiance(
     }
     optimizer, schedule = _optimizer(rates, steps)
     empty = _always_empty(sitters, texels)
+    free_points = points // 10 if len(empty) else 0
     recent = []
     progress = trange(steps, desc="phi")
     for _ in progress:
@@ -106,11 +107,12 @@ def fit_radiance(
             for name in ("texel", "rgb", "alpha", "shell")
         )
         z_id, z_noise, _ = _latents(chosen)
-        free = empty[torch.randint(len(empty), (people, points // 10), generator=random)]
+        free = empty[torch.randint(max(1, len(empty)), (people, free_points), generator=random)]
         style = phi.style(_vary(z_id, z_noise, random))
         sample = phi(texels.canonical[torch.cat([index.long(), free], 1)], style)
         loss = _field_loss(sample.rgb[:, :points], sample.alpha[:, :points], rgb, alpha, shell)
-        loss = loss + sample.alpha[:, points:].square().mean()
+        if free_points:
+            loss = loss + sample.alpha[:, points:].square().mean()
         recent = [*recent[-49:], _step(loss, optimizer, schedule)]
         progress.set_postfix(loss=f"{np.mean(recent):.5f}")
     return float(np.mean(recent))
