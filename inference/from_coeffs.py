@@ -28,7 +28,7 @@ from inference.plots import Panel, draw_plot
 from networks.body_model import euler_to_matrix
 from networks.tracking import chest_pose, portrait_view
 from networks.tracking_files import SmplFits, load_face_fit
-from torch_utils.misc import UserError, atomic_path, one_line, reason
+from torch_utils.misc import UserError, atomic_path, one_line
 
 JOINT_NAMES = ("neck", "left collar", "right collar", "head", "left shoulder", "right shoulder")
 SHOWN_EXPRESSIONS = 8  # those that move most
@@ -181,10 +181,7 @@ def to_eulers(rotations: np.ndarray) -> np.ndarray:
 
 def _save(path: Path, array: np.ndarray) -> None:
     with atomic_path(path) as temporary:
-        try:
-            np.save(temporary, array.astype(np.float32))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {reason(error)}") from None
+        np.save(temporary, array.astype(np.float32))
 
 
 def _report(tracking: Tracking, lean: float) -> list[str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from torch_utils.misc import UserError, atomic_path, reason
+from torch_utils.misc import atomic_path
 
 WIDTH, HEIGHT = 1200, 170  # pixels of a panel
 LEFT, RIGHT, TOP, BOTTOM = 60, 90, 24, 22  # margins in it: numbers, names, title, seconds
@@ -31,10 +31,7 @@ def draw_plot(path: Path, panels: list[Panel]) -> None:
     for number, panel in enumerate(panels):
         _draw_panel(pen, panel, HEIGHT * number)
     with atomic_path(path) as temporary:
-        try:
-            image.save(temporary)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {reason(error)}") from None
+        image.save(temporary)
 
 
 def _draw_panel(pen: ImageDraw.ImageDraw, panel: Panel, top: int) -> None:

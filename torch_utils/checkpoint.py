@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import pickletools
 import re
@@ -24,12 +25,17 @@ def save_checkpoint(path: str | Path, data: dict[str, Any]) -> None:
     """Writes `data` (tensors and plain data) to `path` with the format's name and version; atomic.
 
     Raises:
-        UserError: the place cannot be written to.
+        UserError: the place cannot be written to, or the disk is full; a file that was there stays.
         TypeError: `data` holds something that `weights_only` loading would refuse.
     """
     _check_plain(data, "data")
     with atomic_path(path) as temporary:
-        torch.save({**data, "format": FORMAT, "version": VERSION}, temporary)
+        try:
+            torch.save({**data, "format": FORMAT, "version": VERSION}, temporary)
+        except RuntimeError as error:
+            if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
+                raise
+            raise OSError(errno.EIO, "is the disk full?") from error  # torch's archive writer does not say
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

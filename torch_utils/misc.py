@@ -82,7 +82,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     new one is whole.
 
     Raises:
-        UserError: the folder cannot be made or written to.
+        UserError: the folder cannot be made or written to, or the body raised an `OSError`: the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -93,10 +93,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise UserError(f"{path}: cannot write there: {reason(error)}") from error
     try:
         yield temporary
-        try:
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(f"{path}: cannot write there: {reason(error)}") from error
+        os.replace(temporary, path)
+    except OSError as error:
+        kept = "; the one before it is still there" if path.exists() else ""
+        raise UserError(f"{path}: cannot be written: {reason(error)}{kept}") from error
     finally:
         # After a successful rename the temporary name is gone already; anything else must not stay behind.
         with suppress(FileNotFoundError):

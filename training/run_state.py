@@ -6,7 +6,6 @@ of it: they follow from (seed, step), see :mod:`training.sampling`.
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import config_to_dict, differences
-from torch_utils.misc import UserError, one_line, reason
+from torch_utils.misc import UserError, one_line
 from training.config import TrainConfig
 from training.data.reader import PortraitReader
 from training.ema import WeightAverage
@@ -66,7 +65,7 @@ class RunState:
 
     def save(self, outdir: Path) -> None:
         """Write ``outdir/state.pt``; raises UserError where that fails, and then the one before it is still there."""
-        _save(outdir / STATE, self.state_dict())
+        save_checkpoint(outdir / STATE, self.state_dict())
 
     def load(self, outdir: Path, *, allow_change: bool = False) -> None:
         """Take over ``outdir/state.pt``.
@@ -103,7 +102,7 @@ class RunState:
         device = self.g_ema.mean_phase.device
         self.g_ema.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
         metadata = {"training": config_to_dict(self.config), "dataset": self.dataset, "cur_nimg": self.cur_nimg}
-        _save(path, pack_model(SavedModel(self.g_ema, priors, metadata)))
+        save_checkpoint(path, pack_model(SavedModel(self.g_ema, priors, metadata)))
 
 
 def _load_optimizer(optimizer, state: dict[str, Any]) -> None:
@@ -121,14 +120,3 @@ def changes(data: dict[str, Any], config: TrainConfig, dataset: str) -> list[str
     if data["dataset"] != dataset:
         found.append(f"data set with checksum {str(data['dataset'])[:12]} -> {dataset[:12]}")
     return found
-
-
-def _save(path: Path, data: dict[str, Any]) -> None:
-    """:func:`save_checkpoint`; a full disk is a UserError, and what was there stays."""
-    try:
-        save_checkpoint(path, data)
-    except (OSError, RuntimeError) as error:  # torch's archive writer says RuntimeError
-        words = reason(error) if isinstance(error, OSError) and error.errno else "is the disk full?"
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        kept = "; the one before it is still there" if path.exists() else ""
-        raise UserError(f"{path}: cannot be written: {'the disk is full' if full else words}{kept}") from error

@@ -1,5 +1,6 @@
 """Errors become one line, and files are whole or absent."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -99,6 +100,18 @@ def test_atomic_path_keeps_the_old_file_and_removes_the_new_on_failure(tmp_path,
         raise error
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_atomic_path_on_a_full_disk_is_one_line(tmp_path):
+    path = tmp_path / "a.txt"
+    for kept in ("", "; the one before it is still there"):
+        with pytest.raises(UserError) as caught, atomic_path(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert str(caught.value) == f"{path}: cannot be written: No space left on device{kept}"
+        path.write_text("old")
+    with pytest.raises(UserError, match="a.txt: cannot be written: Is a directory"), atomic_path(path):
+        path.unlink()
+        path.mkdir()
 
 
 def test_atomic_path_where_nothing_can_be_written(tmp_path):

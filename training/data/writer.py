@@ -210,16 +210,12 @@ class DatasetWriter:
 
     def _pack(self, manifest_json: bytes, names: list[str]) -> None:
         """The zip, the same bytes on every machine: fixed order, dates and permissions."""
-        with atomic_path(self.path) as temporary:
-            try:
-                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-                    for name in (*names, LABELS, MANIFEST):
-                        data = manifest_json if name == MANIFEST else (self._root / name).read_bytes()
-                        entry = zipfile.ZipInfo(name)
-                        entry.create_system, entry.external_attr = 3, 0o644 << 16
-                        archive.writestr(entry, data)
-            except OSError as error:
-                raise UserError(f"{self.path}: cannot be written: {reason(error)}") from None
+        with atomic_path(self.path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for name in (*names, LABELS, MANIFEST):
+                data = manifest_json if name == MANIFEST else (self._root / name).read_bytes()
+                entry = zipfile.ZipInfo(name)
+                entry.create_system, entry.external_attr = 3, 0o644 << 16
+                archive.writestr(entry, data)
 
     def _remove_remains(self) -> None:
         if self._zip:
@@ -230,10 +226,7 @@ class DatasetWriter:
 
 def _write(path: Path, data: bytes) -> None:
     with atomic_path(path) as temporary:
-        try:
-            temporary.write_bytes(data)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {reason(error)}") from None
+        temporary.write_bytes(data)
 
 
 def _checked_labels(labels: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from torch_utils.misc import UserError, atomic_path, one_line, reason
+from torch_utils.misc import atomic_path, one_line
 
 
 class Outcome(NamedTuple):
@@ -16,12 +16,8 @@ class Outcome(NamedTuple):
 
 def write_report(path: Path, outcomes: Mapping[int, Outcome]) -> None:
     """A table with a row per photo: its number in the data set, file name, result, why. Raises UserError: no space."""
-    with atomic_path(path) as temporary:
-        try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(("item", *Outcome._fields))
-                for index, outcome in sorted(outcomes.items()):
-                    table.writerow((f"{index:06d}", outcome.photo, outcome.result, one_line(outcome.why)))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {reason(error)}") from None
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("item", *Outcome._fields))
+        for index, outcome in sorted(outcomes.items()):
+            table.writerow((f"{index:06d}", outcome.photo, outcome.result, one_line(outcome.why)))
