@@ -20,7 +20,7 @@ from networks.cameras import FACE_CAMERA, project
 from networks.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
 from networks.tracking import FaceFrame
 from networks.tracking_files import bfm_frame
-from torch_utils.checkpoint import check_format, load_raw, load_weights
+from torch_utils.checkpoint import check_format, in_single_precision, load_raw, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 
@@ -238,12 +238,8 @@ def _unpack(data: dict[str, Any], path: str | Path) -> SmallFaceRecon:
         if not isinstance(data.get(key), dict):
             raise UserError(f"{path}: {KIND}: expected a mapping '{key}', found {type(data.get(key)).__name__}")
     config = config_from_dict(FaceReconConfig, data["config"], f"{path}: {KIND}: config")
-    state = {
-        name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
-        for name, value in data["state"].items()
-    }
     model = SmallFaceRecon(config, _empty_landmarks())
-    load_weights(model, state, f"{path}: {KIND}")
+    load_weights(model, in_single_precision(data["state"]), f"{path}: {KIND}")
     return model
 
 

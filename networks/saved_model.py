@@ -8,7 +8,7 @@ import torch
 from networks.body_assets import BodyArrays, body_from_dict, check_index
 from networks.generator import Generator, GeneratorConfig
 from networks.priors import LabelPriors
-from torch_utils.checkpoint import load_weights
+from torch_utils.checkpoint import in_single_precision, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 
@@ -60,10 +60,7 @@ def unpack_model(
             )
     generator_class = _choose(generator_classes, data.get("convention", Generator.convention), where)
     config = config_from_dict(GeneratorConfig, data["config"], f"{where}: config")
-    state = {
-        name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
-        for name, value in data["state"].items()
-    }
+    state = in_single_precision(data["state"])
     missing = [f"body.{name}" for name in _BODY_NAMES if f"body.{name}" not in state]
     if missing:
         found = f"{len(missing)} missing: {', '.join(missing)}"

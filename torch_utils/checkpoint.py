@@ -90,6 +90,14 @@ def load_raw(path: str | Path) -> dict[str, Any]:
     return dict(data)
 
 
+def in_single_precision(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of `state`, floating-point tensors as float32."""
+    return {
+        name: value.float() if torch.is_tensor(value) and value.is_floating_point() else value
+        for name, value in state.items()
+    }
+
+
 def load_weights(module: nn.Module, state: Mapping[str, Any], where: str) -> None:
     """Copies `state` into `module`; every name, shape and kind of number must agree, every value be finite.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import signal
 import sys
@@ -55,6 +56,22 @@ def one_line(text: str) -> str:
 def reason(error: OSError) -> str:
     """The words of an `OSError` without its number and path, e.g. `Permission denied`."""
     return error.strerror or type(error).__name__
+
+
+def check_positive(args: argparse.Namespace, *names: str) -> None:
+    """Raises a UserError unless the options ``names`` are positive, finite numbers."""
+    for name in names:
+        if not 0 < getattr(args, name) < float("inf"):
+            raise UserError(f"--{name}: expected a positive number, found {getattr(args, name)}")
+
+
+def file_sha256(path: str | Path) -> str:
+    """The checksum of a file of any size, in hex."""
+    total = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
 
 
 def resolve_device(name: str) -> torch.device:

@@ -24,7 +24,7 @@ from networks.face_model import FaceArrays, embedded_face
 from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
 from networks.tracking import UNIT
 from torch_utils.checkpoint import save_checkpoint
-from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from torch_utils.misc import CliParser, UserError, check_positive, resolve_device, run_cli
 from torch_utils.worker_pool import worker_pool
 from training.data.checks import require_sound
 from training.data.png import decode_png
@@ -69,9 +69,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     args = parser.parse_args()
-    for name in ("people", "shots", "steps", "batch_size", "lr", "workers"):
-        if not 0 < getattr(args, name) < float("inf"):
-            raise UserError(f"--{name}: expected a positive number, found {getattr(args, name)}")
+    check_positive(args, "people", "shots", "steps", "batch_size", "lr", "workers")
     if args.seed < 0:
         raise UserError(f"--seed: expected a number of at least 0, found {args.seed}")
     device = resolve_device(args.device)

@@ -21,7 +21,7 @@ from networks.generator import Generator, GeneratorConfig
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import config_from_dict, load_yaml
-from torch_utils.misc import CliParser, UserError, run_cli
+from torch_utils.misc import CliParser, UserError, check_positive, run_cli
 from training.demo.manifold_shape import fit_manifolds
 from training.demo.people import Sitter, make_sitters, map_texels, sitter_from_dict, sitter_to_dict, synthetic_priors
 from training.demo.stages import fit_expression, fit_radiance, image_psnr, set_superresolution
@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("--work", help="folder that keeps the result of every stage, to go on from after a stop")
     parser.add_argument("--workers", type=int, default=2, help="processes that draw people (default: %(default)s)")
     args = parser.parse_args()
-    for name in ("people", "texels", "shots", "effort", "workers"):
-        if getattr(args, name) <= 0:
-            raise UserError(f"--{name}: expected a positive number, found {getattr(args, name)}")
+    check_positive(args, "people", "texels", "shots", "effort", "workers")
+    if args.seed < 0:
+        raise UserError(f"--seed: expected a number of at least 0, found {args.seed}")
     config = config_from_dict(GeneratorConfig, load_yaml(args.config), args.config)
     save_checkpoint(args.out, pack_model(fit(config, args), half=True))
     print(f"wrote {args.out} ({Path(args.out).stat().st_size / 1e6:.1f} MB)")

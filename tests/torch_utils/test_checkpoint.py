@@ -8,7 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from torch_utils.checkpoint import check_format, load_checkpoint, load_raw, load_weights, save_checkpoint
+from torch_utils.checkpoint import (
+    check_format,
+    in_single_precision,
+    load_checkpoint,
+    load_raw,
+    load_weights,
+    save_checkpoint,
+)
 from torch_utils.misc import UserError
 
 
@@ -142,6 +149,13 @@ def test_load_weights_refuses_what_is_not_finite_or_no_tensor():
     ):
         with pytest.raises(UserError, match=rf"1 misshapen: bias \(expected \[2\], found {found}\)"):
             load_weights(nn.Linear(3, 2), {"weight": torch.zeros(2, 3), "bias": bias}, "a.pt")
+
+
+def test_single_precision():
+    state = {"half": torch.tensor([0.5], dtype=torch.float16), "index": torch.tensor([3]), "name": "x"}
+    found = in_single_precision(state)
+    assert found["half"].dtype == torch.float32 and found["half"].item() == 0.5
+    assert found["index"].dtype == torch.int64 and found["name"] == "x"
 
 
 def test_long_lists_are_cut():

@@ -1,16 +1,18 @@
 """Errors become one line, and files are whole or absent."""
 
 import errno
+import hashlib
 import os
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
-from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
+from torch_utils.misc import CliParser, UserError, atomic_path, check_positive, file_sha256, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,6 +120,22 @@ def test_atomic_path_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write there"), atomic_path(tmp_path / "file" / "a.txt"):
         pytest.fail("must not get here")
+
+
+def test_check_positive():
+    check_positive(Namespace(people=1, lr=1e-9), "people", "lr")
+    for value in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"^--lr: expected a positive number, found {value}$"):
+            check_positive(Namespace(people=1, lr=value), "people", "lr")
+
+
+def test_file_sha256_over_several_blocks(tmp_path):
+    """The checksum of a million times "a" is in FIPS 180-2, appendix B.3."""
+    (tmp_path / "a").write_bytes(b"a" * 1_000_000)
+    assert file_sha256(tmp_path / "a") == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "b").write_bytes(data)
+    assert file_sha256(tmp_path / "b") == hashlib.sha256(data).hexdigest()
 
 
 def test_resolve_device(monkeypatch):

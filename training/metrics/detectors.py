@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from networks.face_recon import load_face_recon
 from torch_utils.checkpoint import load_raw
-from torch_utils.misc import UserError
+from torch_utils.misc import UserError, file_sha256
 from training.metrics.random_features import RandomFeatures
 
 DETECTORS = ("inception", "attributes", "random")
@@ -79,7 +78,7 @@ def _inception(path: Path, device: torch.device) -> Detector:
             f"{path}: no Inception weights there; put {INCEPTION_FILE} (sha256 {INCEPTION_SHA256}..., from "
             f"{INCEPTION_URL}) in that place, name the file with --inception, or use --detector attributes"
         )
-    found = _sha256(path)
+    found = file_sha256(path)
     if not found.startswith(INCEPTION_SHA256):
         raise UserError(f"{path}: expected Inception weights with sha256 {INCEPTION_SHA256}..., found {found[:8]}...")
     load_raw(path)  # refuses files that would run code, which torch-fidelity would let them
@@ -92,7 +91,7 @@ def _attributes(path: str | Path, device: torch.device) -> Detector:
     with torch.no_grad():
         width = net.features(torch.zeros(1, 3, 64, 64, device=device)).shape[1]
     features = _on(device, lambda x: net.features(x / 127.5 - 1))
-    return Detector("attributes", _sha256(Path(path)), width, "FD-attr", "KD-attr", features)
+    return Detector("attributes", file_sha256(path), width, "FD-attr", "KD-attr", features)
 
 
 def _on(device: torch.device, net: Callable[[Tensor], Tensor], dtype: torch.dtype = torch.float32):
@@ -101,11 +100,3 @@ def _on(device: torch.device, net: Callable[[Tensor], Tensor], dtype: torch.dtyp
         return net(images.to(device, dtype)).float().cpu()
 
     return features
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from torch_utils.misc import UserError, reason
+from torch_utils.misc import UserError, file_sha256, reason
 from training.data.png import decode_png
 from training.data.storage import Dataset
 from training.metrics.renderers import VIEWS, Renderer, draw_inputs
@@ -104,7 +104,7 @@ class FolderPictures:
     def checksum(self) -> str:
         total = hashlib.sha256()
         for file in self.files:
-            total.update(hashlib.sha256(file.read_bytes()).digest())
+            total.update(bytes.fromhex(file_sha256(file)))
         return total.hexdigest()
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from networks.body_model import BodyModel
 from networks.face_model import FaceModel, embedded_face, load_bfm
 from networks.tracking import UNIT, FaceFrame
 from networks.tracking_files import bfm_frame
+from torch_utils.misc import file_sha256
 
 SMPL_FILE, FACE_FILE = Path("smpl_models/SMPL_NEUTRAL.pkl"), Path("smpl_models/BFM_model_front.mat")
 EMBEDDED_FACE_UNIT = 0.1 / UNIT  # canonical units; the Basel model counts in 0.1 m
@@ -59,4 +59,4 @@ def _default(given: str | None, usual: Path) -> Path | None:
 
 def _name(path: Path | None) -> str:
     """File name and the beginning of its checksum."""
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}" if path else "embedded"
+    return f"{path.name} {file_sha256(path)[:12]}" if path else "embedded"
