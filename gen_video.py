@@ -14,11 +14,12 @@ import numpy as np
 from inference.keyframes import Kind, load_keyframes, make_motion
 from inference.pipeline import QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
+from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parent
-MAX_SEEDS, MAX_INTERVAL, MAX_FRAMES = 1000, 10_000, 1_000_000
+MAX_INTERVAL, MAX_FRAMES = 10_000, 1_000_000
 
 EPILOG = """\
 paths: --exp_path, --pose_path and --cam_path take a .npy file, `rand` (keyframes drawn from the checkpoint's priors,
@@ -69,20 +70,6 @@ def make_parser() -> CliParser:
     out.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser
-
-
-def parse_seeds(words: Sequence[str]) -> tuple[int, ...]:
-    """`["0-2,7"]` or `["0-2", "7"]` -> (0, 1, 2, 7); a seed that is named twice counts once."""
-    seeds: list[int] = []
-    for part in ",".join(words).split(","):
-        match = re.fullmatch(r"\s*(\d{1,10})(?:-(\d{1,10}))?\s*", part, flags=re.ASCII)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if not first <= last < 2**32:
-            raise UserError(f"--seeds: expected whole numbers and rising ranges like 0-3,7, found '{' '.join(words)}'")
-        if len(seeds) + last - first >= MAX_SEEDS:
-            raise UserError(f"--seeds: expected at most {MAX_SEEDS} seeds, found more in '{' '.join(words)}'")
-        seeds.extend(range(first, last + 1))
-    return tuple(dict.fromkeys(seeds))
 
 
 def parse_grid(text: str | None, n_people: int) -> tuple[int, int] | None:

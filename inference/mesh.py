@@ -5,7 +5,6 @@ Marching cubes of the opacity that views of the person accumulate (inference.mes
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +35,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m inference.mesh",
         description=__doc__.split(": ", 1)[1],
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")

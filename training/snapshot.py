@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from networks.controls import single_controls
 from networks.generator import Generator
 from torch_utils.misc import atomic_path
 from training.config import TrainConfig
@@ -16,8 +17,6 @@ from training.phases import render_views
 from training.sampling import Inputs, InputSampler
 
 SNAPSHOT_KEY = 0x5EED  # of the snapshot's draws
-YAW, TURN, SHRUG = 0.3, 0.3, 0.25  # radians
-NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD = range(4)  # rows of joint_eulers
 COLUMNS = (
     "neutral", "camera left", "camera right", "expression 1", "expression 2", "head left", "head right", "shoulders up",
 )  # fmt: skip
@@ -40,14 +39,11 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
         face_camera=front,
     )
 
-    def turned(yaw: float) -> Inputs:
-        return neutral._replace(camera=front + torch.tensor([0.0, yaw]))
+    controls = {f"{control.group} {control.heading}": control for control in single_controls()}
 
-    def posed(turn: float, shrug: float) -> Inputs:
-        eulers = neutral.joint_eulers.clone()
-        eulers[:, [NECK, HEAD], 1] = turn / 2
-        eulers[:, LEFT_COLLAR, 0], eulers[:, RIGHT_COLLAR, 0] = shrug, -shrug
-        return neutral._replace(joint_eulers=eulers)
+    def moved(name: str) -> Inputs:
+        eulers, camera = controls[name].joint_eulers, controls[name].camera
+        return neutral._replace(joint_eulers=eulers.expand_as(neutral.joint_eulers), camera=camera.expand_as(front))
 
     def expressing(z_exp: Tensor) -> Inputs:
         return neutral._replace(z_exp=z_exp.expand_as(neutral.z_exp))
@@ -55,10 +51,9 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
     expressions = [strongest[0], strongest[min(1, len(strongest) - 1)]]
     return [
         neutral,
-        *(turned(yaw) for yaw in (-YAW, YAW)),
+        *(moved(name) for name in COLUMNS[1:3]),
         *(expressing(z_exp) for z_exp in expressions),
-        *(posed(turn, 0.0) for turn in (-TURN, TURN)),
-        posed(0.0, SHRUG),
+        *(moved(name) for name in COLUMNS[5:]),
     ]
 
 

@@ -1,0 +1,69 @@
+"""Sheets of people under one control at a time."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from inference.pipeline import PortraitPipeline
+from inference.sheet import main, nearest_pipeline, without_smoothing
+from networks.priors import LabelPriors
+from networks.saved_model import SavedModel, pack_model
+from tests.networks.helpers import make_generator, make_priors_dict
+from torch_utils.checkpoint import save_checkpoint
+from torch_utils.misc import UserError
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SavedModel(make_generator(), LabelPriors.from_dict(make_priors_dict(), "test"), {})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "tiny.pt"
+    save_checkpoint(path, pack_model(model))
+    return path
+
+
+@pytest.mark.parametrize(("more", "columns"), [([], 16), (["--smoothing"], 8)])
+def test_a_row_a_person(checkpoint, tmp_path, more, columns):
+    for seeds in ("0", "0,4"):
+        main(["--ckpt", str(checkpoint), "--seeds", seeds, "--out", str(tmp_path / f"{seeds}.png"),
+              "--size", "48", "--quality", "exact", "--device", "cpu", *more])  # fmt: skip
+    one, two = (Image.open(tmp_path / f"{seeds}.png").size for seeds in ("0", "0,4"))
+    assert one[0] == two[0] and columns * 48 < one[0] < columns * 54 + 60
+    assert two[1] - one[1] == 48 + 2  # one row more
+    assert np.asarray(Image.open(tmp_path / "0.png")).min() < 100  # something is written or drawn
+
+
+def test_without_smoothing_is_the_model_with_nearest_vertices(model):
+    pipe = PortraitPipeline(model)
+    person = pipe.person(seed=0)
+    other = without_smoothing(person)
+    assert other.manifolds is person.manifolds
+    plain = nearest_pipeline(pipe).generator
+    assert (plain.config.pose, pipe.generator.config.pose) == ("nearest", "smoothed")
+    points = torch.randn(1, 4, 4, 6, 3) * 0.05
+    betas, eulers = torch.zeros(1, 10), 0.2 * torch.ones(1, 6, 3)
+    full = plain.inverse_skinning(points, betas, eulers)
+    assert full.shape == (1, 16, 6, 4, 4)  # every sample, not every second one
+    half = pipe.generator.inverse_skinning(points, betas, eulers)
+    assert torch.equal(full[:, :, ::2, ::2, ::2], half)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "a.jpg"], "--out: expected a name that ends in .png, found 'a.jpg'"),
+        (["--out", "a.png", "--seeds", "3-1"], "--seeds: expected whole numbers and rising ranges"),
+        (["--out", "a.png", "--seeds", "0-99"], "--seeds: expected at most 64 people on a sheet, found 100"),
+        (["--out", "a.png", "--psi", "nan"], "--psi: expected a number from 0 to 2, found nan"),
+        (["--out", "a.png", "--size", "9"], "--size: expected a whole number from 32 to 1024, found 9"),
+    ],
+)
+def test_bad_input(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message):
+        main(arguments)
+    assert not list(tmp_path.iterdir())
