@@ -5,10 +5,11 @@ STAMP := $(VENV)/.installed
 OUT ?= out
 ARGS ?=
 
-.PHONY: help video test lint cuda-check clean
+.PHONY: help video viewer test lint cuda-check clean
 
 help:
 	@echo "make video   set up, then render the default video to $(OUT)/  (options: make video ARGS='--seeds 3 --depth')"
+	@echo "make viewer  set up, then open the page to play with (options: make viewer ARGS='--port 9000')"
 	@echo "make test    set up, then check the style and run the tests"
 	@echo "make lint    set up, then check the style only"
 	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (needs nvcc, but no GPU)"
@@ -17,6 +18,9 @@ help:
 
 video: $(STAMP)
 	$(VENV)/bin/python gen_video.py --output_dir $(OUT) $(ARGS)
+
+viewer: $(STAMP)
+	$(VENV)/bin/python -m inference.viewer $(ARGS)
 
 test: lint
 	$(VENV)/bin/python -m pytest

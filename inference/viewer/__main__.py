@@ -57,6 +57,7 @@ def make_server(studio: Studio, *, host: str = "127.0.0.1", **texts: str) -> uvi
         app,
         log_level="warning",
         access_log=False,
+        ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE,
         ws_per_message_deflate=False,  # pictures are compressed already
         timeout_graceful_shutdown=1,

@@ -1,0 +1,141 @@
+"""Frames a second that the viewer's page gets, of those that drawing alone would make.
+
+    python -m tests.benchmarks.bm_viewer                    # ckpts/demo.pt; to meet: 10 a second on 2 cores
+    python -m tests.benchmarks.bm_viewer --busy             # while another person is made, over and over
+    python -m tests.benchmarks.bm_viewer --ckpt FILE --device cuda --frames 200
+
+A client in this process asks as the page does: a slider moves all the time, and the next shot is sent while the one
+before is on its way. Frames come through a real socket, as JPEG. Drawing alone and the page take turns in this run, so
+that other programs slow both down alike; their ratio is what the encoding, the server and the socket cost. Where other
+programs take turns, processor time (of all threads, the client's too) says more; OMP_NUM_THREADS=1 keeps threads from
+spending it on waiting for each other.
+"""
+
+import itertools
+import math
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import NamedTuple
+
+from inference.pipeline import Person, PortraitPipeline
+from inference.viewer.messages import parse_shot
+from inference.viewer.server import START
+from tests.inference.viewer_server import Page, make_shot, open_page, serve
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+
+DEMO = Path(__file__).resolve().parents[2] / "ckpts/demo.pt"
+GOAL = 10.0  # frames a second of the demo model on 2 cores
+ROUND = 10  # frames in a turn
+
+
+def moving_shots() -> Iterator[dict]:
+    """Somebody moves a slider of the head up and down."""
+    for i in itertools.count():
+        pose = [[0.0] * 3 for _ in range(6)]
+        pose[3][1] = 0.3 * math.sin(i / 10)
+        yield {"id": i, **make_shot(*START, pose=pose)}
+
+
+class Cost(NamedTuple):
+    wall: float  # seconds
+    cpu: float  # seconds of all threads
+
+    @classmethod
+    def now(cls) -> "Cost":
+        return cls(time.perf_counter(), time.process_time())
+
+    def since(self, start: "Cost") -> "Cost":
+        return Cost(self.wall - start.wall, self.cpu - start.cpu)
+
+
+class Asking:
+    """Asks as page/connection.js does: at most two shots are on their way; an answer is one for all before it."""
+
+    def __init__(self, page: Page, shots: Iterator[dict]):
+        self._page, self._shots = page, shots
+        self._sent = self._answered = -1  # ids
+
+    def ask(self, frames: int) -> Cost:
+        """What so many frames cost."""
+        start = Cost.now()
+        for _ in range(frames):
+            while self._sent < self._answered + 2:
+                shot = next(self._shots)
+                self._page.send(shot)
+                self._sent = shot["id"]
+            self._receive()
+        cost = Cost.now().since(start)
+        while self._answered < self._sent:
+            self._receive()
+        return cost
+
+    def _receive(self) -> None:
+        self._answered = self._page.until(type="frame")["id"]
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = CliParser(prog="python -m tests.benchmarks.bm_viewer")
+    parser.add_argument("--ckpt", default=str(DEMO), help="default: ckpts/demo.pt")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("--frames", type=int, default=100, help="of each kind (default: 100)")
+    parser.add_argument("--busy", action="store_true", help="make people meanwhile")
+    args = parser.parse_args()
+    if args.frames < ROUND:
+        raise UserError(f"--frames: expected at least {ROUND}, found {args.frames}")
+
+    pipe = PortraitPipeline.from_checkpoint(args.ckpt, device=resolve_device(args.device))
+    person = pipe.person(START[0], psi=START[1])
+    alone, through = [], []
+    with serve(pipe) as url, open_page(url) as page, making_people(pipe) if args.busy else nullcontext():
+        asking = Asking(page, moving_shots())
+        asking.ask(1)  # the first person is there
+        for _ in range(args.frames // ROUND):
+            alone.append(draw_alone(person, ROUND))
+            through.append(asking.ask(ROUND))
+    print(f"{Path(args.ckpt).name} on {pipe.device}{', making people meanwhile' if args.busy else ''}:")
+    for what, costs in (("drawing alone", alone), ("through the websocket", through)):
+        wall, cpu = (statistics.median(part) / ROUND for part in zip(*costs, strict=True))
+        print(f"    {what:22} {1 / wall:5.1f} frames a second, {1e3 * cpu:4.0f} ms of processor time a frame")
+    ratio = statistics.median(a.wall / b.wall for a, b in zip(alone, through, strict=True))
+    print(
+        f"    the page gets {100 * ratio:.0f} % of drawing alone; goal with the demo model: {GOAL:.0f} frames a second"
+    )
+    print(f"    medians of {len(alone)} turns of {ROUND} frames")
+
+
+def draw_alone(person: Person, frames: int) -> Cost:
+    """What so many frames cost that nobody sees."""
+    start = Cost.now()
+    for data in itertools.islice(moving_shots(), frames):
+        shot = parse_shot(data)
+        person.render(shot.expression, shot.joint_eulers, shot.camera, quality="fast").image.cpu()
+    return Cost.now().since(start)
+
+
+@contextmanager
+def making_people(pipe: PortraitPipeline) -> Iterator[None]:
+    """A thread makes one after the other."""
+    stop = threading.Event()
+
+    def make() -> None:
+        for seed in itertools.count(1):
+            if stop.is_set():
+                return
+            pipe.person(seed, psi=START[1])
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    run_cli(main)
