@@ -9,8 +9,8 @@ import yaml
 
 from tests.test_imports import ALLOWED, PROGRAMS, ROOT, imported_packages
 
-# Used without an import of ours: imageio's ffmpeg, the writer behind torch.utils.tensorboard, the style.
-NOT_IMPORTED = {"imageio-ffmpeg", "tensorboard", "ruff"}
+# Used without an import of ours: the writer behind torch.utils.tensorboard, the style.
+NOT_IMPORTED = {"tensorboard", "ruff"}
 
 
 def normal(name: str) -> str:
