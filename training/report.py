@@ -1,22 +1,29 @@
 """`python -m training.report RUN_DIR`: one HTML page of a run, with everything inside.
 
-Curves, snapshots, numbers and the configuration.
+Numbers, the control sheet of the best model (the latest where none was measured), snapshots, curves and the
+configuration.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch_utils.misc import CliParser, UserError, atomic_path, reason, run_cli
+import torch
+
+from torch_utils.misc import CliParser, UserError, atomic_path, reason, resolve_device, run_cli
+from training.control_sheet import PSI, control_sheet
 from training.run_log import STATS
+from training.run_state import BEST, LATEST
 
 SNAPSHOTS = 4  # shown: the first, the last, and some between
+SHEET_SIZE, MAX_PEOPLE = 128, 16  # pixels a side of a picture; rows
 WIDTH, HEIGHT, MARGIN = 360, 150, 8  # of a curve, pixels
 POINTS = 400  # of a curve
 STYLE = """
@@ -33,23 +40,32 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = CliParser(prog="python -m training.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("run_dir", type=Path, help="folder of a run (train.py --outdir)")
     parser.add_argument("--out", type=Path, help="file to write (default: RUN_DIR/report.html)")
+    parser.add_argument("--people", type=int, default=2, help="rows of the control sheet; 0: no sheet (default: 2)")
+    parser.add_argument("--device", default="auto", help="to render it on: auto, cpu, cuda or cuda:N (default: auto)")
     args = parser.parse_args(argv)
-    page = make_page(args.run_dir)
+    if not 0 <= args.people <= MAX_PEOPLE:
+        raise UserError(f"--people: expected a whole number from 0 to {MAX_PEOPLE}, found {args.people}")
+    page = make_page(args.run_dir, args.people, resolve_device(args.device))
     out = args.out or args.run_dir / "report.html"
     with atomic_path(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     print(f"wrote {out}")
 
 
-def make_page(run_dir: Path) -> str:
-    """The page. Raises UserError where there is no run, or a file of it cannot be read."""
+def make_page(run_dir: Path, people: int, device: torch.device) -> str:
+    """The page, with so many people on its control sheet.
+
+    Raises:
+        UserError: there is no run, or a file of it cannot be read.
+    """
     if not (run_dir / STATS).is_file():
         raise UserError(f"{run_dir}: expected the folder of a training run, found no {STATS} in it")
     ticks = read_ticks(run_dir / STATS)
     parts = [
-        ("Curves", f'<div class="curves">{"".join(curves(ticks))}</div>'),
-        ("Snapshots", "".join(snapshots(run_dir))),
         ("Metrics", "".join(metric_tables(run_dir, ticks))),
+        ("Controls", sheet(run_dir, people, device)),
+        ("Snapshots", "".join(snapshots(run_dir))),
+        ("Curves", f'<div class="curves">{"".join(curves(ticks))}</div>'),
         ("Configuration", f"<pre>{html.escape(_text(run_dir / 'config.yaml'))}</pre>"),
     ]
     title = html.escape(run_dir.resolve().name)
@@ -111,12 +127,26 @@ def snapshots(run_dir: Path) -> list[str]:
     found = []
     for file in chosen:
         images = file.stem.removeprefix("fakes").lstrip("0") or "0"
-        data = base64.b64encode(file.read_bytes()).decode()
-        found.append(
-            f'<figure><img alt="{file.name}" src="data:image/png;base64,{data}">'
-            f"<figcaption>after {int(images) / 1000:g} kimg</figcaption></figure>"
-        )
+        found.append(picture(file.read_bytes(), file.name, f"after {int(images) / 1000:g} kimg"))
     return found
+
+
+def sheet(run_dir: Path, people: int, device: torch.device) -> str:
+    """The control sheet of a model of the run; nothing where none is saved or nobody is asked for."""
+    path = next((run_dir / name for name in (BEST, LATEST) if (run_dir / name).is_file()), None)
+    if path is None or not people:
+        return ""
+    png = io.BytesIO()
+    control_sheet(path, people, device, SHEET_SIZE).save(png, "png")
+    caption = f"Model <code>{path.name}</code>, psi {PSI}: a row a seed; in each column one control alone is moved."
+    return picture(png.getvalue(), "control sheet", caption)
+
+
+def picture(png: bytes, name: str, caption: str) -> str:
+    """A PNG inside the page; ``caption`` is HTML."""
+    data = base64.b64encode(png).decode()
+    image = f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">'
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
 def metric_tables(run_dir: Path, ticks: list[dict[str, float]]) -> list[str]:

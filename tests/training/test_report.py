@@ -1,12 +1,19 @@
 """One page of a run."""
 
+import base64
+import io
 import json
+import re
 
 import pytest
+import torch
 from PIL import Image
 
+from tests.training.tiny_run import make_dataset, run
 from torch_utils.misc import UserError
 from training.report import curve, main, make_page
+
+CPU = torch.device("cpu")
 
 
 def make_run(folder):
@@ -38,9 +45,41 @@ def test_a_curve_spans_its_frame():
     assert "<b>loss</b> 2 (from 1 to 3; 0 to 2 kimg)" in drawn
 
 
+def test_the_sheet_of_a_run(tmp_path):
+    """Of tests/training/tiny_run.py: a row of 16 pictures of 128 pixels."""
+    run(make_dataset(tmp_path / "data"), tmp_path / "run", {"run": {"total_kimg": 0.004}})
+    page = make_page(tmp_path / "run", 1, CPU)
+    found = re.search('alt="control sheet" src="data:image/png;base64,([^"]*)"', page)
+    width, height = Image.open(io.BytesIO(base64.b64decode(found[1]))).size
+    assert 16 * 128 < width < 17 * 128 and 128 < height < 2 * 128
+    assert "Model <code>latest</code>" in page
+
+
+def test_the_sheet_is_of_the_best_model(tmp_path, monkeypatch):
+    make_run(tmp_path)
+    asked = []
+
+    def blank(path, people, device, size):
+        asked.append((path.name, people))
+        return Image.new("RGB", (size, size))
+
+    monkeypatch.setattr("training.report.control_sheet", blank)
+    assert "control sheet" not in make_page(tmp_path, 2, CPU)  # no model is saved
+    for name in ("latest", "best"):
+        (tmp_path / name).touch()
+        assert f"Model <code>{name}</code>" in make_page(tmp_path, 3, CPU)
+    assert "control sheet" not in make_page(tmp_path, 0, CPU)
+    assert asked == [("latest", 3), ("best", 3)]
+
+
+def test_number_of_people(tmp_path):
+    with pytest.raises(UserError, match="--people: expected a whole number from 0 to 16, found 17"):
+        main([str(tmp_path), "--people", "17"])
+
+
 def test_what_is_no_run(tmp_path):
     with pytest.raises(UserError, match="expected the folder of a training run, found no stats.jsonl"):
-        make_page(tmp_path)
+        make_page(tmp_path, 0, CPU)
     (tmp_path / "stats.jsonl").write_text("nothing\n")
     with pytest.raises(UserError, match="expected lines of statistics, found none"):
-        make_page(tmp_path)
+        make_page(tmp_path, 0, CPU)
