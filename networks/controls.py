@@ -21,7 +21,7 @@ EXPRESSIONS = {
     "blink": {32: -0.8},
 }
 TURN, TILT, LIFT, ORBIT = 0.3, 0.25, 0.4, 0.3  # radians
-HEAD_ROWS, HEAD_COLUMNS = (0.1, 0.66), (0.22, 0.78)  # of a portrait from the front: where the head is
+HEAD_ROWS, HEAD_COLUMNS = (0.09, 0.73), (0.18, 0.82)  # of a portrait from the front: where the head is
 
 
 class Control(NamedTuple):
@@ -70,7 +70,7 @@ def sheet_row(controls: Sequence[Control], portraits: Sequence[Tensor]) -> list[
 
 
 def close_up(portrait: Tensor) -> Tensor:
-    """The head in a portrait [..., H, H] from the front: a square of a bit more than half its side."""
+    """The head in a portrait [..., H, H] from the front: a square of two thirds of its side."""
     size = portrait.shape[-1]
     rows, columns = (slice(*(round(end * size) for end in ends)) for ends in (HEAD_ROWS, HEAD_COLUMNS))
     side = min(part.stop - part.start for part in (rows, columns))  # rounding

@@ -39,10 +39,10 @@ def test_left_is_the_persons():
 
 def test_expressions_are_close_ups():
     portrait = torch.arange(100.0).expand(3, 100, 100)
-    assert close_up(portrait)[0, 0].tolist() == list(range(22, 78))
-    assert close_up(portrait.mT)[0, :, 0].tolist() == list(range(10, 66))
+    assert close_up(portrait)[0, 0].tolist() == list(range(18, 82))
+    assert close_up(portrait.mT)[0, :, 0].tolist() == list(range(9, 73))
     controls = sheet_columns()
     row = sheet_row(controls, [portrait] * len(controls))
     sizes = {control.group: picture.shape[-1] for control, picture in zip(controls, row, strict=True)}
-    assert sizes == {"": 100, "expression": 56, "head": 100, "shoulders": 100, "camera": 100}
+    assert sizes == {"": 100, "expression": 64, "head": 100, "shoulders": 100, "camera": 100}
     assert (controls[1].group, controls[1].heading) == ("expression", "neutral") and not controls[1].expression.any()
