@@ -10,46 +10,93 @@ Against ``Generator.render``, which stays the measure (method.md section 3):
     maps        kept in half precision; crossings upsampled, looked up and composited in one pass
 """
 
-import math
-from collections.abc import Sequence
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.cameras import PORTRAIT_CAMERA, cast_rays, sample_depths
+from inference.fast_body import NO_POSE, FastBody, Pose
+from inference.fast_grids import (
+    CAMERA,
+    CUBE,
+    DISPLACEMENT_SPACING,
+    cubes_of,
+    near_manifolds,
+    nodes_of_reach,
+    reach,
+    scalars,
+    tabulate,
+)
+from inference.fast_smoothing import after_upsampling, normalised_filter, reflect, reflect_upsampled
+from inference.recording import Recording
+from networks.cameras import camera_frame, pixel_directions, sample_depths
 from networks.compositing import square_images
-from networks.generator import POINTS_PER_CHUNK, Frame, Generator, ManifoldMaps, ManifoldPoints
-from networks.generator_config import UPSCALE, GeneratorConfig
-from networks.manifolds import flat_coordinates
-from networks.pose_deformation import GRID_STRIDE, KERNEL, inverse_vertex_transforms
-from torch_utils.ops.manifold_composite import composite_manifolds
+from networks.expression_deformation import POINT_DIM, ExpressionDeformation
+from networks.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
+from networks.generator_config import UPSCALE
+from networks.layers import FREQUENCY_SCALE, FREQUENCY_SHIFT, FiLMLayer
+from networks.manifolds import WARP_SCALE, flat_coordinates
+from networks.pose_deformation import GRID_STRIDE, KERNEL
+from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
 from torch_utils.ops.march_rays import BoxGrid, Sampling, march_rays
 from torch_utils.ops.nearest_vertex import nearest_vertices
 from torch_utils.ops.ray_manifold import MIN_SCALAR_STEP
+from torch_utils.ops.sine_layers import sine_layers
 from torch_utils.ops.smooth_volume import smooth_volume
 
-# What the portrait camera sees from any side, and a margin: a cube around the centre of its orbit. Canonical units.
-HALF_REACH = 0.28
-FIELD_SPACING = 0.004  # between the nodes of s: 3 pixels of a 512^2 image
-DISPLACEMENT_SPACING = 0.0125  # between those of D^e
-# D^e is evaluated where a manifold is within so many nodes; it moves points by less.
-DISPLACEMENT_MARGIN = 1
-# On a CPU, only where a ray is, too: in such cubes of nodes, and their neighbours.
-CUBE = 2
-CAMERA = PORTRAIT_CAMERA
+# Opacity below which a texel is left out: half of a step of an 8-bit image, eight layers deep.
+MIN_ALPHA = 2**-12
 
 
 class FrameMaps(NamedTuple):
     """A person's manifolds as frames read them."""
 
-    low: Tensor  # [1, K, h, w, 4] half precision
-    high: Tensor  # [1, K, 4h, 4w, 4]
+    rgba: Tensor  # [1, K, h, w, 4] half precision, without what is hardly there (MIN_ALPHA)
+    occupied: Tensor  # where something is; see composite_manifolds
 
     @classmethod
-    def of(cls, maps: ManifoldMaps) -> "FrameMaps":
-        return cls(*(part.permute(0, 1, 3, 4, 2).half().contiguous() for part in maps))
+    def of(cls, maps: Tensor) -> "FrameMaps":
+        """Of one of ManifoldMaps [1, K, 4, h, w]."""
+        rgba = maps.permute(0, 1, 3, 4, 2).half().contiguous()
+        rgba[..., 3].masked_fill_(rgba[..., 3] < MIN_ALPHA, 0)
+        return cls(rgba, occupied_blocks(rgba))
+
+
+class FastPerson:
+    """What frames of one person have in common; made by :meth:`FastRenderer.person`."""
+
+    def __init__(self, low: FrameMaps, high: FrameMaps, z_id: Tensor, body: FastBody | None):
+        self.low, self.high, self.z_id, self.body = low, high, z_id, body
+        self.recording: Recording | None = None  # of a frame, on CUDA
+
+
+class Motion(NamedTuple):
+    """What is new in a frame: a few hundred numbers, prepared on the CPU."""
+
+    z_exp: Tensor  # [1, 64]
+    camera: Tensor  # [1, 2] (pitch, yaw) radians
+    rotation: Tensor  # [1, 3, 3] the camera's axes
+    origin: Tensor  # [1, 3]
+    features: Tensor  # [54] see Pose
+    transforms: Tensor  # [2, 7, 4, 4]
+
+    @classmethod
+    def of(cls, body: FastBody | None, z_exp: Tensor, joint_eulers: Tensor, camera: Tensor) -> "Motion":
+        """z_exp [1, 64], joint_eulers [1, 6, 3] and camera [1, 2] on the CPU."""
+        rotation, origin = camera_frame(camera, CAMERA.radius)
+        pose = body.pose(joint_eulers[0]) if body else NO_POSE
+        return cls(z_exp, camera, rotation, origin + torch.tensor(CAMERA.offset), *pose)
+
+    def pack(self) -> Tensor:
+        """All the numbers in a row, so that they travel to a GPU together."""
+        return torch.cat([part.flatten() for part in self])
+
+    def unpack(self, numbers: Tensor) -> "Motion":
+        """Views into ``numbers``, shaped as ours."""
+        parts = numbers.split([part.numel() for part in self])
+        return Motion(*(part.view(ours.shape) for part, ours in zip(parts, self, strict=True)))
 
 
 class FastRenderer:
@@ -67,15 +114,16 @@ class FastRenderer:
         self._generator, self._impl = generator, impl
         config, device = generator.config, generator.manifolds.levels.device
         stride = 1 if config.pose == "nearest" else GRID_STRIDE
-        nodes, box = _nodes(DISPLACEMENT_SPACING, device)
-        coarse = _scalars(generator, nodes)
-        near = _near_manifolds(coarse, generator.manifolds.levels)
-        self._field = _tabulate(generator, coarse, near)
+        nodes, box = nodes_of_reach(DISPLACEMENT_SPACING, device)
+        coarse = scalars(generator, nodes)
+        near = near_manifolds(coarse, generator.manifolds.levels)
+        self._field = tabulate(generator, coarse, near)
         self._active = near.flatten().nonzero().squeeze(1)  # [A]
         self._active_points = nodes.reshape(-1, 3)[self._active]  # [A, 3]
         self._displacement_box, self._displacement_size = box, nodes.shape[:3]
-        self._active_cubes = _cubes(self._active, self._displacement_size)  # [A]
-        self._reach = _reach(config, stride)
+        self._culls = device.type == "cpu"  # a GPU would have to wait for how many are left, to save little
+        self._active_cubes = cubes_of(self._active, self._displacement_size)  # [A]
+        self._reach = reach(config, stride)
         # Weights trained with other conventions displace points by other amounts (Generator.canonical_points).
         one = torch.ones(())
         search_scale, lookup_scale = (scale.item() for scale in generator.canonical_points(0 * one, one))
@@ -84,65 +132,86 @@ class FastRenderer:
             MIN_SCALAR_STEP,
         )  # fmt: skip
         smoother = generator.pose_deformation
-        self._filters = _filter(smoother.weight1), _after_upsampling(_filter(smoother.weight2))
+        self._filters = normalised_filter(smoother.weight1), after_upsampling(normalised_filter(smoother.weight2))
+        self._directions = pixel_directions(config.lowres_size, CAMERA.fov_degrees, device=device)  # [R, 3]
+        self._depths = sample_depths(CAMERA, config.num_samples, device=device)[::stride]
 
     @torch.inference_mode()
-    def render(
-        self, maps: FrameMaps, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, camera: Tensor
-    ) -> Frame:
-        """One image of one person: as ``Generator.render`` with a batch of one. Nothing waits for a GPU.
+    def person(self, maps: ManifoldMaps, z_id: Tensor, betas: Tensor) -> FastPerson:
+        """One person, ready for frames: maps of a batch of one, z_id [1, 80], betas [1, 10]."""
+        return FastPerson(*map(FrameMaps.of, maps), z_id, self._body(betas))
+
+    def _body(self, betas: Tensor) -> FastBody | None:
+        return None if self._generator.config.pose == "none" else FastBody(self._generator.body, betas)
+
+    @torch.inference_mode()
+    def render(self, person: FastPerson, z_exp: Tensor, joint_eulers: Tensor, camera: Tensor) -> Frame:
+        """One image of one person, with a batch of one. On a GPU nothing waits for it, unless inputs are there.
 
         Args:
-            maps: of the person.
-            z_id: [1, 80]; z_exp: [1, 64]; betas: [1, 10].
+            person: from :meth:`person`.
+            z_exp: [1, 64].
             joint_eulers: [1, 6, 3] radians, joints 12..17.
             camera: [1, 2] (pitch, yaw) radians.
         """
-        points = self.trace(z_id, z_exp, betas, joint_eulers, camera)
-        order = self._generator.sort_distances(points.canonical, points.depth, camera, CAMERA)
+        motion = Motion.of(person.body, z_exp.cpu(), joint_eulers.cpu(), camera.cpu())
+        if person.z_id.device.type != "cuda":
+            return self._draw(person, motion)
+        if person.recording is None:
+            draw = functools.partial(self._draw_packed, person, motion)
+            person.recording = Recording(draw, motion.pack(), person.z_id.device)
+        return person.recording(motion.pack())
+
+    def _draw_packed(self, person: FastPerson, like: Motion, numbers: Tensor) -> Frame:
+        return self._draw(person, like.unpack(numbers))
+
+    def _draw(self, person: FastPerson, motion: Motion) -> Frame:
+        """A frame, given what is new in it, on the device."""
+        points = self._trace(person.z_id, person.body, motion)
+        order = self._generator.sort_distances(points.canonical, points.depth, motion.camera, CAMERA)
         order = None if order is points.depth else order
-        image_lr, _, _ = self._shade(maps.low, points, order, 1)
-        return Frame(*self._in_order(image_lr, *self._shade(maps.high, points, order, UPSCALE)))
+        image_lr, _, _ = self._shade(person.low, points, order, 1)
+        image, alpha, depth = self._shade(person.high, points, order, UPSCALE)
+        return Frame(image, image_lr, depth, alpha)
 
-    @staticmethod
-    def _in_order(image_lr: Tensor, image: Tensor, alpha: Tensor, depth: Tensor) -> tuple[Tensor, ...]:
-        return image, image_lr, depth, alpha
-
+    @torch.inference_mode()
     def trace(self, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, camera: Tensor) -> ManifoldPoints:
         """Crossings of the low-resolution rays, as ``Generator.trace``."""
-        config = self._generator.config
-        size, stride = config.lowres_size, self._sampling.stride
-        origins, directions = (part[0].unflatten(0, (size, size)) for part in cast_rays(camera, CAMERA, size))
-        depths = sample_depths(CAMERA, config.num_samples, device=directions.device)[::stride]
-        points = origins[::stride, ::stride, None] + directions[::stride, ::stride, None] * depths[:, None]
-        transforms = self._transforms(points, betas, joint_eulers)
-        visited = self._visited(_apply(transforms, points)) if points.device.type == "cpu" else None
-        displacement = self._displace(z_id, z_exp, visited)
+        body = self._body(betas)
+        motion = Motion.of(body, z_exp.cpu(), joint_eulers.cpu(), camera.cpu())
+        return self._trace(z_id, body, motion.unpack(motion.pack().to(z_id.device)))
+
+    def _trace(self, z_id: Tensor, body: FastBody | None, motion: Motion) -> ManifoldPoints:
+        size, stride = self._generator.config.lowres_size, self._sampling.stride
+        directions = (self._directions @ motion.rotation[0].T).unflatten(0, (size, size))
+        origins = motion.origin.expand_as(directions)
+        points = origins[::stride, ::stride, None] + directions[::stride, ::stride, None] * self._depths[:, None]
+        transforms = self._transforms(points, body, motion)
+        visited = self._visited(_apply(transforms, points)) if self._culls else None
+        displacement = self._displace(z_id, motion.z_exp, visited)
         levels = self._generator.manifolds.levels
         found = march_rays(
             origins, directions, transforms, displacement, self._field, levels, self._sampling, impl=self._impl
         )
         return ManifoldPoints(*(part[None] for part in found))
 
-    def _transforms(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+    def _transforms(self, points: Tensor, body: FastBody | None, motion: Motion) -> Tensor:
         """Posed -> neutral, smoothed by D^p: [H' + 1, W' + 1, S' + 1, 16] at points [H', W', S', 3] and beyond.
 
         The points are every second pixel and sample; the last nodes lie where the next ones would be.
         """
-        pose = self._generator.config.pose
-        if pose == "none":
+        if body is None:
             nodes = [n + 1 for n in points.shape[:3]]
             return torch.eye(4, device=points.device).flatten().expand(*nodes, 16).contiguous()
-        body = self._generator.body(betas, joint_eulers)
-        index = nearest_vertices(points, body.vertices[0], impl=self._impl)
-        inverse = inverse_vertex_transforms(self._generator.body.head_shoulder_weights, body.joint_transforms)
-        inverse = inverse[0].flatten(1)  # [V, 16]
-        if pose == "nearest":
+        pose = Pose(motion.features, motion.transforms)
+        index = nearest_vertices(points, body.vertices(pose), impl=self._impl)
+        inverse = body.inverse_transforms(pose)  # [V, 16]
+        if self._generator.config.pose == "nearest":
             return inverse[index]
         depth, height, width = (k // 2 for k in KERNEL)
-        volume = inverse[_reflect(index, (height, width, depth))]
+        volume = inverse[reflect(index, (height, width, depth))]
         volume = smooth_volume(volume, self._filters[0], impl=self._impl)
-        volume = _reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
+        volume = reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
         return smooth_volume(volume, self._filters[1], impl=self._impl)
 
     def _visited(self, neutral: Tensor) -> Tensor:
@@ -160,80 +229,39 @@ class FastRenderer:
         """D^e at the nodes near the manifolds, those that are ``visited`` [A] if given, and 0 at all others."""
         values = self._active_points.new_zeros(*self._displacement_size, 4)
         if self._generator.config.expression:
-            deform = self._generator.expression_deformation
-            style = deform.style(z_id, z_exp)
             points, index = self._active_points, self._active
             if visited is not None:
-                points, index = points[visited], index[visited]
-            parts = [deform(part[None], style)[0] for part in _chunks(points)]
-            values.view(-1, 4)[index, :3] = torch.cat(parts)
+                index = visited.nonzero().squeeze(1)
+                points, index = points[index], self._active[index]
+            layers = _layers(self._generator.expression_deformation, z_id, z_exp)
+            values.view(-1, 4)[index] = sine_layers(points, layers, impl=self._impl)
         return BoxGrid(values, self._displacement_box)
 
-    def _shade(self, maps: Tensor, points: ManifoldPoints, order: Tensor | None, upscale: int):
+    def _shade(self, maps: FrameMaps, points: ManifoldPoints, order: Tensor | None, upscale: int) -> tuple[Tensor, ...]:
         size = self._generator.config.lowres_size
         parts = (flat_coordinates(points.canonical), points.depth, points.valid, order)
         coordinates, depth, valid, order = (p if p is None else p.unflatten(1, (size, size)) for p in parts)
         pixels = composite_manifolds(
-            maps, coordinates, depth, valid, order=order, upscale=upscale, impl=self._impl
+            maps.rgba, coordinates, depth, valid, order=order, upscale=upscale, occupied=maps.occupied, impl=self._impl
         )  # [1, H, W, .]
         rgb, alpha, depth = (part.flatten(1, 2) for part in pixels)
         return square_images(type(pixels)(rgb, alpha, depth))
 
 
-def _chunks(points: Tensor) -> tuple[Tensor, ...]:
-    return points.split(POINTS_PER_CHUNK.get(points.device.type, POINTS_PER_CHUNK["cuda"]))
+def _fold(layer: FiLMLayer, frequency: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+    """weight [in, out] and bias [out] with which a FiLM layer is sin(x W + b), given its style [out]."""
+    frequency = frequency * FREQUENCY_SCALE + FREQUENCY_SHIFT
+    return (frequency[:, None] * layer.weight).T, frequency * layer.bias + phase
 
 
-def _nodes(spacing: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Points of a grid over the reach of the rays [Z, Y, X, 3], and its box [6]; see BoxGrid."""
-    count = round(2 * HALF_REACH / spacing) + 1
-    along = torch.linspace(-HALF_REACH, HALF_REACH, count, device=device)
-    z, y, x = torch.meshgrid(along, along, along, indexing="ij")
-    centre = torch.tensor(CAMERA.offset, device=device)
-    per_unit = (count - 1) / (2 * HALF_REACH)
-    return torch.stack([x, y, z], -1) + centre, torch.cat([centre - HALF_REACH, torch.full_like(centre, per_unit)])
-
-
-def _scalars(generator: Generator, points: Tensor) -> Tensor:
-    """s at canonical points [..., 3] -> [...]."""
-    return torch.cat([generator.manifolds(part) for part in _chunks(points.reshape(-1, 3))]).reshape(points.shape[:-1])
-
-
-def _near_manifolds(s: Tensor, levels: Tensor) -> Tensor:
-    """Which nodes have a manifold within DISPLACEMENT_MARGIN nodes: s [Z, Y, X] -> bool [Z, Y, X]."""
-
-    def most(values: Tensor) -> Tensor:
-        return F.max_pool3d(values[None], 2 * DISPLACEMENT_MARGIN + 1, stride=1, padding=DISPLACEMENT_MARGIN)[0]
-
-    return (most(s) >= levels.min()) & (-most(-s) <= levels.max())
-
-
-def _tabulate(generator: Generator, coarse: Tensor, near: Tensor) -> BoxGrid:
-    """s of canonical points: M's own at nodes in cells with a corner that is ``near`` manifolds; elsewhere no level is
-    reached, and ``coarse`` s, interpolated, will do."""
-    nodes, box = _nodes(FIELD_SPACING, coarse.device)
-
-    def refine(values: Tensor) -> Tensor:
-        size = nodes.shape[:3]
-        return F.interpolate(values[None, None], size=size, mode="trilinear", align_corners=True)[0, 0]
-
-    values, near = refine(coarse), refine(near.float()) > 0
-    values[near] = _scalars(generator, nodes[near])
-    return BoxGrid(values[..., None], box)
-
-
-def _cubes(index: Tensor, size: Sequence[int]) -> Tensor:
-    """Flat indices of nodes -> those of the cubes they are in, CUBE nodes a side."""
-    z, y, x = index // (size[1] * size[2]), index // size[2] % size[1], index % size[2]
-    return ((z // CUBE) * (size[1] // CUBE + 1) + y // CUBE) * (size[2] // CUBE + 1) + x // CUBE
-
-
-def _reach(config: GeneratorConfig, stride: int) -> int:
-    """How many cubes away from a node of the transforms the nodes can be that samples around it need."""
-    across = 2 * CAMERA.far * math.tan(math.radians(CAMERA.fov_degrees / 2)) / (config.lowres_size - 1)
-    along = (CAMERA.far - CAMERA.near) / (config.num_samples - 1)
-    half_diagonal = 0.5 * stride * math.hypot(across, across, along) / DISPLACEMENT_SPACING
-    return math.ceil((half_diagonal + 1) / CUBE)
+def _layers(deform: ExpressionDeformation, z_id: Tensor, z_exp: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """D^e of one person and expression as sine layers from points to displacements (and an unused number)."""
+    style = deform.style(z_id, z_exp)
+    frequencies, phases = (part[0].chunk(len(deform.layers)) for part in style)
+    layers = [_fold(layer, f, p) for layer, f, p in zip(deform.layers, frequencies, phases, strict=True)]
+    weight, bias = layers[0]
+    layers[0] = weight[:POINT_DIM] * WARP_SCALE, bias  # the rest of the input is zeros
+    return [*layers, (deform.output.weight[:4].T, deform.output.bias[:4])]
 
 
 def _apply(transforms: Tensor, points: Tensor) -> Tensor:
@@ -241,51 +269,3 @@ def _apply(transforms: Tensor, points: Tensor) -> Tensor:
     height, width, samples = points.shape[:3]
     rows = transforms[:height, :width, :samples, :12].reshape(-1, 3, 4)
     return (rows[..., :3] * points.reshape(-1, 1, 3)).sum(-1) + rows[..., 3]
-
-
-def _filter(weight: Tensor) -> Tensor:
-    """D^p's filter [16, 1, depth, height, width] as ``smooth_volume`` takes it: normalised, [h, w, s, 16]."""
-    return (weight / weight.sum((2, 3, 4), keepdim=True))[:, 0].permute(2, 3, 1, 0).contiguous()
-
-
-def _after_upsampling(weight: Tensor) -> Tensor:
-    """One filter for x2 trilinear upsampling followed by ``weight`` [h, w, s, 16], at the even upsampled cells.
-
-    Upsampled cell 2j is a quarter of cell j - 1 and three quarters of cell j; cell 2j + 1 three quarters of cell j and
-    a quarter of cell j + 1. So 9 cells around cell 2j are made of the 6 from j - 3 to j + 2, and 5 of 4.
-    """
-    for axis in range(3):
-        taps = weight.shape[axis]
-        reach = taps // 4 + 1
-        spread = weight.new_zeros(taps, 2 * reach)  # [taps, cells j - reach .. j + reach - 1]
-        for tap in range(taps):
-            cell, odd = divmod(tap - taps // 2, 2)
-            spread[tap, cell + reach] = 0.75
-            spread[tap, cell + reach + (1 if odd else -1)] = 0.25
-        weight = torch.tensordot(weight.movedim(axis, -1), spread, 1).movedim(-1, axis)
-    return weight.contiguous()
-
-
-def _reflect(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
-    """Reflects the first three axes at their first and last cells."""
-    for axis, pad in enumerate(padding):
-        size = volume.shape[axis]
-        index = torch.arange(-pad, size + pad, device=volume.device).abs()
-        volume = volume.index_select(axis, torch.where(index < size, index, 2 * size - 2 - index))
-    return volume
-
-
-def _reflect_upsampled(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
-    """Reflects the first three axes where upsampling by two would have its first and last cells.
-
-    These lie a quarter of a cell outside ours, so that a cell's image falls half-way between two. At the border this
-    is not exactly what the method's padding of upsampled cells gives, but nearly.
-    """
-    for axis, pad in enumerate(padding):
-        size = volume.shape[axis]
-        front, back = (
-            0.5 * (volume.narrow(axis, start, pad) + volume.narrow(axis, start + 1, pad)).flip(axis)
-            for start in (0, size - 1 - pad)
-        )
-        volume = torch.cat([front, volume, back], axis)
-    return volume

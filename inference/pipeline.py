@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from inference.fast_renderer import FastRenderer, FrameMaps
+from inference.fast_renderer import FastPerson, FastRenderer
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.body_assets import body_from_dict, load_smpl
 from networks.generator import Frame
@@ -41,8 +41,8 @@ class Person:
             self.manifolds = pipe.generator.build_manifolds(style)
 
     @functools.cached_property
-    def _frame_maps(self) -> FrameMaps:
-        return FrameMaps.of(self.manifolds)
+    def _fast(self) -> FastPerson:
+        return self._pipe.fast_renderer.person(self.manifolds, self.latents.z_id, self.latents.betas)
 
     @torch.inference_mode()
     def render(
@@ -70,15 +70,18 @@ class Person:
         """
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
-        device = self.latents.betas.device
+        # Fast frames take their numbers from the CPU: what depends on them alone is prepared there.
+        device = torch.device("cpu") if quality == "fast" else self.latents.betas.device
         z_exp = _vector(expression, (64,), "expression", device)
         eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device)
         view = _vector(camera, (2,), "camera", device)
-        motion = (self.latents.z_id, z_exp[None], self.latents.betas, eulers[None], view[None])
         if quality == "fast":
-            frame = self._pipe.fast_renderer.render(self._frame_maps, *motion)
+            frame = self._pipe.fast_renderer.render(self._fast, z_exp[None], eulers[None], view[None])
         else:
-            frame = self._pipe.generator.render(self.manifolds, *motion)
+            who = self.latents
+            frame = self._pipe.generator.render(
+                self.manifolds, who.z_id, z_exp[None], who.betas, eulers[None], view[None]
+            )
         return Frame(*(part[0] for part in frame))
 
 

@@ -12,8 +12,19 @@ PAIRS_PER_CHUNK = 1 << 23
 
 def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor) -> Tensor:
     """inv(sum_j w_vj T_j): lbs_weights [V, J], joint_transforms [B, J, 4, 4] -> [B, V, 4, 4]."""
-    blended = torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms)
-    return torch.linalg.inv(blended)
+    return _invert_affine(torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms))
+
+
+def _invert_affine(transforms: Tensor) -> Tensor:
+    """Inverses of transforms [..., 4, 4] with a last row (0, 0, 0, w), by Cramer's rule: nothing to wait for on a GPU.
+
+    w is 1 but for the rounding of skinning weights.
+    """
+    x, y, z, offset = transforms[..., :3, :].unbind(-1)  # columns [..., 3]
+    rows = torch.stack([torch.linalg.cross(y, z), torch.linalg.cross(z, x), torch.linalg.cross(x, y)], -2)
+    rows = rows / (rows[..., 0, :] * x).sum(-1)[..., None, None]
+    last = transforms[..., 3:, :] / transforms[..., 3:, 3:].square()  # (0, 0, 0, 1 / w)
+    return torch.cat([torch.cat([rows, -rows @ offset[..., None] * last[..., 3:]], -1), last], -2)
 
 
 def nearest_vertices(points: Tensor, vertices: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ distance and composited over white. Nothing between the crossings and the pixels
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from torch_utils.custom_ops import Ops, select
 from torch_utils.ops.manifold_composite_ref import TRANSMITTANCE_EPSILON, Composite, composite_manifolds_ref
@@ -15,6 +16,8 @@ from torch_utils.ops.manifold_composite_ref import TRANSMITTANCE_EPSILON, Compos
 MIN_VALIDITY = 0.99
 # The compiled loops sort a pixel's layers in a small array.
 MAX_LAYERS = 64
+# Texels a side of the blocks that `occupied_blocks` marks, as in the compiled loops.
+BLOCK = 8
 
 _MAP_TYPES = {torch.float32: "float", torch.float16: "half", torch.bfloat16: "bfloat16", torch.float64: "double"}
 
@@ -27,6 +30,7 @@ def composite_manifolds(
     *,
     order: Tensor | None = None,
     upscale: int = 1,
+    occupied: Tensor | None = None,
     impl: str = "auto",
 ) -> Composite:
     """Looks crossings up in their manifolds' maps and composites them, nearest first, over white.
@@ -48,17 +52,22 @@ def composite_manifolds(
         order: [B, H, W, K] what to sort by where that is not the depth; equal layers keep their order, NaN is last.
         upscale: pixels a ray, each way. All of a pixel's crossings (validity too) are interpolated bilinearly between
             rays, the image's corner pixels lying on the corner rays.
+        occupied: of these maps, from :func:`occupied_blocks`: compiled, nothing is read where a map is transparent.
+            The result is the same. Not for maps that need gradients: transparent texels have one, too.
         impl: ``ref`` (plain torch), ``cpp``, ``cuda``, or ``auto``: the compiled one where it can be built.
 
     Returns:
         rgb [B, H', W', 3], alpha and depth [B, H', W'] with H' = H * upscale; float64 if an input is, else float32.
 
     Raises:
-        ValueError: shapes, devices, ``upscale`` or ``impl`` do not fit; crossings that need gradients are upscaled.
-        TypeError: maps, coordinates, depth or order are not floating-point numbers.
+        ValueError: shapes, devices, ``upscale`` or ``impl`` do not fit; crossings that need gradients are upscaled, or
+            maps that need them have ``occupied``.
+        TypeError: maps, coordinates, depth or order are not floating-point numbers, or ``occupied`` is not uint8.
         UserError: ``cpp`` or ``cuda`` cannot be built here.
     """
     _check(maps, coordinates, depth, valid, order, upscale)
+    if occupied is not None:
+        _check_occupied(occupied, maps)
     parts = [coordinates[..., 0], coordinates[..., 1], depth, valid] + ([] if order is None else [order])
     dtype = torch.float64 if torch.float64 in [part.dtype for part in (maps, *parts)] else torch.float32
     layers = torch.stack([part.to(dtype) for part in parts], 3)  # [B, H, W, C, K]
@@ -68,7 +77,19 @@ def composite_manifolds(
     ops = select(impl, maps.device)
     if ops is None:
         return composite_manifolds_ref(maps, layers, upscale, MIN_VALIDITY)
-    return Composite(*_CompositeManifolds.apply(maps, layers, upscale, ops))
+    return Composite(*_CompositeManifolds.apply(maps, layers, upscale, occupied, ops))
+
+
+def occupied_blocks(maps: Tensor) -> Tensor:
+    """Where maps [B, K, h, w, 4] may be seen, for :func:`composite_manifolds`: [B, K, h / BLOCK, w / BLOCK] uint8.
+
+    A block, BLOCK texels a side, is marked if a bilinear fetch whose lowest texel is in it may find any opacity.
+    """
+    alpha = maps[..., 3].flatten(0, 1)[:, None].float()  # [BK, 1, h, w]
+    height, width = (-(-size // BLOCK) * BLOCK + 1 for size in alpha.shape[2:])
+    alpha = F.pad((alpha != 0).float(), (0, width - alpha.shape[3], 0, height - alpha.shape[2]))
+    marks = F.max_pool2d(alpha, BLOCK + 1, stride=BLOCK)
+    return marks.to(torch.uint8).squeeze(1).unflatten(0, maps.shape[:2])
 
 
 def _check(maps: Tensor, coordinates: Tensor, depth: Tensor, valid: Tensor, order: Tensor | None, upscale: int) -> None:
@@ -100,23 +121,38 @@ def _check(maps: Tensor, coordinates: Tensor, depth: Tensor, valid: Tensor, orde
         raise TypeError(f"maps: expected {', '.join(map(str, _MAP_TYPES))}, found {maps.dtype}")
 
 
+def _check_occupied(occupied: Tensor, maps: Tensor) -> None:
+    expected = [*maps.shape[:2], *(-(-size // BLOCK) for size in maps.shape[2:4])]
+    if list(occupied.shape) != expected:
+        raise ValueError(f"occupied: expected shape {expected} for these maps, found {list(occupied.shape)}")
+    if occupied.dtype != torch.uint8:
+        raise TypeError(f"occupied: expected torch.uint8, found {occupied.dtype}")
+    if occupied.device != maps.device:
+        raise ValueError(f"occupied and maps: expected one device, found {occupied.device}, {maps.device}")
+    if maps.requires_grad:
+        raise ValueError("composite_manifolds: maps that need gradients have no occupied blocks; leave `occupied` out")
+
+
 class _CompositeManifolds(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, maps: Tensor, layers: Tensor, upscale: int, ops: Ops) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx, maps: Tensor, layers: Tensor, upscale: int, occupied: Tensor | None, ops: Ops
+    ) -> tuple[Tensor, Tensor, Tensor]:
         maps, layers = maps.contiguous(), layers.contiguous()
+        occupied = None if occupied is None else occupied.contiguous()
         batch, height, width, channels, count = layers.shape
         shape = (batch, height * upscale, width * upscale)
         rgb, alpha, depth = layers.new_empty(*shape, 3), layers.new_empty(shape), layers.new_empty(shape)
         sizes = (batch, count, *maps.shape[2:4], height, width, channels, upscale)
         ctx.sizes = (*sizes, MIN_VALIDITY, TRANSMITTANCE_EPSILON)
-        ops(f"composite_manifolds_{_MAP_TYPES[maps.dtype]}", maps, layers, *ctx.sizes, rgb, alpha, depth)
+        ops(f"composite_manifolds_{_MAP_TYPES[maps.dtype]}", maps, layers, *ctx.sizes, occupied, rgb, alpha, depth)
         ctx.save_for_backward(maps, layers)
         ctx.ops = ops
         return rgb, alpha, depth
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         maps, layers = ctx.saved_tensors
         pixels = grads[1][0].numel() if len(layers) else 0
         grad_fetched = layers.new_zeros(*maps.shape[:2], pixels, 4)
@@ -125,4 +161,4 @@ class _CompositeManifolds(torch.autograd.Function):
         name = f"composite_manifolds_backward_{_MAP_TYPES[maps.dtype]}"
         grads = [grad.contiguous() for grad in grads]
         ctx.ops(name, maps, layers, *ctx.sizes, *grads, grad_fetched, grad_layers, grad_maps)
-        return None if grad_maps is None else grad_maps.to(maps.dtype), grad_layers, None, None
+        return None if grad_maps is None else grad_maps.to(maps.dtype), grad_layers, None, None, None

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from tests.torch_utils.ops.implementations import over_compiled, over_implementations
-from torch_utils.ops.manifold_composite import MAX_LAYERS, composite_manifolds
+from torch_utils.ops.manifold_composite import MAX_LAYERS, composite_manifolds, occupied_blocks
 
 RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
 FLOAT = 1e-6  # a few roundings of numbers near 1 in float32
@@ -245,6 +245,39 @@ def test_gradients_on_a_cpu_are_the_same_every_time():
     assert torch.equal(runs[0], runs[1]) and torch.equal(runs[0], runs[2])
 
 
+# ---- occupied blocks ----------------------------------------------------------------------------------------------
+
+
+def test_occupied_blocks_by_hand():
+    """Blocks are 8 texels a side and see one beyond: a texel on a block's first row or column marks two, or four."""
+    maps = torch.zeros(1, 3, 17, 20, 4)
+    maps[0, 0, 9, 3, 3] = 0.5
+    maps[0, 1, 8, 16, 3] = math.nan
+    maps[0, 2, 16, 19, :3] = 1  # colour without opacity
+    marks = occupied_blocks(maps)
+    assert (marks.shape, marks.dtype) == ((1, 3, 3, 3), torch.uint8)
+    assert marks[0, 0].tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0]]
+    assert marks[0, 1].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+    assert not marks[0, 2].any()
+
+
+@over_implementations
+@given(st.integers(0, 999), st.sampled_from([torch.float32, torch.float16]), st.sampled_from([1, 3]))
+@settings(max_examples=30, deadline=None)
+def test_occupied_blocks_change_nothing(impl, device, seed, dtype, upscale):
+    """Maps with a few spots in them, fetched anywhere, beyond the border too: to the bit as without the marks."""
+    maps, *crossings = make_scene(seed, map_size=(21, 30))
+    random = torch.Generator().manual_seed(seed)
+    maps[..., 3] *= torch.rand(maps.shape[:-1], generator=random) > 0.99
+    crossings[1] += torch.arange(24) / 1000
+    maps, *crossings = (part.to(device) for part in (maps.to(dtype), *crossings))
+    marks = occupied_blocks(maps)
+    assert 0.1 < marks.float().mean() < 0.9
+    expected = composite_manifolds(maps, *crossings, upscale=upscale, impl=impl)
+    ours = composite_manifolds(maps, *crossings, upscale=upscale, occupied=marks, impl=impl)
+    assert all(torch.equal(a, b) for a, b in zip(ours, expected, strict=True))
+
+
 # ---- odd input ----------------------------------------------------------------------------------------------------
 
 
@@ -306,3 +339,8 @@ def test_wrong_input(impl, device):
         wrong(ValueError, "upscale: expected a whole number from 1, found", upscale=upscale)
     wrong(ValueError, "at least one ray to upscale", upscale=2, **{n: right[n][:, :0] for n in names[1:]})
     wrong(ValueError, "crossings that need gradients", upscale=2, depth=depth.clone().requires_grad_())
+    marks = occupied_blocks(maps)
+    wrong(ValueError, r"occupied: expected shape \[2, 24, 2, 1\] for these maps", occupied=marks[:1])
+    wrong(TypeError, "occupied: expected torch.uint8, found torch.bool", occupied=marks.bool())
+    wrong(ValueError, "occupied and maps: expected one device", occupied=marks.to("meta"))
+    wrong(ValueError, "maps that need gradients", occupied=marks, maps=maps.clone().requires_grad_())

@@ -7,6 +7,7 @@
 namespace manifold_composite {
 
 constexpr int MAX_LAYERS = 64;
+constexpr int32_t BLOCK_BITS = 3, BLOCK = 1 << BLOCK_BITS;  // texels a side that a mark of the occupied ones stands for
 
 // The smallest normal number, and the transmittance behind which nothing can change a sum of order 1.
 HOST_DEVICE float tiny(float) { return 1.17549435e-38f; }
@@ -23,8 +24,13 @@ struct Scene {
     const T* layers;  // [B, H, W, C, K]
     int64_t batch, count, map_height, map_width, height, width, channels, upscale;
     double min_validity, epsilon;
+    const uint8_t* occupied = nullptr;  // [B, K, h / BLOCK, w / BLOCK] 0 where a fetch finds nothing; null: anywhere
 
     HOST_DEVICE int64_t pixels() const { return height * width * upscale * upscale; }  // of one image
+    HOST_DEVICE const uint8_t* occupied_in(int64_t image) const {
+        const int64_t rows = (map_height + BLOCK - 1) / BLOCK, columns = (map_width + BLOCK - 1) / BLOCK;
+        return occupied == nullptr ? nullptr : occupied + image * count * rows * columns;
+    }
 };
 
 // The crossings that one pixel sees: a ray's own, or those of four rays interpolated bilinearly (corners aligned).
@@ -93,14 +99,35 @@ HOST_DEVICE bool before(T a, T b) {
     return a < b || (b != b && a == a);
 }
 
+// Which mark of the occupied blocks stands for what layer k of image 0 fetches at (x, y).
+template <typename T, typename M>
+HOST_DEVICE int32_t mark_of(const Scene<T, M>& scene, T x, T y, int32_t k) {
+    const int32_t rows = int32_t(scene.map_height + BLOCK - 1) / BLOCK;
+    const int32_t columns = int32_t(scene.map_width + BLOCK - 1) / BLOCK;
+    const int32_t row = int32_t(texels::position(y, scene.map_height)) >> BLOCK_BITS;
+    return (k * rows + row) * columns + (int32_t(texels::position(x, scene.map_width)) >> BLOCK_BITS);
+}
+
 // The layers that count, nearest first; equals keep their order. Returns how many.
 template <typename T, typename M>
-HOST_DEVICE int sort_layers(const Scene<T, M>& scene, const Crossings<T>& crossings, int* sorted) {
+HOST_DEVICE int sort_layers(const Scene<T, M>& scene, const Crossings<T>& crossings, int64_t image, int* sorted) {
     const int64_t channel = scene.channels > ORDER ? ORDER : DEPTH;
     T keys[MAX_LAYERS];
+    const uint8_t* occupied = scene.occupied_in(image);
+#ifndef __CUDACC__
+    int32_t mark[MAX_LAYERS];  // in a loop of their own: in vector instructions
+    const T *x = crossings.ray[0] + X * scene.count, *y = crossings.ray[0] + Y * scene.count;
+    if (occupied != nullptr)
+        for (int32_t k = 0; k < int32_t(scene.count); ++k) mark[k] = mark_of(scene, x[k], y[k], k);
+#endif
     int count = 0;
     for (int k = 0; k < scene.count; ++k) {
         if (!(crossings(VALIDITY, k) > T(scene.min_validity))) continue;
+#ifndef __CUDACC__
+        if (occupied != nullptr && occupied[mark[k]] == 0) continue;
+#else
+        if (occupied != nullptr && occupied[mark_of(scene, crossings(X, k), crossings(Y, k), k)] == 0) continue;
+#endif
         const T key = crossings(channel, k);
         int at = count++;
         for (; at > 0 && before(key, keys[at - 1]); --at) {
@@ -133,7 +160,11 @@ struct Forward {
         Crossings<T> crossings(scene, image, pixel % scene.pixels());
         crossings.interpolate_all(scene.channels);
         int sorted[MAX_LAYERS];
-        const int layers = sort_layers(scene, crossings, sorted);
+        const int layers = sort_layers(scene, crossings, image, sorted);
+#ifndef __CUDACC__
+        for (int j = 0; j < layers; ++j)
+            look_up(scene, crossings, sorted[j]).prefetch(plane_of(scene, image, sorted[j]));
+#endif
         T sum[3] = {0, 0, 0}, total = 0, distance = 0, transmittance = 1;
         for (int j = 0; j < layers && transmittance >= opaque(T(0)); ++j) {
             T rgba[4];
@@ -169,7 +200,7 @@ struct Backward {
         const T* grad = grad_rgb + pixel * 3;
         int sorted[MAX_LAYERS];
         T transmittance[MAX_LAYERS], alpha[MAX_LAYERS], value[MAX_LAYERS];
-        const int layers = sort_layers(scene, crossings, sorted);
+        const int layers = sort_layers(scene, crossings, image, sorted);
         T through = 1, total = 0, distance = 0;
         for (int j = 0; j < layers; ++j) {
             T rgba[4];
@@ -224,10 +255,10 @@ constexpr int64_t PIXELS_PER_CHUNK = 256;
 #define MANIFOLD_COMPOSITE(NAME, T, M)                                                                                 \
     EXPORT int composite_manifolds_##NAME(                                                                             \
         const M* maps, const T* layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,           \
-        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon, T* rgb, \
-        T* alpha, T* depth, int64_t place, void* stream) {                                                             \
-        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width,        \
-                                                    height, width,  channels, upscale, min_validity, epsilon};         \
+        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon,         \
+        const uint8_t* occupied, T* rgb, T* alpha, T* depth, int64_t place, void* stream) {                            \
+        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width, height, \
+                                                    width,  channels, upscale, min_validity, epsilon, occupied};       \
         return for_each(batch * scene.pixels(), PIXELS_PER_CHUNK, {place, stream},                                     \
                         manifold_composite::Forward<T, M>{scene, rgb, alpha, depth});                                  \
     }                                                                                                                  \

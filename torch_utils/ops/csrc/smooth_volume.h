@@ -1,10 +1,14 @@
 // Depthwise filtering of a volume of 4 x 4 matrices: what Python calls (torch_utils/ops/smooth_volume.py).
 //
 // A cell's 16 entries lie side by side: on a CPU they are one vector of AVX-512, two of AVX2, and every tap is one
-// multiplication and one addition of such vectors. On a GPU every entry has a thread.
+// multiply-add of such vectors. On a GPU every entry has a thread.
 #pragma once
 
 #include "for_each.h"
+
+#ifndef __CUDACC__
+#include "lanes.h"
+#endif
 
 namespace smooth_volume {
 
@@ -40,13 +44,20 @@ struct Entry {
     }
 };
 #else
-typedef float Matrix __attribute__((vector_size(ENTRIES * sizeof(float)), aligned(4)));
+using lanes::Lanes;
+constexpr int64_t PARTS = ENTRIES / lanes::LANES;  // registers that a cell takes
+
+inline Lanes load(const float* from) {
+    Lanes value;
+    memcpy(&value, from, sizeof value);
+    return value;
+}
 
 // All the cells of a ray, so many at a time that their sums and a tap's weights stay in registers.
 struct Ray {
     Filter f;
 
-    static constexpr int64_t CELLS = 6;
+    static constexpr int64_t CELLS = 8 / PARTS;
 
     void operator()(int64_t ray) const {
         const int64_t y = ray / f.columns(), x = ray % f.columns();
@@ -57,19 +68,17 @@ struct Ray {
 
     template <int64_t N>
     void run(int64_t y, int64_t x, int64_t s) const {
-        Matrix sum[N] = {};
+        Lanes sum[N * PARTS] = {};
         for (int64_t dy = 0; dy < f.taps_y; ++dy)
             for (int64_t dx = 0; dx < f.taps_x; ++dx) {
-                const Matrix* in = cell(f.volume + (((y + dy) * f.width + x + dx) * f.samples + s) * ENTRIES);
-                const Matrix* w = cell(f.weight + (dy * f.taps_x + dx) * f.taps_s * ENTRIES);
-                for (int64_t ds = 0; ds < f.taps_s; ++ds)
-                    for (int64_t n = 0; n < N; ++n) sum[n] += in[ds + n] * w[ds];
+                const float* in = f.volume + (((y + dy) * f.width + x + dx) * f.samples + s) * ENTRIES;
+                const float* w = f.weight + (dy * f.taps_x + dx) * f.taps_s * ENTRIES;
+                for (int64_t ds = 0; ds < f.taps_s; ++ds, in += ENTRIES, w += ENTRIES)
+                    for (int64_t n = 0; n < N * PARTS; ++n)
+                        sum[n] = lanes::multiply_add(load(in + n * lanes::LANES), load(w + n % PARTS * lanes::LANES), sum[n]);
             }
-        float* out = f.result + ((y * f.columns() + x) * f.cells() + s) * ENTRIES;
-        for (int64_t n = 0; n < N; ++n) memcpy(out + n * ENTRIES, &sum[n], sizeof(Matrix));
+        memcpy(f.result + ((y * f.columns() + x) * f.cells() + s) * ENTRIES, sum, sizeof sum);
     }
-
-    static const Matrix* cell(const float* numbers) { return reinterpret_cast<const Matrix*>(numbers); }
 };
 #endif
 }  // namespace smooth_volume

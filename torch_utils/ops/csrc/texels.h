@@ -46,7 +46,14 @@ inline void read_texel(const Half* texel, float* rgba) {  // by the instruction 
 }
 #endif
 
-// One direction of a bilinear fetch at u in -1..1 between the outer pixels' edges; beyond the border the border repeats.
+// Where u, -1..1 between the outer pixels' edges, lies between pixels' centres; beyond the border on the border.
+template <typename T>
+HOST_DEVICE T position(T u, int64_t size) {
+    const T position = ((u + 1) * T(size) - 1) / 2, last = T(size - 1);
+    return position > 0 ? (position < last ? position : last) : T(0);  // NaN: 0
+}
+
+// One direction of a bilinear fetch at u.
 template <typename T>
 struct Axis {
     int64_t low, high;
@@ -54,14 +61,12 @@ struct Axis {
     T derivative;  // of the position in pixels with respect to u
 
     HOST_DEVICE Axis(T u, int64_t size) {
-        const T position = ((u + 1) * T(size) - 1) / 2, last = T(size - 1);
-        const bool inside = position > 0 && position < last;
-        const T clipped = inside ? position : position >= last ? last : T(0);  // NaN: 0
-        low = int64_t(clipped);
+        const T at = position(u, size);
+        low = int64_t(at);
         high = low + 1 < size ? low + 1 : low;
-        far = clipped - T(low);
-        near = T(low + 1) - clipped;
-        derivative = inside ? T(size) / 2 : T(0);
+        far = at - T(low);
+        near = T(low + 1) - at;
+        derivative = at > 0 && at < T(size - 1) ? T(size) / 2 : T(0);
     }
 };
 
@@ -86,6 +91,15 @@ struct Fetch {
         for (int c = 0; c < 4; ++c)
             rgba[c] = value[0][c] * weight[0] + value[1][c] * weight[1] + value[2][c] * weight[2] + value[3][c] * weight[3];
     }
+
+#ifndef __CUDACC__
+    // Asks for the texels before they are read: maps are far larger than a cache.
+    template <typename M>
+    void prefetch(const M* plane) const {
+        __builtin_prefetch(plane + texel[0]);
+        __builtin_prefetch(plane + texel[2]);
+    }
+#endif
 
     HOST_DEVICE void scatter(T* plane, const T* grad) const {
         const T weight[4] = {x.near * y.near, x.far * y.near, x.near * y.far, x.far * y.far};

@@ -1,0 +1,52 @@
+"""D^p for frames: upsampling and the second filter as one filter on half as many cells each way."""
+
+import torch
+from torch import Tensor
+
+
+def normalised_filter(weight: Tensor) -> Tensor:
+    """D^p's filter [16, 1, depth, height, width] as ``smooth_volume`` takes it: normalised, [h, w, s, 16]."""
+    return (weight / weight.sum((2, 3, 4), keepdim=True))[:, 0].permute(2, 3, 1, 0).contiguous()
+
+
+def after_upsampling(weight: Tensor) -> Tensor:
+    """One filter for x2 trilinear upsampling followed by ``weight`` [h, w, s, 16], at the even upsampled cells.
+
+    Upsampled cell 2j is a quarter of cell j - 1 and three quarters of cell j; cell 2j + 1 three quarters of cell j and
+    a quarter of cell j + 1. So 9 cells around cell 2j are made of the 6 from j - 3 to j + 2, and 5 of 4.
+    """
+    for axis in range(3):
+        taps = weight.shape[axis]
+        reach = taps // 4 + 1
+        spread = weight.new_zeros(taps, 2 * reach)  # [taps, cells j - reach .. j + reach - 1]
+        for tap in range(taps):
+            cell, odd = divmod(tap - taps // 2, 2)
+            spread[tap, cell + reach] = 0.75
+            spread[tap, cell + reach + (1 if odd else -1)] = 0.25
+        weight = torch.tensordot(weight.movedim(axis, -1), spread, 1).movedim(-1, axis)
+    return weight.contiguous()
+
+
+def reflect(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
+    """Reflects the first three axes at their first and last cells."""
+    for axis, pad in enumerate(padding):
+        size = volume.shape[axis]
+        index = torch.arange(-pad, size + pad, device=volume.device).abs()
+        volume = volume.index_select(axis, torch.where(index < size, index, 2 * size - 2 - index))
+    return volume
+
+
+def reflect_upsampled(volume: Tensor, padding: tuple[int, int, int]) -> Tensor:
+    """Reflects the first three axes where upsampling by two would have its first and last cells.
+
+    These lie a quarter of a cell outside ours, so that a cell's image falls half-way between two. At the border this
+    is not exactly what the method's padding of upsampled cells gives, but nearly.
+    """
+    for axis, pad in enumerate(padding):
+        size = volume.shape[axis]
+        front, back = (
+            0.5 * (volume.narrow(axis, start, pad) + volume.narrow(axis, start + 1, pad)).flip(axis)
+            for start in (0, size - 1 - pad)
+        )
+        volume = torch.cat([front, volume, back], axis)
+    return volume
