@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from inference.pipeline import QUALITIES, Person, PortraitPipeline, Quality
 from inference.seeds import parse_seeds
-from networks.controls import Control, close_up, sheet_columns, sheet_row, single_controls
+from networks.controls import Control, close_up, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from torch_utils.picture_grid import labelled_grid
@@ -66,13 +66,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def control_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:
-    """A row a person, a column for each of ``networks.controls.sheet_columns``, expressions as close-ups."""
-    controls = sheet_columns()
-    rows = []
-    for person in people:
-        pictures = [render(person, control, quality) for control in controls]
-        rows.append(sheet_row(controls, pictures))
-    return labelled_grid(rows, [(control.group, control.heading) for control in controls], names, size)
+    """A row a person, a column for each of ``networks.controls.sheet_columns``."""
+    portraits = [[render(person, control, quality) for control in sheet_columns()] for person in people]
+    return draw_sheet(portraits, names, size)
 
 
 def smoothing_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:

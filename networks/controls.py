@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
+
+from torch_utils.picture_grid import labelled_grid, stacked
 
 FRONTAL = (torch.pi / 2, torch.pi / 2)
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)  # rows of joint_eulers
@@ -64,9 +67,28 @@ def sheet_columns() -> list[Control]:
     return [neutral, neutral._replace(group="expression"), *others]
 
 
-def sheet_row(controls: Sequence[Control], portraits: Sequence[Tensor]) -> list[Tensor]:
-    """The pictures [3, H, H] of a row of a sheet: expressions as close-ups."""
-    return [close_up(p) if control.group == "expression" else p for control, p in zip(controls, portraits, strict=True)]
+def draw_sheet(portraits: Sequence[Sequence[Tensor]], names: Sequence[str], size: int | None = None) -> Image.Image:
+    """People under one control at a time (paper fig. 3): expressions as close-ups above, everything else below.
+
+    Args:
+        portraits: of every person, [3, H, H] in -1..1 for each of :func:`sheet_columns`.
+        names: of the people, labels of rows.
+        size: pixels a side of a picture below; those above are larger (default: the portraits').
+    """
+    controls = sheet_columns()
+    size = size or portraits[0][0].shape[-1]
+    above = [i for i, control in enumerate(controls) if control.group in ("", "expression")]
+    below = [i for i in range(len(controls)) if i not in above]
+    tables = []
+    for chosen in (above, below):
+        rows = [[_shown(controls[i], row[i]) for i in chosen] for row in portraits]
+        headings = [(controls[i].group, controls[i].heading) for i in chosen]
+        tables.append(labelled_grid(rows, headings, names, size * len(below) // len(chosen)))
+    return stacked(tables)
+
+
+def _shown(control: Control, portrait: Tensor) -> Tensor:
+    return close_up(portrait) if control.group == "expression" else portrait
 
 
 def close_up(portrait: Tensor) -> Tensor:

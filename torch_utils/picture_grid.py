@@ -59,6 +59,16 @@ def labelled_grid(
     return sheet
 
 
+def stacked(images: Sequence[Image.Image]) -> Image.Image:
+    """Pictures one below the other, at the left."""
+    result = Image.new("RGB", (max(i.width for i in images), sum(i.height for i in images)), PAPER)
+    top = 0
+    for image in images:
+        result.paste(image, (0, top))
+        top += image.height
+    return result
+
+
 def to_image(picture: Tensor, size: int) -> Image.Image:
     """[3, H, H] in -1..1 as ``size`` pixels a side."""
     if picture.shape[-1] != size:

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from networks.controls import sheet_columns, sheet_row
+from networks.controls import draw_sheet, sheet_columns
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
-from torch_utils.picture_grid import labelled_grid
 
 PSI = 0.7
 
@@ -44,6 +43,5 @@ def control_sheet(path: Path, people: int, device: torch.device, size: int) -> I
             asked = (part[None].to(device) for part in (control.expression, control.joint_eulers, control.camera))
             expression, joint_eulers, camera = asked
             portraits.append(generator.render(maps, z_id, expression, betas, joint_eulers, camera).image[0].cpu())
-        rows.append(sheet_row(controls, portraits))
-    names = [str(seed) for seed in range(people)]
-    return labelled_grid(rows, [(control.group, control.heading) for control in controls], names, size)
+        rows.append(portraits)
+    return draw_sheet(rows, [str(seed) for seed in range(people)], size)

@@ -30,6 +30,7 @@ STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1180px; padding: 0 1em; color: #222 }
 h2 { margin-top: 2em; border-bottom: 1px solid #ddd } figure { margin: 0 } img { max-width: 100% }
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(360px, 1fr)); gap: 14px }
+.snapshots { display: grid; grid-template-columns: 1fr 1fr; gap: 14px } .snapshots img { width: 100% }
 figcaption { font-size: 13px } svg { background: #fafafa; border: 1px solid #eee }
 td, th { padding: 2px 12px; text-align: left } td + td { text-align: right; font-variant-numeric: tabular-nums }
 pre { background: #fafafa; padding: 1em; overflow: auto }
@@ -64,14 +65,14 @@ def make_page(run_dir: Path, people: int, device: torch.device) -> str:
     parts = [
         ("Metrics", "".join(metric_tables(run_dir, ticks))),
         ("Controls", sheet(run_dir, people, device)),
-        ("Snapshots", "".join(snapshots(run_dir))),
+        ("Snapshots", f'<div class="snapshots">{"".join(snapshots(run_dir))}</div>'),
         ("Curves", f'<div class="curves">{"".join(curves(ticks))}</div>'),
         ("Configuration", f"<pre>{html.escape(_text(run_dir / 'config.yaml'))}</pre>"),
     ]
     title = html.escape(run_dir.resolve().name)
     last = ticks[-1]
     head = f"<h1>{title}</h1><p>step {last['step']}, {last['cur_nimg'] / 1000:.2f} kimg</p>"
-    body = "".join(f"<h2>{name}</h2>{content}" for name, content in parts if content)
+    body = "".join(f"<h2>{name}</h2>{content}" for name, content in parts if "<" in content)
     start = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return f"{start}{head}{body}</html>\n"
 

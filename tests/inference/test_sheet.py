@@ -26,14 +26,14 @@ def checkpoint(model, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("more", "columns"), [([], 16), (["--smoothing"], 8)])
-def test_a_row_a_person(checkpoint, tmp_path, more, columns):
+@pytest.mark.parametrize(("more", "columns", "added"), [([], 9, 48 + 61 + 4), (["--smoothing"], 8, 48 + 2)])
+def test_a_row_a_person(checkpoint, tmp_path, more, columns, added):
     for seeds in ("0", "0,4"):
         main(["--ckpt", str(checkpoint), "--seeds", seeds, "--out", str(tmp_path / f"{seeds}.png"),
               "--size", "48", "--quality", "exact", "--device", "cpu", *more])  # fmt: skip
     one, two = (Image.open(tmp_path / f"{seeds}.png").size for seeds in ("0", "0,4"))
     assert one[0] == two[0] and columns * 48 < one[0] < columns * 54 + 60
-    assert two[1] - one[1] == 48 + 2  # one row more
+    assert two[1] - one[1] == added  # one row more, of a sheet's two parts
     assert np.asarray(Image.open(tmp_path / "0.png")).min() < 100  # something is written or drawn
 
 

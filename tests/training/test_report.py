@@ -46,12 +46,12 @@ def test_a_curve_spans_its_frame():
 
 
 def test_the_sheet_of_a_run(tmp_path):
-    """Of tests/training/tiny_run.py: a row of 16 pictures of 128 pixels."""
+    """Of tests/training/tiny_run.py: a row of 7 and one of 9 pictures."""
     run(make_dataset(tmp_path / "data"), tmp_path / "run", {"run": {"total_kimg": 0.004}})
     page = make_page(tmp_path / "run", 1, CPU)
     found = re.search('alt="control sheet" src="data:image/png;base64,([^"]*)"', page)
     width, height = Image.open(io.BytesIO(base64.b64decode(found[1]))).size
-    assert 16 * 128 < width < 17 * 128 and 128 < height < 2 * 128
+    assert 9 * 128 < width < 10 * 128 and 164 + 128 < height < 164 + 128 + 9 * 16  # headings of 11 pixels
     assert "Model <code>latest</code>" in page
 
 
