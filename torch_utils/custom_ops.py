@@ -70,13 +70,14 @@ def cpp_toolchain() -> Toolchain:
 
 
 def cuda_toolchain(architectures: tuple[str, ...]) -> Toolchain:
-    """nvcc for compute capabilities such as ``("80", "90")``."""
+    """nvcc for compute capabilities such as ``("80", "90")``, the lowest first."""
     homes = [os.environ.get(name) for name in ("CUDA_HOME", "CUDA_PATH")]
     folders = [str(Path(home, "bin")) for home in homes if home] + [os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
     compiler = shutil.which("nvcc", path=os.pathsep.join(folders))
     if compiler is None:
         raise BuildError("CUDA ops: nvcc not found; expected the CUDA toolkit in CUDA_HOME or nvcc on the PATH")
-    targets = " ".join(f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures)
+    # No source asks which architecture it is compiled for, so they share what comes before the assembler.
+    targets = f"-arch=compute_{architectures[0]} -code=" + ",".join(f"sm_{a}" for a in architectures)
     return Toolchain(compiler, f"{_CUDA_FLAGS} {targets}", ".cu")
 
 
