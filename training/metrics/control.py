@@ -23,6 +23,7 @@ from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.detectors import FACE_RECON_FILE
 from training.metrics.renderers import Renderer, draw_inputs
+from training.metrics.shoulders import shoulder_distance
 from training.rendering import face_crop
 from training.sampling import Inputs, InputSampler
 
@@ -211,9 +212,10 @@ def disentanglement(scene: Scene) -> dict[str, float]:
 def temporal_stability(scene: Scene) -> dict[str, float]:
     """Flicker of a driven video: how far a frame is from the mean of its neighbours, grey levels (0..255).
 
-    A person goes smoothly from one expression, pose and camera to the next. ``flicker`` is the mean absolute second
-    difference over the pixels that change, ``motion`` the mean absolute first one; the drawing of the same video says
-    how much of it is motion itself.
+    The warping error of Lai et al. 2018 (Learning Blind Video Temporal Consistency) with motion taken as even in place
+    of an optical flow. A person goes smoothly from one expression, pose and camera to the next. ``flicker`` is the mean
+    absolute second difference over the pixels that change, ``motion`` the mean absolute first one; the drawing of the
+    same video says how much of it is motion itself.
     """
     inputs = scene.inputs
     flicker, motion = [], []
@@ -236,6 +238,7 @@ def temporal_stability(scene: Scene) -> dict[str, float]:
 CONTROL: dict[str, Callable[[Scene], dict[str, float]]] = {
     "expression": expression_distance,
     "pose": pose_distance,
+    "shoulders": shoulder_distance,
     "identity": identity_similarity,
     "consistency": view_consistency,
     "disentanglement": disentanglement,
