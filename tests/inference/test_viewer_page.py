@@ -17,9 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from inference.keyframes import load_keyframes
 from inference.pipeline import PortraitPipeline
 from inference.viewer.server import KEYFRAMES
-from networks.saved_model import SavedModel
-from tests.inference.viewer_server import SECONDS, serve
-from tests.networks.helpers import make_generator
+from tests.inference.viewer_server import SECONDS, make_model, serve
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -52,7 +50,7 @@ def browser(tmp_path_factory, downloads):
 
 @pytest.fixture(scope="module")
 def pipe():
-    return PortraitPipeline(SavedModel(make_generator(), None, {}))
+    return PortraitPipeline(make_model())
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 from inference.keyframes import make_motion
 from inference.viewer.__main__ import listen, main, page_url
 from inference.viewer.controls import make_groups, motion_rows, rest_row
-from networks.saved_model import SavedModel, pack_model
-from tests.networks.helpers import make_generator
+from networks.saved_model import pack_model
+from tests.inference.viewer_server import make_model
 from tests.test_shipped_keyframes import make_module
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import run_cli
@@ -131,7 +131,7 @@ def test_addresses_for_a_browser():
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to a process there")
 def test_the_command_serves_until_ctrl_c(tmp_path):
-    save_checkpoint(tmp_path / "tiny.pt", pack_model(SavedModel(make_generator(), None, {})))
+    save_checkpoint(tmp_path / "tiny.pt", pack_model(make_model()))
     command = [sys.executable, "-m", "inference.viewer", "--no_browser", "--port", "0", "--device", "cpu"]
     with subprocess.Popen(
         [*command, "--ckpt", str(tmp_path / "tiny.pt")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

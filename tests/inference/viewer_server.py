@@ -1,18 +1,31 @@
-"""The viewer's server in a thread, and a client that plays the page."""
+"""The viewer's server in a thread, with a tiny model, and a client that plays the page."""
 
 import json
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import pytest
 from websockets.sync.client import ClientConnection, connect
 
 from inference.pipeline import PortraitPipeline
+from inference.video import image_to_uint8
 from inference.viewer.__main__ import listen, make_server, page_url
 from inference.viewer.studio import Studio
+from networks.priors import LabelPriors
+from networks.saved_model import SavedModel
+from tests.networks.helpers import make_generator, make_priors_dict
 
 SECONDS = 60  # until a test gives up
+SMILE = [0.0, 1.0] + [0.0] * 62
+
+
+def make_model() -> SavedModel:
+    return SavedModel(make_generator(), LabelPriors.from_dict(make_priors_dict(), "here"), {"source": "made up"})
 
 
 @contextmanager
@@ -65,3 +78,24 @@ def make_shot(seed: int = 0, psi: float = 0.7, **controls: Any) -> dict[str, Any
     """A shot at rest but for ``controls``."""
     rest = {"expression": [0.0] * 64, "pose": [[0.0] * 3] * 6, "camera": [1.5, 1.6]}
     return {"seed": seed, "psi": psi, **rest, **controls}
+
+
+def picture(pipe, shot) -> np.ndarray:
+    """What ``shot`` should look like, uint8 [H, W, 3]."""
+    person = pipe.person(shot["seed"], psi=shot["psi"])
+    return image_to_uint8(person.render(shot["expression"], shot["pose"], shot["camera"], quality="fast").image)
+
+
+def post(url: str, path: str, body, headers=None) -> bytes:
+    """The answer to a request; what is no bytes is sent as JSON."""
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url + path, data=body, headers=headers or {})
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
+        return response.read()
+
+
+def complaint(url: str, path: str, body, headers=None) -> tuple[int, str]:
+    """Status and text of what is refused."""
+    with pytest.raises(urllib.error.HTTPError) as info:
+        post(url, path, body, headers)
+    return info.value.code, info.value.read().decode()

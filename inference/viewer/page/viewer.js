@@ -1,18 +1,19 @@
 // The page: what happens when something is moved, pressed or dropped.
 
 import { Connection, request } from "./connection.js";
+import { listenForKeys } from "./keyboard.js";
 import { KINDS, Motion } from "./motion.js";
 import { complain, note } from "./notes.js";
-import { Sliders, fill } from "./sliders.js";
+import { Sliders } from "./sliders.js";
 import { Timeline } from "./timeline.js";
+import { Who } from "./who.js";
 
-const MAX_SEED = 2 ** 32 - 1;
 const DRAG = 0.15; // degrees a pixel
 const $ = (id) => document.getElementById(id);
 
 let sliders = null; // come with the server's greeting
 let command = "";
-const person = { seed: 0, psi: 0.7 };
+const who = new Who(() => draw(true)); // at once: making a person takes seconds
 const motion = new Motion();
 const timeline = new Timeline(motion, showFrame);
 const arrivals = []; // times of the last second's frames
@@ -23,10 +24,11 @@ const connection = new Connection(`${location.protocol === "https:" ? "wss" : "w
     command = data.command;
     $("checkpoint").textContent = `${data.checkpoint} · ${data.image_size}² · ${data.device}`;
     if (!sliders) {
-      Object.assign(person, data.person);
+      who.set(data.person);
       sliders = new Sliders($("groups"), data, moved);
       $("motions").append(...data.motions.map((title, i) => new Option(title, i)));
-      showPerson();
+      listenForKeys(KEYS);
+      document.querySelector("main").inert = false;
     }
     draw(true);
   },
@@ -48,7 +50,7 @@ const connection = new Connection(`${location.protocol === "https:" ? "wss" : "w
 });
 
 function shot() {
-  return { ...person, ...sliders.keyframe() };
+  return { ...who.person, ...sliders.keyframe() };
 }
 
 function draw(urgent = false) {
@@ -72,7 +74,7 @@ let drawing = Promise.resolve(); // pictures are decoded one after the other
 
 function showPicture(head, blob) {
   arrivals.push(performance.now());
-  if (head.seed === person.seed && head.psi === person.psi) {
+  if (who.is(head)) {
     making = 0;
     $("making").hidden = true;
   }
@@ -101,40 +103,6 @@ setInterval(() => {
   const { milliseconds } = $("rate").dataset;
   $("rate").textContent = arrivals.length > 1 ? `${arrivals.length} fps · ${milliseconds} ms` : milliseconds ? `${milliseconds} ms` : "–";
 }, 250);
-
-// ---- person -------------------------------------------------------------------------------------------------------
-
-function showPerson() {
-  $("seed").value = person.seed;
-  $("psi").value = person.psi;
-  $("psi-number").textContent = person.psi.toFixed(2);
-  fill($("psi"), 0, person.psi);
-}
-
-function setSeed(value) {
-  const valid = Number.isInteger(value) && value >= 0 && value <= MAX_SEED;
-  if (!valid) complain({ message: `Seed: expected a whole number from 0 to ${MAX_SEED}` });
-  else person.seed = value;
-  showPerson();
-  draw(true);
-}
-
-$("seed").onchange = () => setSeed(Number($("seed").value || NaN));
-$("seed-less").onclick = () => person.seed > 0 && setSeed(person.seed - 1);
-$("seed-more").onclick = () => setSeed(person.seed + 1);
-const somebodyElse = () => setSeed(Math.floor(Math.random() * 10000));
-$("random").onclick = (event) => {
-  event.preventDefault(); // does not fold
-  somebodyElse();
-};
-$("psi").oninput = () => {
-  $("psi-number").textContent = Number($("psi").value).toFixed(2);
-  fill($("psi"), 0, Number($("psi").value));
-};
-$("psi").onchange = () => {
-  person.psi = Number($("psi").value);
-  draw(true);
-};
 
 // ---- sliders and picture ------------------------------------------------------------------------------------------
 
@@ -248,13 +216,13 @@ async function exportMotion() {
     return;
   }
   const paths = "--exp_path motion/expression.npy --pose_path motion/pose.npy --cam_path motion/camera.npy";
-  const options = `--seeds ${person.seed} --psi ${person.psi} --n_interval ${motion.nInterval} --fps ${motion.fps}`;
+  const options = `--seeds ${who.person.seed} --psi ${who.person.psi} --n_interval ${motion.nInterval} --fps ${motion.fps}`;
   note("Saved as motion.zip. As a video:", { code: `unzip motion.zip -d motion && ${command} ${options} ${paths}` });
 }
 
 async function savePng() {
   timeline.pause();
-  const name = `seed${person.seed}${motion.frames ? `_frame${String(timeline.frame).padStart(3, "0")}` : ""}.png`;
+  const name = `seed${who.person.seed}${motion.frames ? `_frame${String(timeline.frame).padStart(3, "0")}` : ""}.png`;
   try {
     download(await (await request("/frame.png", JSON.stringify(shot()))).blob(), name);
   } catch (error) {
@@ -298,7 +266,7 @@ const KEYS = {
   "[": () => timeline.stepKeyframe(-1),
   "]": () => timeline.stepKeyframe(1),
   k: addKeyframe,
-  n: somebodyElse,
+  n: () => who.somebodyElse(),
   r: resetAll,
   o: () => $("open").click(),
   e: exportMotion,
@@ -306,13 +274,5 @@ const KEYS = {
   "?": () => $("keys").showModal(),
 };
 $("show-keys").onclick = KEYS["?"];
-
-document.addEventListener("keydown", (event) => {
-  const { target, key } = event;
-  const typing = target.matches("input[type=number], select, dialog *") || (key === " " && target.matches("button, summary"));
-  if (!sliders || typing || event.ctrlKey || event.metaKey || event.altKey || !(key.toLowerCase() in KEYS)) return;
-  event.preventDefault();
-  KEYS[key.toLowerCase()]();
-});
 
 showTracks();
