@@ -46,7 +46,7 @@ def listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:
-        why = reason(error) if isinstance(error, OSError) else "no such host"
+        why = reason(error).partition(" (while")[0] if isinstance(error, OSError) else "no such host"
         raise UserError(f"--host {host} --port {port}: cannot listen there: {why}") from error
 
 

@@ -118,7 +118,7 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, case):
 def test_a_port_that_is_taken(capsys):
     with listen("127.0.0.1", 0) as taken, pytest.raises(SystemExit):
         run_cli(lambda: main(["--no_browser", "--port", str(taken.getsockname()[1])]))
-    assert "cannot listen there: Address already in use" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("cannot listen there: Address already in use\n")
 
 
 def test_addresses_for_a_browser():
