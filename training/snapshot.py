@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from networks.controls import single_controls
+from networks.face_model import FaceArrays
 from networks.generator import Generator
 from torch_utils.misc import atomic_path
 from training.config import TrainConfig
@@ -23,14 +24,21 @@ COLUMNS = (
 FACE_COLUMNS = ("neutral", "expression 1", "expression 2")
 
 
-def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Inputs]:
+def unlike_expressions(z_exp: Tensor, face: FaceArrays) -> tuple[Tensor, Tensor]:
+    """Of expressions [N, 64] the one that moves the landmarks most, and the one farthest from it by its landmarks."""
+    basis = torch.from_numpy(face.exp_basis[face.landmarks])  # [68, 3, 64]
+    landmarks = torch.einsum("lck,nk->nlc", basis, z_exp).flatten(1)
+    strongest = landmarks.norm(dim=1).argmax()
+    return z_exp[strongest], z_exp[(landmarks - landmarks[strongest]).norm(dim=1).argmax()]
+
+
+def snapshot_inputs(sampler: InputSampler, people: int, seed: int, face: FaceArrays) -> list[Inputs]:
     """The same people once for every column: what is not named is neutral.
 
-    The expressions are the data set's: those farthest from neutral of a hundred.
+    The expressions are the data set's: two of a hundred that are easy to tell apart on ``face``.
     """
     drawn = sampler.draw(people, seed, SNAPSHOT_KEY)
-    candidates = sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp.unique(dim=0)
-    strongest = candidates[candidates.norm(dim=1).argsort(descending=True, stable=True)]
+    expressions = unlike_expressions(sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp, face)
     front = torch.full_like(drawn.camera, torch.pi / 2)
     neutral = drawn._replace(
         z_exp=torch.zeros_like(drawn.z_exp),
@@ -48,7 +56,6 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int) -> list[Input
     def expressing(z_exp: Tensor) -> Inputs:
         return neutral._replace(z_exp=z_exp.expand_as(neutral.z_exp))
 
-    expressions = [strongest[0], strongest[min(1, len(strongest) - 1)]]
     return [
         neutral,
         *(moved(name) for name in COLUMNS[1:3]),
@@ -66,14 +73,14 @@ def render_images(generator: Generator, config: TrainConfig, inputs: Inputs) -> 
     return {name: torch.cat([view[name].image.float().cpu() for view in views]) for name in views[0]}
 
 
-def save_snapshot(path: Path, generator: Generator, config: TrainConfig, sampler: InputSampler) -> None:
-    """Write the grid: a row a person, COLUMNS from left to right, then the face camera's view of FACE_COLUMNS.
+def save_snapshot(path: Path, generator: Generator, config: TrainConfig, inputs: list[Inputs]) -> None:
+    """Write the grid of :func:`snapshot_inputs`: a row a person, then the face camera's view of FACE_COLUMNS.
 
     ::
 
         neutral | camera left, right | two expressions | head left, right | shoulders up | faces of 1, 4 and 5
     """
-    columns = [render_images(generator, config, part) for part in grid_inputs(sampler, config)]
+    columns = [render_images(generator, config, part) for part in inputs]
     view = next(iter(columns[0]))
     images = [column[view] for column in columns]
     if view == "portrait" and "face" in columns[0]:
@@ -82,11 +89,6 @@ def save_snapshot(path: Path, generator: Generator, config: TrainConfig, sampler
             face = columns[COLUMNS.index(name)]["face"]
             images.append(torch.nn.functional.interpolate(face, (size, size), mode="bilinear"))
     save_grid(path, torch.stack(images, 1).flatten(0, 1), len(images))
-
-
-def grid_inputs(sampler: InputSampler, config: TrainConfig) -> list[Inputs]:
-    """:func:`snapshot_inputs` of a configuration."""
-    return snapshot_inputs(sampler, config.run.snapshot_people, config.seed)
 
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:

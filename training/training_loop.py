@@ -27,7 +27,7 @@ from training.phases import accumulate_discriminators, accumulate_generator, cam
 from training.run_log import RunLog
 from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
-from training.snapshot import save_snapshot
+from training.snapshot import save_snapshot, snapshot_inputs
 from training.stop_request import StopRequest
 
 STEP_KEY = 1  # of the draws of the steps
@@ -169,7 +169,8 @@ class Outputs:
     """What a run leaves behind at every snapshot."""
 
     def __init__(self, config: TrainConfig, dataset: Dataset, outdir: Path, sampler: InputSampler):
-        self.config, self.outdir, self.sampler = config, outdir, sampler
+        self.config, self.outdir = config, outdir
+        self.shown = snapshot_inputs(sampler, config.run.snapshot_people, config.seed, load_face(config))
         self.priors = priors_of(dataset, mirror=sampler.mirror, max_rows=PRIOR_ROWS)
         self.evaluation = Evaluation(config, dataset, sampler)
 
@@ -181,7 +182,7 @@ class Outputs:
         measured: dict[str, float] = {}
         if not in_haste:
             picture = self.outdir / f"fakes{state.cur_nimg:09d}.png"
-            save_snapshot(picture, state.g_ema, self.config, self.sampler)
+            save_snapshot(picture, state.g_ema, self.config, self.shown)
             measured = self.evaluation(state.g_ema)
         distance = measured.get("distance", math.inf)
         better = distance < (math.inf if state.best is None else state.best)
