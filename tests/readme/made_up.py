@@ -1,0 +1,79 @@
+"""Files that come from elsewhere: tracked photos, a checkpoint in the released layout, a tiny model of our own."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from networks.priors import LabelPriors
+from networks.saved_model import SavedModel, pack_model
+from tests.inference.released_files import write_released_file
+from tests.networks.helpers import make_generator, make_priors_dict
+from tests.readme.documents import ROOT
+from tests.training.data.prepare.photos import make_photo, write_photos
+from tests.training.tiny_run import CONFIG
+from torch_utils.checkpoint import save_checkpoint
+
+if TYPE_CHECKING:
+    from tests.readme.place import Place
+
+PHOTOS = {"000": 2, "001": 3, "002": 1}  # name: seed
+FITTED = {"feature_dim": 4, "sr_features": 8, "sr_up_channels": [8, 8], "superresolution": True}  # U is to hand on phi's features
+RELEASED_LABELS = {
+    "camera_pose": "camera_pose_joint_sample", "id_shape": "id_shape_sampler_body", "expression": "expression_body",
+}  # fmt: skip
+
+
+def lay_out(root: Path) -> None:
+    """Folders that commands write to, as copies, the shipped model a tiny one; and the sizes of one to fit."""
+    shutil.copytree(ROOT / "keyframes", root / "keyframes", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "ckpts").mkdir()
+    (root / "ckpts/face_recon_synth.pt").symlink_to(ROOT / "ckpts/face_recon_synth.pt")
+    priors = LabelPriors.from_dict(make_priors_dict(), "made up")
+    save_checkpoint(root / "ckpts/demo.pt", pack_model(SavedModel(make_generator(), priors, {"what": "made up"})))
+    (root / "fitted.yaml").write_text(yaml.safe_dump(CONFIG["generator"] | FITTED))
+
+
+def photos(place: Place) -> None:
+    """SHHQ/images, SHHQ/masks, deep3d and fits.npz: drawn people, whose names could be those of a video's frames."""
+    root = place.root
+    write_photos(root / "SHHQ", {name: make_photo(seed) for name, seed in PHOTOS.items()})
+    (root / "SHHQ/face").rename(root / "deep3d")
+    (root / "SHHQ/fits.npz").rename(root / "fits.npz")
+
+
+def released(place: Place) -> None:
+    """sshq512.pt, its sizes in tiny.yaml, and in released/ the label arrays and an index of vertices."""
+    write_released_file(place.root)
+    (place.root / "released.pt").rename(place.root / "sshq512.pt")
+    (place.root / "released").mkdir()
+    for name, rows in make_priors_dict().items():
+        np.save(place.root / f"released/{RELEASED_LABELS[name]}.npy", rows.numpy())
+    np.save(place.root / "released/index.npy", np.arange(70, 100))
+
+
+def photos_in_a_zip(place: Place) -> None:
+    """datasets/shhq_hs.zip, with the pictures of the synthetic set."""
+    source = place.need("datasets/synth512")
+    with zipfile.ZipFile(place.root / "datasets/shhq_hs.zip", "w", zipfile.ZIP_STORED) as file:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                file.write(path, path.relative_to(source))
+
+
+def model_of_photos(place: Place) -> None:
+    """runs/shhq2/latest."""
+    (place.root / "runs/shhq2").mkdir(parents=True)
+    shutil.copy(place.need("runs/s1/latest"), place.root / "runs/shhq2/latest")
+
+
+MADE_UP: dict[str, Callable[[Place], None]] = {
+    "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
+    "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos,
+}  # fmt: skip

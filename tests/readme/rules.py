@@ -1,0 +1,142 @@
+"""How every documented command is run small enough for a test, or why it cannot be.
+
+The first rule whose pattern is found in a command is its rule. A command without a rule fails its test, and so does a
+rule without a command.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from inference.pipeline import PortraitPipeline
+from tests.networks.helpers import TINY_CONFIG
+from tests.readme.documents import Command
+from tests.readme.runners import (
+    environment_has_its_name,
+    files_are_there,
+    folder_is_the_makefile_s,
+    make_nothing,
+    run_here,
+    run_program,
+    serve,
+    without_launcher,
+)
+from tests.training.tiny_run import CONFIG
+from training.demo.manifold_shape import fit_manifolds
+
+
+class Rule(NamedTuple):
+    pattern: str
+    add: str = ""  # behind the command; the last of two equal options counts
+    why: str = ""
+    swap: dict[str, str] = {}  # placeholders, and what stands for them
+    how: Callable[[Path, list[str], dict[str, object]], None] = run_here
+    instead: dict[str, object] = {}  # by dotted name, what stands in for something
+    needs: tuple[str, ...] = ()  # paths beside those that the words name
+
+    def applied_to(self, command: Command) -> list[str]:
+        return [self.swap.get(word, word) for word in command.words] + self.add.split()
+
+
+def options(section: str, *names: str) -> str:
+    """Keys of the tests' tiny run, as a command line sets them."""
+    values = CONFIG[section]
+    return " ".join(f"--{section}.{name} {values[name]}".replace(", ", ",") for name in names or values)
+
+
+SIZES = [name for name in CONFIG["generator"] if name != "superresolution"]  # of both stages
+TINY_RUN = " ".join(
+    (
+        options("generator", *SIZES), options("discriminators", "channel_base", "max_channels"),
+        options("losses", "points"), options("optim", "batch_size"), options("run"),
+        "--run.total_kimg 0.004 --mirror false --manifold_init spheres",
+    )
+)  # fmt: skip
+TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
+EMBEDDED = "--body_model null --face_model null"
+EMBEDDED_RECON = EMBEDDED + " --face_recon ckpts/face_recon_synth.pt"
+TINY_VIDEO = "--video_length 2"
+# Shrunk 8 times, as the tiny run is from the paper's size: a set too small for a run is refused here, too.
+TINY_SET, TINY_SET_512 = "--num 8 --size 32 --face_size 16", "--num 8 --size 64 --face_size 32"
+TINY_METRICS = "--num 8 --kid_subset 4 --control_num 2 --cache cache"
+TINY_TABLE = "--kimg 0.004 --num 8 --kid_subset 4 --cache cache"
+TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.pt"
+
+
+load_pipeline = PortraitPipeline.from_checkpoint
+
+
+def tiny_pipeline(*_, **__) -> PortraitPipeline:
+    return load_pipeline("ckpts/demo.pt")
+
+
+def fit_briefly(generator, average, *, steps: int, seed: int) -> float:
+    return fit_manifolds(generator, average, steps=150, seed=seed)
+
+
+RULES = (
+    # ---- setting up
+    Rule("^make ", how=make_nothing, why="sets up an environment, and `make test` runs this: only its steps are asked"),
+    Rule("^python3 -m venv|^. ", how=folder_is_the_makefile_s, why="as `make` does it"),
+    Rule("^pip install|^conda env create", how=files_are_there, why="installs; test_requirements.py reads the files"),
+    Rule("^conda activate", how=environment_has_its_name, why="needs conda"),
+    Rule("^pytest ", how=files_are_there, why="needs a GPU"),
+    # ---- videos
+    Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
+    Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
+    Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames, by a model that the commands above it have trained"),
+    Rule("gen_video.py ", "--ckpt ckpts/demo.pt " + TINY_VIDEO, "two frames by a tiny model"),
+    Rule("inference.viewer", "--ckpt ckpts/demo.pt --no_browser --port 0", "a tiny model, a free port", how=serve),
+    Rule("inference.mesh", "--ckpt ckpts/demo.pt --resolution 16", "a tiny model"),
+    Rule("inference.keyframes"),
+    Rule("keyframes/make.py"),
+    Rule(
+        "released_checkpoint convert", "--config tiny.yaml", "a file of that layout, but small",
+        swap={"FOLDER": "released", "FILE.npy": "released/index.npy"},
+    ),
+    Rule("^python -c "),
+    # ---- data
+    Rule("training.data synthesize .*--size 512", TINY_SET_512, "eight people"),
+    Rule("training.data synthesize", TINY_SET, "eight people"),
+    Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
+    Rule("training.data inspect"),
+    Rule("^zip ", how=run_program, needs=("datasets/synth",)),
+    # ---- training
+    Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",
+         how=without_launcher),
+    Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
+    Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
+    Rule("training.face_recon", TINY_FACES, "two steps"),
+    Rule("training.fit_demo", "--config fitted.yaml --people 1 --texels 500 --effort 0.001 --out ckpts/fitted.pt",
+         "as few steps as leave M near the body", instead={"training.demo.manifold_shape.fit_manifolds": fit_briefly}),
+    # ---- metrics
+    Rule("^torchrun .*training.metrics", TINY_METRICS + " --detector random", "one process", how=without_launcher),
+    Rule("training.metrics --fakes", TINY_METRICS + " --detector random", "an untrained net for Inception's weights",
+         swap={"FOLDER": "datasets/synth/images", "FOLDER_OR_DATA_SET": "datasets/synth"}),
+    Rule("training.metrics .*--detector attributes", TINY_METRICS, "eight pictures"),
+    Rule("training.metrics", TINY_METRICS + " --detector random", "an untrained net for Inception's weights"),
+    Rule("training.ablation .*--detector attributes", f"{TINY_TABLE} {TINY_STAGE1}", "four images"),
+    Rule("training.ablation .*--table 1", f"{TINY_TABLE} --rows gram_hd --detector random {TINY_RUN} {EMBEDDED}",
+         "both stages of a row, four images"),
+    Rule("training.ablation .*shhq",
+         f"{TINY_TABLE} --rows no_torso --detector random {TINY_STAGE1} {EMBEDDED_RECON}", "a row, four images"),
+    Rule("training.ablation", f"{TINY_TABLE} --rows whole_only --detector random {TINY_STAGE1}", "a row, four images"),
+    Rule("training.report"),
+    # ---- benchmarks
+    Rule("bm_render .*--size demo", "--frames 1", "a tiny model", swap={"FOLDER": "keyframes/talk", "16": "1"},
+         instead={"inference.pipeline.PortraitPipeline.from_checkpoint": tiny_pipeline}),
+    Rule("bm_render", "--frames 1", "a tiny model",
+         instead={"networks.generator.GeneratorConfig": lambda: TINY_CONFIG}),
+    Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
+    Rule("bm_synthesize", "--num 1 --size 32", "one person"),
+    Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
+    Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
+         instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),
+)  # fmt: skip
+
+
+def find_rule(command: Command) -> Rule:
+    rule = next((rule for rule in RULES if re.search(rule.pattern, str(command))), None)
+    assert rule is not None, f"{command.where}: {command}: no rule in tests/readme/rules.py says how to test it"
+    return rule

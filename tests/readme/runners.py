@@ -1,0 +1,134 @@
+"""Ways to run a command: in this process as ``__main__``, or as far as a test can."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import yaml
+from torch.distributed.run import parse_args as parse_torchrun
+
+from networks.embedded import body, face
+from tests.readme.documents import ROOT, SETTING
+
+SECONDS = 60  # until a test gives up
+# A second each; nobody writes to their arrays.
+build_face, build_body = cache(face.build_face), cache(body.build_body)
+
+
+def run_here(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """What ``python ...`` runs, in this process: a script, a module, or a line of code."""
+    settings = dict(word.split("=", 1) for word in words if SETTING.match(word))
+    words = [word for word in words if not SETTING.match(word)]
+    assert words[0] == "python"
+    with surroundings(root, instead, settings):
+        try:
+            if words[1] == "-c":
+                exec(compile(words[2], "python -c", "exec"), {"__name__": "__main__"})
+            elif words[1] == "-m":
+                sys.argv[:] = ["-m", *words[3:]]
+                runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+            else:
+                sys.argv[:] = words[1:]
+                runpy.run_path(words[1], run_name="__main__")
+        except SystemExit as end:
+            assert end.code in (None, 0), f"{' '.join(words)}: exit code {end.code}"
+
+
+def run_code(root: Path, where: str, text: str) -> dict[str, object]:
+    """A code fence in Python; returns its names."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    with surroundings(root, {}, {}):
+        exec(compile(text, where, "exec"), names)
+    return names
+
+
+@contextmanager
+def surroundings(root: Path, instead: dict[str, object], settings: dict[str, str]) -> Iterator[None]:
+    """The folder as the current one; and afterwards everything as it was, though a program ran in this process."""
+    before, argv, threads = Path.cwd(), list(sys.argv), torch.get_num_threads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    instead = {
+        "torch_utils.worker_pool.worker_pool": in_this_process,
+        "training.data.synthesize.worker_pool": in_this_process,
+        "training.demo.people.worker_pool": in_this_process,
+        "networks.embedded.face.build_face": build_face,
+        "networks.embedded.body.build_body": build_body,
+        **instead,
+    }
+    with ExitStack() as stack:
+        for name, value in instead.items():
+            stack.enter_context(patch(name, value))
+        stack.enter_context(patch.dict(os.environ, settings))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "'.*' found in sys.modules", RuntimeWarning)
+        os.chdir(root)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+            sys.argv[:] = argv
+            torch.set_num_threads(threads)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def without_launcher(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """torchrun's command with torchrun's options checked, in this process alone."""
+    at = next(i for i, word in enumerate(words[1:], 1) if word == "-m" or not word.startswith("-"))
+    parse_torchrun([*words[1:at], "script"])
+    run_here(root, ["python", *words[at:]], instead)
+
+
+def serve(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """A server that says its address first: it is asked for its page, then stopped as Ctrl-C does."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *words[1:]]
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().split()[0]
+            with urllib.request.urlopen(url, timeout=SECONDS) as response:
+                assert "<html" in response.read().decode()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def make_nothing(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """What make would do: the target exists."""
+    subprocess.run([words[0], "-n", *words[1:]], cwd=root, check=True, capture_output=True)
+
+
+def run_program(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Another program, in the synthetic data set."""
+    subprocess.run(words, cwd=root / "datasets/synth", check=True, capture_output=True)
+
+
+def files_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Not run; the files it names are in the repository."""
+    names = [word for word in words[1:] if "." in word or "/" in word]
+    assert names and all((ROOT / name).exists() for name in names), names
+
+
+def environment_has_its_name(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    assert words[-1] == yaml.safe_load((ROOT / "environment.yml").read_text())["name"]
+
+
+def folder_is_the_makefile_s(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    assert words[-1].split("/")[0] == ".venv" and "VENV := .venv\n" in (ROOT / "Makefile").read_text()
+
+
+@contextmanager
+def in_this_process(function: Callable, workers: int) -> Iterator[Callable]:
+    """Stands in for torch_utils.worker_pool, which has tests of its own: starting a process takes seconds."""
+    yield lambda items: map(function, items)
