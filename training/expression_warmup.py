@@ -6,12 +6,14 @@ step of the whole generator costs a hundred times as much as one of D^e by itsel
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import trange
 
 from networks.generator import Generator
 from training.losses.imitation import ImitationTarget
+from training.regression import Regression
 from training.sampling import InputSampler
 
 WARMUP_KEY = 0xDE  # of its draws
@@ -41,12 +43,8 @@ def warm_up_expression(
         root mean square error of the last tenth of the steps, canonical units.
     """
     d_e = generator.expression_deformation
-    rates = [SIREN_RATE, OUTPUT_RATE]
-    groups = [[*d_e.mapping.parameters(), *d_e.layers.parameters()], [*d_e.output.parameters()]]
-    optimizer = torch.optim.Adam(
-        [{"params": group, "lr": rate} for group, rate in zip(groups, rates, strict=True)], betas=(0.9, 0.99)
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, pct_start=0.1)
+    rates = {SIREN_RATE: [d_e.mapping.parameters(), d_e.layers.parameters()], OUTPUT_RATE: [d_e.output.parameters()]}
+    regression = Regression(rates, steps)
     device, errors = imitation.mean.device, []
     for step in trange(steps, desc="D^e alone", disable=not show):
         inputs = sampler.draw(PEOPLE, WARMUP_KEY, step)
@@ -54,12 +52,8 @@ def warm_up_expression(
         points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)
         style = d_e.style(inputs.z_id.to(device), inputs.z_exp.to(device))
         loss = (MILLIMETRES * (d_e(points, style) - expected)).square().sum(-1).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        errors.append(loss.detach())
-    return torch.stack(errors[-max(1, steps // 10) :]).mean().sqrt().item() / MILLIMETRES
+        errors.append(regression.step(loss))
+    return float(np.mean(errors[-max(1, steps // 10) :])) ** 0.5 / MILLIMETRES
 
 
 def face_points(

@@ -1,12 +1,9 @@
 """The stages of the fit, each of them plain regression with Adam: phi, then D^e; U is set to interpolate."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn import Parameter
 from tqdm import trange
 
 from networks.face_model import FaceArrays
@@ -16,6 +13,7 @@ from torch_utils.misc import UserError
 from training.data.synthetic.appearance import N_USED
 from training.demo.expression_targets import ExpressionTargets, spread_expression
 from training.demo.people import Sitter, Texels
+from training.regression import Regression
 
 SIREN_RATE = 4e-4
 # A manifold is half opaque where sigma is 17.3 (networks.radiance); its logit, as U gives it, rises from there.
@@ -26,25 +24,6 @@ EMPTY_BEYOND = 0.012
 ID_JITTER = 0.04
 # D^e starts out smooth over a whole face; lids need detail of a centimetre, so its first layer starts this much finer.
 FINER = 4.0
-
-
-def _optimizer(rates: dict[float, list[Iterable[Parameter]]], steps: int):
-    """Adam with a learning rate per group, warmed up and annealed to 0 over ``steps``."""
-    groups = [{"params": [p for part in parts for p in part], "lr": rate} for rate, parts in rates.items()]
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, list(rates), total_steps=steps, pct_start=0.1)
-
-
-def _step(loss: Tensor, optimizer, schedule) -> float:
-    """One update; returns the loss. Raises FloatingPointError when it is not finite."""
-    value = loss.item()
-    if not np.isfinite(value):
-        raise FloatingPointError("the loss is not finite")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    schedule.step()
-    return value
 
 
 def _latents(sitters: list[Sitter]) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +73,7 @@ def fit_radiance(
         1e-3: [phi.to_rgb.parameters()],
         3e-2: [phi.to_sigma.parameters()],
     }
-    optimizer, schedule = _optimizer(rates, steps)
+    regression = Regression(rates, steps)
     empty = _always_empty(sitters, texels)
     free_points = points // 10 if len(empty) else 0
     recent = []
@@ -113,7 +92,7 @@ def fit_radiance(
         loss = _field_loss(sample.rgb[:, :points], sample.alpha[:, :points], rgb, alpha, shell)
         if free_points:
             loss = loss + sample.alpha[:, points:].square().mean()
-        recent = [*recent[-49:], _step(loss, optimizer, schedule)]
+        recent = [*recent[-49:], regression.step(loss)]
         progress.set_postfix(loss=f"{np.mean(recent):.5f}")
     return float(np.mean(recent))
 
@@ -191,7 +170,7 @@ def fit_expression(
     with torch.no_grad():
         d_e.layers[0].weight.mul_(FINER)
     rates = {SIREN_RATE: [d_e.layers.parameters(), d_e.mapping.parameters()], 1e-3: [d_e.output.parameters()]}
-    optimizer, schedule = _optimizer(rates, steps)
+    regression = Regression(rates, steps)
     recent = []
     progress = trange(steps, desc="D^e")
     for _ in progress:
@@ -203,7 +182,7 @@ def fit_expression(
         style = generator.expression_deformation.style(z_id, torch.from_numpy(z_exp))
         # In millimetres (1 canonical unit = 1177.5 mm), so that Adam's epsilon does not matter.
         loss = (1177.5 * (generator.expression_deformation(where, style) - expected)).square().sum(-1).mean()
-        recent = [*recent[-49:], _step(loss, optimizer, schedule)]
+        recent = [*recent[-49:], regression.step(loss)]
         progress.set_postfix(mm=f"{np.mean(recent) ** 0.5:.2f}")
     return float(np.mean(recent)) ** 0.5 / 1177.5
 
