@@ -20,8 +20,8 @@ def march_rays(
     """First crossing of every level along every ray of an image, by the rule of ``find_crossings``.
 
     A ray's samples are carried to neutral pose, displaced, and interpolated linearly to the fine samples, on which s is
-    looked up. Compiled, only every fourth fine sample is looked at where no level lies between two of these: a crossing
-    and its return between them would go unseen. What no ray meets is not computed.
+    looked up. Compiled, every fourth fine sample is looked at, and those between two of them, by halves, only where a
+    level lies between: a crossing and its return between two would go unseen. What no ray meets is not computed.
 
     Args:
         origins, directions: [H, W, 3] float32, posed space; directions of unit length.

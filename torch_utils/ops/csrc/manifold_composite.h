@@ -119,15 +119,14 @@ HOST_DEVICE int sort_layers(const Scene<T, M>& scene, const Crossings<T>& crossi
     const T *x = crossings.ray[0] + X * scene.count, *y = crossings.ray[0] + Y * scene.count;
     if (occupied != nullptr)
         for (int32_t k = 0; k < int32_t(scene.count); ++k) mark[k] = mark_of(scene, x[k], y[k], k);
+    const auto mark_at = [&](int k) { return mark[k]; };
+#else
+    const auto mark_at = [&](int k) { return mark_of(scene, crossings(X, k), crossings(Y, k), k); };
 #endif
     int count = 0;
     for (int k = 0; k < scene.count; ++k) {
         if (!(crossings(VALIDITY, k) > T(scene.min_validity))) continue;
-#ifndef __CUDACC__
-        if (occupied != nullptr && occupied[mark[k]] == 0) continue;
-#else
-        if (occupied != nullptr && occupied[mark_of(scene, crossings(X, k), crossings(Y, k), k)] == 0) continue;
-#endif
+        if (occupied != nullptr && occupied[mark_at(k)] == 0) continue;
         const T key = crossings(channel, k);
         int at = count++;
         for (; at > 0 && before(key, keys[at - 1]); --at) {

@@ -7,8 +7,9 @@
 namespace march_rays {
 
 constexpr int CHANNELS = 4;  // of the displacements' nodes
-// Fine samples that are stepped over where both ends lie between the same two levels.
-constexpr int64_t STEP = 4;
+// Fine samples that are stepped over where both ends lie between the same two levels; elsewhere the step is halved.
+constexpr int HALVINGS = 2;
+constexpr int64_t STEP = 1 << HALVINGS;
 // Samples that are kept: those around any STEP + 1 fine samples in a row, which are at most as far apart.
 constexpr int64_t KEPT = 8;
 
@@ -27,10 +28,11 @@ struct Grid {
         const float z = locate(point, 2, depth, low_z);
         const float* corner = values + ((low_z * height + low_y) * width + low_x) * C;
         const int64_t up = width * C, back = height * width * C;
-        for (int c = 0; c < C; ++c, ++corner) {
-            const float front = mix(mix(corner[0], corner[C], x), mix(corner[up], corner[up + C], x), y);
-            const float* behind = corner + back;
-            result[c] = mix(front, mix(mix(behind[0], behind[C], x), mix(behind[up], behind[up + C], x), y), z);
+        const float* behind = corner + back;
+        for (int c = 0; c < C; ++c) {
+            const float front = mix(mix(corner[c], corner[C + c], x), mix(corner[up + c], corner[up + C + c], x), y);
+            const float rear = mix(mix(behind[c], behind[C + c], x), mix(behind[up + c], behind[up + C + c], x), y);
+            result[c] = mix(front, rear, z);
         }
     }
 
@@ -55,19 +57,29 @@ struct Scene {
     float near, far, search_scale, lookup_scale, min_step;
 };
 
-// A ray's samples in neutral pose with their displacements, made one after the other as they are asked for.
+struct FineSample {
+    float point[3], s;
+};
+
+// A ray's samples in canonical space, made one after the other as they are asked for.
 struct Samples {
     const Scene& scene;
     const float *origin, *direction;
     const float* corner[4];  // node columns around the ray
     float weight[4];
+    float spacing, per_fine;  // from a sample to the next along the ray, and samples from a fine one to the next
     float low[12], high[12];  // transforms at the nodes before and after the last sample
-    float neutral[KEPT][3], displacement[KEPT][CHANNELS];
+    // Neutral points displaced by D^e, for the search and for the lookup: the latter only where that is not the same.
+    float searched[KEPT][3], looked_up[KEPT][3];
+    bool one_scale;
     int64_t made = 0;
     int64_t node = 0, phase = 0;  // the node before the next sample, and how many samples it is from there
 
     HOST_DEVICE Samples(const Scene& scene, int64_t ray)
-        : scene(scene), origin(scene.origins + 3 * ray), direction(scene.directions + 3 * ray) {
+        : scene(scene), origin(scene.origins + 3 * ray), direction(scene.directions + 3 * ray),
+          spacing((scene.far - scene.near) / float(scene.samples - 1)),
+          per_fine(float(scene.samples - 1) / float(scene.fine - 1)),
+          one_scale(scene.search_scale == scene.lookup_scale) {
         const int64_t y = ray / scene.width, x = ray % scene.width, column = scene.node_samples * 16;
         const int64_t right = x % scene.stride, down = y % scene.stride;
         const float* nodes = scene.transforms + (y / scene.stride * scene.node_columns + x / scene.stride) * column;
@@ -94,32 +106,34 @@ struct Samples {
         }
         const float along = float(phase) / float(scene.stride);
         if (++phase == scene.stride) phase = 0, ++node;
-        const float distance = scene.near + (scene.far - scene.near) / float(scene.samples - 1) * float(i);
-        float point[3], entry[12], *to = neutral[i % KEPT];
+        const float distance = scene.near + spacing * float(i);
+        float point[3], entry[12], neutral[3], shift[CHANNELS];
         for (int c = 0; c < 3; ++c) point[c] = origin[c] + direction[c] * distance;
         for (int c = 0; c < 12; ++c) entry[c] = mix(low[c], high[c], along);
         for (int c = 0; c < 12; c += 4)
-            to[c / 4] = entry[c] * point[0] + entry[c + 1] * point[1] + entry[c + 2] * point[2] + entry[c + 3];
-        scene.displacement.read<CHANNELS>(to, displacement[i % KEPT]);
+            neutral[c / 4] = entry[c] * point[0] + entry[c + 1] * point[1] + entry[c + 2] * point[2] + entry[c + 3];
+        scene.displacement.read<CHANNELS>(neutral, shift);
+        for (int c = 0; c < 3; ++c) {
+            searched[i % KEPT][c] = neutral[c] + scene.search_scale * shift[c];
+            if (!one_scale) looked_up[i % KEPT][c] = neutral[c] + scene.lookup_scale * shift[c];
+        }
     }
 
-    // Fine sample j, displaced by `scale` times D^e: linear between the samples around it.
-    HOST_DEVICE void fine_point(int64_t j, float scale, float* point) {
-        const float position = float(scene.samples - 1) / float(scene.fine - 1) * float(j);
+    // Fine sample j: linear between the samples around it.
+    HOST_DEVICE void fine_point(int64_t j, const float (*samples)[3], float* point) {
+        const float position = per_fine * float(j);
         int64_t i = int64_t(position);
         i = i < scene.samples - 1 ? i : scene.samples - 2;
         while (made < i + 2) make_next();
-        const float *near = neutral[i % KEPT], *far = neutral[(i + 1) % KEPT];
-        const float *near_shift = displacement[i % KEPT], *far_shift = displacement[(i + 1) % KEPT];
-        for (int c = 0; c < 3; ++c)
-            point[c] = mix(near[c] + scale * near_shift[c], far[c] + scale * far_shift[c], position - float(i));
+        const float *near = samples[i % KEPT], *far = samples[(i + 1) % KEPT];
+        for (int c = 0; c < 3; ++c) point[c] = mix(near[c], far[c], position - float(i));
     }
 
-    HOST_DEVICE float scalar(int64_t j) {
-        float point[3], s;
-        fine_point(j, scene.search_scale, point);
-        scene.field.read<1>(point, &s);
-        return s;
+    HOST_DEVICE FineSample fine(int64_t j) {
+        FineSample sample;
+        fine_point(j, searched, sample.point);
+        scene.field.read<1>(sample.point, &sample.s);
+        return sample;
     }
 };
 
@@ -130,21 +144,36 @@ struct March {
     HOST_DEVICE void operator()(int64_t ray) const {
         Samples samples(scene, ray);
         uint64_t missing = ~uint64_t(0) >> (64 - scene.count);
-        float s = samples.scalar(0);
+        FineSample start = samples.fine(0);
         for (int64_t i = 0; i + 1 < scene.fine && missing;) {
             const int64_t end = i + STEP < scene.fine ? i + STEP : scene.fine - 1;
-            const float last = samples.scalar(end);
-            if (!between_levels(s, last)) {
-                for (float next; i < end; ++i, s = next) {
-                    next = i + 1 < end ? samples.scalar(i + 1) : last;
-                    record(ray, samples, i, s, next, missing);
-                }
-            }
+            const FineSample last = samples.fine(end);
+            search<HALVINGS>(ray, samples, i, start, end, last, missing);
             i = end;
-            s = last;
+            start = last;
         }
+        if (missing == 0) return;
+        const int64_t j = scene.fine - 2;
+        const FineSample before = samples.fine(j), last = samples.fine(j + 1);
         for (int64_t k = 0; k < scene.count; ++k)
-            if (missing >> k & 1) write(ray, k, samples, scene.fine - 2, 1.0f, 0.0f);
+            if (missing >> k & 1) write(ray, k, samples, j, before, last, 1.0f, 0.0f);
+    }
+
+    // The levels that s falls through from fine sample i to `end`: by halves, near to far, while a level lies between.
+    template <int DEPTH>
+    HOST_DEVICE void search(int64_t ray, Samples& samples, int64_t i, const FineSample& first, int64_t end,
+                            const FineSample& last, uint64_t& missing) const {
+        if (between_levels(first.s, last.s)) return;
+        if constexpr (DEPTH > 0) {
+            if (end - i > 1) {
+                const int64_t middle = (i + end) / 2;
+                const FineSample half = samples.fine(middle);
+                search<DEPTH - 1>(ray, samples, i, first, middle, half, missing);
+                search<DEPTH - 1>(ray, samples, middle, half, end, last, missing);
+                return;
+            }
+        }
+        record(ray, samples, i, first, last, missing);
     }
 
     // Whether both values lie strictly between the same two levels.
@@ -156,19 +185,26 @@ struct March {
     }
 
     // The levels that s falls through between fine sample j and the next, unless they were found before.
-    HOST_DEVICE void record(int64_t ray, Samples& samples, int64_t j, float s, float next, uint64_t& missing) const {
-        for (int64_t k = 0; k < scene.count && scene.levels[k] >= next; ++k) {
-            if (scene.levels[k] > s || !(missing >> k & 1)) continue;
+    HOST_DEVICE void record(int64_t ray, Samples& samples, int64_t j, const FineSample& near, const FineSample& far,
+                            uint64_t& missing) const {
+        for (int64_t k = 0; k < scene.count && scene.levels[k] >= far.s; ++k) {
+            if (scene.levels[k] > near.s || !(missing >> k & 1)) continue;
             missing &= ~(uint64_t(1) << k);
-            const float fall = s - next;
-            write(ray, k, samples, j, fall <= scene.min_step ? 1.0f : (s - scene.levels[k]) / fall, 1.0f);
+            const float fall = near.s - far.s;
+            const float weight = fall <= scene.min_step ? 1.0f : (near.s - scene.levels[k]) / fall;
+            write(ray, k, samples, j, near, far, weight, 1.0f);
         }
     }
 
-    HOST_DEVICE void write(int64_t ray, int64_t k, Samples& samples, int64_t j, float weight, float is_valid) const {
-        float first[3], second[3];
-        samples.fine_point(j, scene.lookup_scale, first);
-        samples.fine_point(j + 1, scene.lookup_scale, second);
+    HOST_DEVICE void write(int64_t ray, int64_t k, Samples& samples, int64_t j, const FineSample& near,
+                           const FineSample& far, float weight, float is_valid) const {
+        const float *first = near.point, *second = far.point;
+        float points[2][3];
+        if (!samples.one_scale) {
+            samples.fine_point(j, samples.looked_up, points[0]);
+            samples.fine_point(j + 1, samples.looked_up, points[1]);
+            first = points[0], second = points[1];
+        }
         const int64_t out = ray * scene.count + k;
         for (int c = 0; c < 3; ++c) canonical[3 * out + c] = mix(first[c], second[c], weight);
         depth[out] = scene.near + (scene.far - scene.near) / float(scene.fine - 1) * (float(j) + weight);
