@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from inference.pipeline import QUALITIES, Person, PortraitPipeline, Quality
 from inference.seeds import parse_seeds
-from networks.controls import Control, close_up, draw_sheet, sheet_columns, single_controls
+from networks.controls import Control, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from torch_utils.picture_grid import labelled_grid
@@ -25,6 +25,7 @@ from torch_utils.picture_grid import labelled_grid
 ROOT = Path(__file__).resolve().parents[1]
 MAX_PEOPLE = 64  # of a sheet
 SIZES = (32, 1024)
+STRONG = 1.5  # times the head movements of a control sheet: 26 degrees of yaw, so that skinning is put to the test
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -73,11 +74,12 @@ def control_sheet(people: Iterable[Person], names: Sequence[str], size: int | No
 
 def smoothing_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:
     """A row a person; for every head movement a picture with D^p and one with inverse skinning as it is."""
-    controls = [control for control in single_controls() if control.group == "head"]
+    heads = [control for control in single_controls() if control.group == "head"]
+    controls = [control._replace(joint_eulers=STRONG * control.joint_eulers) for control in heads]
     rows = []
     for person in people:
         pair = person, without_smoothing(person)
-        rows.append([close_up(render(each, control, quality)) for control in controls for each in pair])
+        rows.append([render(each, control, quality) for control in controls for each in pair])
     headings = [(f"head {control.heading}", how) for control in controls for how in ("with D^p", "nearest vertex")]
     return labelled_grid(rows, headings, names, size)
 
