@@ -47,7 +47,7 @@ class Group(NamedTuple):
     title: str
     sliders: list[Slider]
     rest_title: str = ""
-    rest: list[Slider] = []  # noqa: RUF012 (never changed)
+    rest: list[Slider] = []  # never changed
 
 
 def rest_row() -> list[float]:

@@ -37,7 +37,7 @@ from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 
 from inference.keyframes import Kind, load_keyframes
 from inference.pipeline import Person
-from inference.viewer.controls import SPANS, make_groups, rest_row
+from inference.viewer.controls import SPANS, Group, make_groups, rest_row
 from inference.viewer.messages import (
     Shot,
     motion_frames,
@@ -122,7 +122,7 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     )
 
 
-def _plain(group) -> dict[str, Any]:
+def _plain(group: Group) -> dict[str, Any]:
     """A group of sliders as JSON has it."""
     sliders = {name: [slider._asdict() for slider in getattr(group, name)] for name in ("sliders", "rest")}
     return {**group._asdict(), **sliders}

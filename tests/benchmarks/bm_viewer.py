@@ -91,12 +91,13 @@ def main() -> None:
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, device=resolve_device(args.device))
     person = pipe.person(START[0], psi=START[1])
     alone, through = [], []
-    with serve(pipe) as url, open_page(url) as page, making_people(pipe) if args.busy else nullcontext():
+    with serve(pipe) as url, open_page(url) as page:
         asking = Asking(page, moving_shots())
         asking.ask(1)  # the first person is there
-        for _ in range(args.frames // ROUND):
-            alone.append(draw_alone(person, ROUND))
-            through.append(asking.ask(ROUND))
+        with making_people(pipe) if args.busy else nullcontext():
+            for _ in range(args.frames // ROUND):
+                alone.append(draw_alone(person, ROUND))
+                through.append(asking.ask(ROUND))
     print(f"{Path(args.ckpt).name} on {pipe.device}{', making people meanwhile' if args.busy else ''}:")
     for what, costs in (("drawing alone", alone), ("through the websocket", through)):
         wall, cpu = (statistics.median(part) / ROUND for part in zip(*costs, strict=True))
