@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from tests.readme.place import Place
 
 PHOTOS = {"000": 2, "001": 3, "002": 1}  # name: seed
-FITTED = {"feature_dim": 4, "sr_features": 8, "sr_up_channels": [8, 8], "superresolution": True}  # U is to hand on phi's features
+# U is to hand on phi's features.
+FITTED = {"feature_dim": 4, "sr_features": 8, "sr_up_channels": [8, 8], "superresolution": True}
 RELEASED_LABELS = {
     "camera_pose": "camera_pose_joint_sample", "id_shape": "id_shape_sampler_body", "expression": "expression_body",
 }  # fmt: skip

@@ -11,7 +11,7 @@ from tests.readme import made_up
 from tests.readme.documents import ROOT, Command
 from tests.readme.rules import find_rule
 
-OUTPUTS = ("--out", "--outdir")
+OUTPUTS = ("--out", "--outdir")  # options that say what is written
 LINKED = ("configs", "smpl_models", "gen_video.py", "train.py", "requirements.txt", "environment.yml", "Makefile")
 
 
@@ -38,11 +38,12 @@ class Place:
             return
         rule = find_rule(command)
         words = rule.applied_to(command)
-        own = {value for option, value in zip(words, words[1:], strict=False) if option in OUTPUTS}
+        own = {option: value for option, value in zip(words, words[1:], strict=False) if option in OUTPUTS}
         for word in (*rule.needs, *words):
-            if word not in own:
+            if word not in own.values():
                 self.need(word)
         rule.how(self.root, words, rule.instead)
+        assert all((self.root / value).exists() for value in own.values()), f"{command}: not written: {own}"
         self.ran.add(command)
 
     def need(self, name: str) -> Path:

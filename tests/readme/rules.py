@@ -17,13 +17,14 @@ from tests.readme.runners import (
     files_are_there,
     folder_is_the_makefile_s,
     make_nothing,
+    pack_data_set,
     run_here,
-    run_program,
     serve,
     without_launcher,
 )
 from tests.training.tiny_run import CONFIG
 from training.demo.manifold_shape import fit_manifolds
+from training.demo.people import Sitter, make_sitters
 
 
 class Rule(NamedTuple):
@@ -75,20 +76,25 @@ def fit_briefly(generator, average, *, steps: int, seed: int) -> float:
     return fit_manifolds(generator, average, steps=150, seed=seed)
 
 
+def sit_briefly(seeds: range, *args, **settings) -> list[Sitter]:
+    return make_sitters(seeds[:1], *args, **settings)
+
+
 RULES = (
     # ---- setting up
     Rule("^make ", how=make_nothing, why="sets up an environment, and `make test` runs this: only its steps are asked"),
-    Rule("^python3 -m venv|^. ", how=folder_is_the_makefile_s, why="as `make` does it"),
+    Rule(r"^python3 -m venv|^\. ", how=folder_is_the_makefile_s, why="as `make` does it"),
     Rule("^pip install|^conda env create", how=files_are_there, why="installs; test_requirements.py reads the files"),
     Rule("^conda activate", how=environment_has_its_name, why="needs conda"),
     Rule("^pytest ", how=files_are_there, why="needs a GPU"),
     # ---- videos
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
     Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
-    Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames, by a model that the commands above it have trained"),
+    Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames"),
     Rule("gen_video.py ", "--ckpt ckpts/demo.pt " + TINY_VIDEO, "two frames by a tiny model"),
     Rule("inference.viewer", "--ckpt ckpts/demo.pt --no_browser --port 0", "a tiny model, a free port", how=serve),
     Rule("inference.mesh", "--ckpt ckpts/demo.pt --resolution 16", "a tiny model"),
+    Rule("inference.sheet", "--ckpt ckpts/demo.pt", "a tiny model"),
     Rule("inference.keyframes"),
     Rule("keyframes/make.py"),
     Rule(
@@ -101,7 +107,7 @@ RULES = (
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
     Rule("training.data inspect"),
-    Rule("^zip ", how=run_program, needs=("datasets/synth",)),
+    Rule("^zip ", how=pack_data_set, needs=("datasets/synth",)),
     # ---- training
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
@@ -109,7 +115,9 @@ RULES = (
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
     Rule("training.face_recon", TINY_FACES, "two steps"),
     Rule("training.fit_demo", "--config fitted.yaml --people 1 --texels 500 --effort 0.001 --out ckpts/fitted.pt",
-         "as few steps as leave M near the body", instead={"training.demo.manifold_shape.fit_manifolds": fit_briefly}),
+         "as few people as there can be, and as few steps as leave M near the body",
+         instead={"training.demo.manifold_shape.fit_manifolds": fit_briefly,
+                  "training.demo.people.make_sitters": sit_briefly}),
     # ---- metrics
     Rule("^torchrun .*training.metrics", TINY_METRICS + " --detector random", "one process", how=without_launcher),
     Rule("training.metrics --fakes", TINY_METRICS + " --detector random", "an untrained net for Inception's weights",
@@ -124,12 +132,15 @@ RULES = (
     Rule("training.ablation", f"{TINY_TABLE} --rows whole_only --detector random {TINY_STAGE1}", "a row, four images"),
     Rule("training.report"),
     # ---- benchmarks
-    Rule("bm_render .*--size demo", "--frames 1", "a tiny model", swap={"FOLDER": "keyframes/talk", "16": "1"},
+    Rule("bm_render .*--size demo", "--frames 1", "a tiny model, one pair of frames", swap={"FOLDER": "keyframes/talk", "16": "1"},
          instead={"inference.pipeline.PortraitPipeline.from_checkpoint": tiny_pipeline}),
     Rule("bm_render", "--frames 1", "a tiny model",
          instead={"networks.generator.GeneratorConfig": lambda: TINY_CONFIG}),
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
+    Rule("bm_floor"),
+    Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
+    Rule("bm_viewer", "--ckpt ckpts/demo.pt --frames 10", "ten frames of a tiny model"),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),

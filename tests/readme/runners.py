@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
+import pytest
 import torch
 import yaml
 from torch.distributed.run import parse_args as parse_torchrun
 
 from networks.embedded import body, face
 from tests.readme.documents import ROOT, SETTING
+from training.data.storage import open_dataset
 
 SECONDS = 60  # until a test gives up
 # A second each; nobody writes to their arrays.
@@ -106,12 +109,20 @@ def serve(root: Path, words: list[str], instead: dict[str, object]) -> None:
 
 def make_nothing(root: Path, words: list[str], instead: dict[str, object]) -> None:
     """What make would do: the target exists."""
-    subprocess.run([words[0], "-n", *words[1:]], cwd=root, check=True, capture_output=True)
+    subprocess.run([program(words[0]), "-n", *words[1:]], cwd=root, check=True, capture_output=True)
 
 
-def run_program(root: Path, words: list[str], instead: dict[str, object]) -> None:
-    """Another program, in the synthetic data set."""
-    subprocess.run(words, cwd=root / "datasets/synth", check=True, capture_output=True)
+def pack_data_set(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """In the folder of the synthetic set: the same set comes of it."""
+    subprocess.run([program(words[0]), *words[1:]], cwd=root / "datasets/synth", check=True, capture_output=True)
+    packed = open_dataset(root / "datasets/set.zip")
+    assert packed.checksum == open_dataset(root / "datasets/synth").checksum
+
+
+def program(name: str) -> str:
+    """Where it is; the test is skipped where it is not."""
+    path = shutil.which(name)
+    return path or pytest.skip(f"{name} is not installed")
 
 
 def files_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
