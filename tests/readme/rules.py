@@ -132,7 +132,8 @@ RULES = (
     Rule("training.ablation", f"{TINY_TABLE} --rows whole_only --detector random {TINY_STAGE1}", "a row, four images"),
     Rule("training.report"),
     # ---- benchmarks
-    Rule("bm_render .*--size demo", "--frames 1", "a tiny model, one pair of frames", swap={"FOLDER": "keyframes/talk", "16": "1"},
+    Rule("bm_render .*--size demo", "--frames 1", "a tiny model, one pair of frames",
+         swap={"FOLDER": "keyframes/talk", "16": "1"},
          instead={"inference.pipeline.PortraitPipeline.from_checkpoint": tiny_pipeline}),
     Rule("bm_render", "--frames 1", "a tiny model",
          instead={"networks.generator.GeneratorConfig": lambda: TINY_CONFIG}),
