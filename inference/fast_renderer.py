@@ -36,7 +36,6 @@ from networks.compositing import square_images
 from networks.expression_deformation import POINT_DIM, ExpressionDeformation
 from networks.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
 from networks.generator_config import UPSCALE
-from networks.layers import FREQUENCY_SCALE, FREQUENCY_SHIFT, FiLMLayer
 from networks.manifolds import WARP_SCALE, flat_coordinates
 from networks.pose_deformation import GRID_STRIDE, KERNEL
 from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
@@ -248,17 +247,12 @@ class FastRenderer:
         return square_images(type(pixels)(rgb, alpha, depth))
 
 
-def _fold(layer: FiLMLayer, frequency: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """weight [in, out] and bias [out] with which a FiLM layer is sin(x W + b), given its style [out]."""
-    frequency = frequency * FREQUENCY_SCALE + FREQUENCY_SHIFT
-    return (frequency[:, None] * layer.weight).T, frequency * layer.bias + phase
-
-
 def _layers(deform: ExpressionDeformation, z_id: Tensor, z_exp: Tensor) -> list[tuple[Tensor, Tensor]]:
     """D^e of one person and expression as sine layers from points to displacements (and an unused number)."""
     style = deform.style(z_id, z_exp)
-    frequencies, phases = (part[0].chunk(len(deform.layers)) for part in style)
-    layers = [_fold(layer, f, p) for layer, f, p in zip(deform.layers, frequencies, phases, strict=True)]
+    frequencies, phases = (part.chunk(len(deform.layers), -1) for part in style)
+    folded = [layer.folded(f, p) for layer, f, p in zip(deform.layers, frequencies, phases, strict=True)]
+    layers = [(weight[0], bias[0, 0]) for weight, bias in folded]
     weight, bias = layers[0]
     layers[0] = weight[:POINT_DIM] * WARP_SCALE, bias  # the rest of the input is zeros
     return [*layers, (deform.output.weight[:4].T, deform.output.bias[:4])]

@@ -68,7 +68,8 @@ def camera_frame(camera: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     pitch, yaw = camera.unbind(-1)
     origin = radius * torch.stack([pitch.sin() * yaw.cos(), pitch.cos(), pitch.sin() * yaw.sin()], -1)
     forward = torch.nn.functional.normalize(-origin, dim=-1)
-    world_up = torch.tensor([0.0, 1.0, 0.0], dtype=camera.dtype, device=camera.device).expand_as(forward)
+    world_up = torch.zeros_like(forward)
+    world_up[..., 1] = 1.0  # a constant made of a list would wait for the device
     left = torch.nn.functional.normalize(torch.cross(world_up, forward, dim=-1), dim=-1)
     up = torch.nn.functional.normalize(torch.cross(forward, left, dim=-1), dim=-1)
     return torch.stack([-left, up, -forward], -1), origin

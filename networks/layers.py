@@ -43,11 +43,14 @@ class FiLMLayer(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -1 / math.sqrt(in_dim), 1 / math.sqrt(in_dim))
 
+    def folded(self, frequency: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight [B, in, out] and bias [B, 1, out] with which the layer is sin(x W + b), for styles [B, out]."""
+        frequency = frequency * FREQUENCY_SCALE + FREQUENCY_SHIFT
+        return (frequency[:, :, None] * self.weight).transpose(1, 2), (frequency * self.bias + phase)[:, None]
+
     def forward(self, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
         """x [B, N, in], frequency and phase [B, out] -> [B, N, out]."""
-        frequency = frequency * FREQUENCY_SCALE + FREQUENCY_SHIFT
-        weight = (frequency[:, :, None] * self.weight).transpose(1, 2)  # [B, in, out]
-        bias = (frequency * self.bias + phase)[:, None]  # [B, 1, out]
+        weight, bias = self.folded(frequency, phase)
         product = torch.baddbmm(bias, x, weight)
         return torch.sin(product) if product.requires_grad else product.sin_()
 
