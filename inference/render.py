@@ -17,8 +17,9 @@ import torch
 from tqdm import tqdm
 
 from inference.keyframes import Kind, Motion
-from inference.video import depth_to_uint8, image_to_uint8, open_writer, tile
+from inference.video import depth_to_uint8, open_writer, tile
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 if TYPE_CHECKING:
     from inference.pipeline import Frame, Latents, Person, PortraitPipeline, Quality

@@ -52,12 +52,6 @@ def check_writer(ext: str, fps: float) -> None:
         _ffmpeg()
 
 
-def image_to_uint8(image: torch.Tensor) -> np.ndarray:
-    """[3,H,W] in [-1,1] -> uint8 [H,W,3], rounded to nearest."""
-    scaled = (image.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-
-
 def depth_to_uint8(depth: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
     """Depth and alpha [H,W] -> uint8 grey [H,W,3]: near is bright, far is dark, the background black.
 

@@ -10,12 +10,12 @@ from PIL import Image
 
 import gen_video
 from inference.pipeline import PortraitPipeline
-from inference.video import image_to_uint8
 from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import TINY_CONFIG, make_generator, make_priors_dict
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 TALK = Path(__file__).resolve().parents[1] / "keyframes" / "talk"
 

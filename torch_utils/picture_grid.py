@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
+from torch_utils.pixels import image_to_uint8
+
 INK, RULE, PAPER = (30, 30, 30), (150, 150, 150), (255, 255, 255)
 
 
@@ -73,5 +75,4 @@ def to_image(picture: Tensor, size: int) -> Image.Image:
     """[3, H, H] in -1..1 as ``size`` pixels a side."""
     if picture.shape[-1] != size:
         picture = F.interpolate(picture[None].float(), (size, size), mode="bilinear", antialias=True)[0]
-    pixels = ((picture.float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(image_to_uint8(picture))

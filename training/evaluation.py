@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from networks.generator import Generator
+from torch_utils.pixels import to_bytes
 from training.config import TrainConfig
 from training.data.png import decode_png
 from training.data.storage import Dataset
 from training.metrics.detectors import load_detector
 from training.metrics.distances import feature_statistics, frechet_distance
-from training.metrics.pictures import to_bytes
 from training.phases import resize
 from training.sampling import InputSampler
 from training.snapshot import render_images

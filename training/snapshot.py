@@ -13,6 +13,7 @@ from networks.controls import single_controls
 from networks.face_model import FaceArrays
 from networks.generator import Generator
 from torch_utils.misc import atomic_path
+from torch_utils.pixels import image_to_uint8
 from training.config import TrainConfig
 from training.phases import render_views
 from training.sampling import Inputs, InputSampler
@@ -93,7 +94,6 @@ def save_snapshot(path: Path, generator: Generator, config: TrainConfig, inputs:
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
     """Write images [N, 3, H, W] in -1..1 as one PNG, row by row."""
-    grid = make_grid((images.clamp(-1, 1) + 1) * 127.5, nrow=columns, padding=2, pad_value=255)
-    pixels = grid.round().byte().permute(1, 2, 0).numpy()
+    grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
     with atomic_path(path) as temporary:
-        Image.fromarray(pixels).save(temporary)
+        Image.fromarray(image_to_uint8(grid)).save(temporary)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inference.keyframes import FRONTAL, SHAPES, Kind, Motion
+from networks.controls import NECK_SHARE
 
 _SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}
 _ENDS = np.cumsum(list(_SIZES.values())).tolist()
@@ -21,7 +22,6 @@ SPANS: dict[Kind, tuple[int, int]] = {
     kind: (end - size, end) for (kind, size), end in zip(_SIZES.items(), _ENDS, strict=True)
 }
 JOINTS = ("Neck", "Left collar", "Right collar", "Head", "Left shoulder", "Right shoulder")
-NECK_SHARE = 0.4  # of a head movement; the head joint does the rest
 TILT, TURN, NOD = range(3)  # columns of a joint: Rz, Ry, Rx
 DEGREE = math.pi / 180
 

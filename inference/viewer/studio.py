@@ -13,8 +13,8 @@ from typing import Literal, TypeVar
 from PIL import Image
 
 from inference.pipeline import Person, PortraitPipeline
-from inference.video import image_to_uint8
 from inference.viewer.messages import Shot
+from torch_utils.pixels import image_to_uint8
 
 T = TypeVar("T")
 Who = tuple[int, float]  # seed, psi

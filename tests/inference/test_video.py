@@ -14,11 +14,11 @@ from inference.video import (
     check_writer,
     depth_to_uint8,
     grid_shape,
-    image_to_uint8,
     open_writer,
     tile,
 )
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 
 def make_frames(n, size=(48, 64), seed=0):

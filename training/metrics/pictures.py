@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from torch_utils.misc import UserError, file_sha256, reason
+from torch_utils.pixels import to_bytes
 from training.data.png import decode_png
 from training.data.storage import Dataset
 from training.metrics.renderers import VIEWS, Renderer, draw_inputs
@@ -152,8 +153,3 @@ class RenderedPictures:
                     raise UserError(f"{self.name}: {region} picture {row}: expected finite numbers, found NaN")
                 found[region].append(to_bytes(image))
         return {region: torch.cat(images) for region, images in found.items()}
-
-
-def to_bytes(image: Tensor) -> Tensor:
-    """Pictures in -1..1 as uint8."""
-    return ((image + 1) * 127.5).round().clamp(0, 255).byte().cpu()
