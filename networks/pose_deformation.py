@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torch_utils.ops.nearest_vertex import nearest_vertices
+
 GRID_STRIDE = 2  # the volume is built on every second pixel and every second sample
 KERNEL = (5, 9, 9)  # depth, height, width
-# Pairs of point and vertex whose distances are held at a time.
-PAIRS_PER_CHUNK = 1 << 23
 
 
 def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor) -> Tensor:
@@ -27,19 +27,6 @@ def _invert_affine(transforms: Tensor) -> Tensor:
     return torch.cat([torch.cat([rows, -rows @ offset[..., None] * last[..., 3:]], -1), last], -2)
 
 
-def nearest_vertices(points: Tensor, vertices: Tensor) -> Tensor:
-    """Index of the vertex nearest to each point: points [B, P, 3], vertices [B, V, 3] -> [B, P] int64.
-
-    Distances are compared as |v|^2 - 2 p.v (one matrix product) about the vertices' mean, where rounding is smallest.
-    """
-    centre = vertices.mean(1, keepdim=True)
-    points, vertices = points - centre, vertices - centre
-    transposed = -2 * vertices.transpose(1, 2)  # [B, 3, V]
-    squared = vertices.square().sum(-1)[:, None]  # [B, 1, V]
-    chunk = max(1, PAIRS_PER_CHUNK // (vertices.shape[1] * len(points)))
-    return torch.cat([torch.baddbmm(squared, part, transposed).argmin(-1) for part in points.split(chunk, 1)], 1)
-
-
 def inverse_lbs_volume(points: Tensor, vertices: Tensor, inverse_transforms: Tensor) -> Tensor:
     """Inverse transform of the nearest posed vertex at grid points.
 
@@ -52,8 +39,8 @@ def inverse_lbs_volume(points: Tensor, vertices: Tensor, inverse_transforms: Ten
         [B, 16, S, H, W], depth first.
     """
     batch, *grid = points.shape[:-1]
-    index = nearest_vertices(points.reshape(batch, -1, 3), vertices)  # [B, HWS]
-    entries = inverse_transforms.flatten(2).gather(1, index[..., None].expand(-1, -1, 16))  # [B, HWS, 16]
+    index = torch.stack([nearest_vertices(*pair) for pair in zip(points, vertices, strict=True)])  # [B, H, W, S]
+    entries = inverse_transforms.flatten(2).gather(1, index.reshape(batch, -1, 1).expand(-1, -1, 16))  # [B, HWS, 16]
     return entries.reshape(batch, *grid, 16).permute(0, 4, 3, 1, 2)
 
 

@@ -5,7 +5,6 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from networks import pose_deformation
 from networks.body_model import NECK, euler_to_matrix
 from networks.pose_deformation import (
     KERNEL,
@@ -14,7 +13,6 @@ from networks.pose_deformation import (
     apply_volume,
     inverse_lbs_volume,
     inverse_vertex_transforms,
-    nearest_vertices,
 )
 from tests.networks.helpers import make_body, max_error
 
@@ -48,24 +46,6 @@ def test_a_vertex_of_one_joint_gets_that_joint_s_inverse():
     expected = torch.cat([rotation.T, -(rotation.T @ shift)[:, None]], 1).expand(1, len(alone), 3, 4)
     assert len(alone) == 5  # the sixth is shared with the parent
     assert max_error(inverse[:, :, :3], expected) < 1e-5
-
-
-@pytest.mark.parametrize("pairs", [1, 1000, 1 << 23])
-def test_nearest_vertices_against_brute_force(monkeypatch, pairs):
-    """Far from the origin, in chunks of any size: the vertex is as near as the nearest, to float32 rounding."""
-    monkeypatch.setattr(pose_deformation, "PAIRS_PER_CHUNK", pairs)
-    points, vertices = torch.randn(2, 41, 3) + 5, torch.randn(2, 70, 3) + 5
-    distances = torch.cdist(points.double(), vertices.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    index = nearest_vertices(points, vertices)
-    assert index.dtype == torch.int64
-    chosen = distances.gather(-1, index[..., None])[..., 0]
-    assert torch.all(chosen - distances.amin(-1) < 1e-5)
-    assert (index == distances.argmin(-1)).float().mean() > 0.98
-
-
-def test_a_vertex_is_nearest_to_itself():
-    vertices = torch.randn(2, 70, 3)
-    assert torch.equal(nearest_vertices(vertices, vertices), torch.arange(70).expand(2, -1))
 
 
 def test_volume_layout():

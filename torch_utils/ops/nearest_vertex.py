@@ -13,8 +13,8 @@ def nearest_vertices(points: Tensor, vertices: Tensor, *, impl: str = "auto") ->
     The compiled search takes neighbours in the grid together, and is fast where they are neighbours in space.
 
     Args:
-        points: [H, W, S, 3] float32.
-        vertices: [V, 3] float32, V >= 1.
+        points: [H, W, S, 3] float32, or float64, which plain torch alone searches.
+        vertices: [V, 3] alike, V >= 1.
         impl: ``ref`` (plain torch), ``cpp``, ``cuda``, or ``auto``: the compiled one where it can be built.
 
     Returns:
@@ -22,7 +22,7 @@ def nearest_vertices(points: Tensor, vertices: Tensor, *, impl: str = "auto") ->
 
     Raises:
         ValueError: shapes, devices, or ``impl`` do not fit.
-        TypeError: not float32.
+        TypeError: another dtype, or float64 for a compiled search.
         UserError: ``cpp`` or ``cuda`` cannot be built here.
     """
     if points.ndim != 4 or points.shape[-1] != 3:
@@ -30,12 +30,13 @@ def nearest_vertices(points: Tensor, vertices: Tensor, *, impl: str = "auto") ->
     if vertices.ndim != 2 or vertices.shape[1] != 3 or len(vertices) == 0:
         raise ValueError(f"vertices: expected shape [V, 3] with V >= 1, found {list(vertices.shape)}")
     for name, tensor in (("points", points), ("vertices", vertices)):
-        if tensor.dtype != torch.float32:
-            raise TypeError(f"{name}: expected torch.float32, found {tensor.dtype}")
+        allowed = (torch.float32,) if impl in ("cpp", "cuda") else (torch.float32, torch.float64)
+        if tensor.dtype not in allowed or tensor.dtype != points.dtype:
+            raise TypeError(f"{name}: expected {' or '.join(map(str, allowed))}, found {tensor.dtype}")
     if points.device != vertices.device:
         raise ValueError(f"points and vertices: expected one device, found {points.device}, {vertices.device}")
     points, vertices = points.detach(), vertices.detach()
-    ops = select(impl, points.device)
+    ops = select("ref" if points.dtype == torch.float64 else impl, points.device)
     if ops is None:
         return nearest_vertices_ref(points.reshape(-1, 3), vertices).reshape(points.shape[:3])
     index = points.new_empty(points.shape[:3], dtype=torch.int64)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.torch_utils.ops.implementations import over_compiled, over_implementations
+from torch_utils.ops import nearest_vertex_ref
 from torch_utils.ops.nearest_vertex import nearest_vertices
 
 
@@ -55,9 +56,25 @@ def test_errors(impl, device):
     for bad in (vertices[None], vertices[:0]):
         with pytest.raises(ValueError, match=r"vertices: expected shape \[V, 3\] with V >= 1, found"):
             nearest_vertices(points, bad, impl=impl)
-    with pytest.raises(TypeError, match="points: expected torch.float32, found torch.float64"):
-        nearest_vertices(points.double(), vertices, impl=impl)
+    with pytest.raises(TypeError, match="points: expected torch.float32.*, found torch.int32"):
+        nearest_vertices(points.int(), vertices, impl=impl)
+    with pytest.raises(TypeError, match="vertices: expected torch.float32.*, found torch.float64"):
+        nearest_vertices(points, vertices.double(), impl=impl)
     with pytest.raises(ValueError, match="expected one device"):
         nearest_vertices(points, vertices.to("meta"), impl=impl)
     with pytest.raises(ValueError, match="impl: expected one of"):
         nearest_vertices(points, vertices, impl="fast")
+
+
+@pytest.mark.parametrize("pairs", [1, 1000, 1 << 23])
+def test_plain_torch_in_chunks_of_any_size_and_in_double_precision(monkeypatch, pairs):
+    """Far from the origin, where |v|^2 - 2 p.v would round: the vertex is as near as the nearest."""
+    monkeypatch.setattr(nearest_vertex_ref, "PAIRS_PER_CHUNK", pairs)
+    random = torch.Generator().manual_seed(0)
+    points, vertices = torch.randn(1, 1, 41, 3, generator=random) + 5, torch.randn(70, 3, generator=random) + 5
+    distance = torch.cdist(points[0, 0].double(), vertices.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    chosen = distance.gather(-1, nearest_vertices(points, vertices, impl="ref")[0, 0, :, None])[:, 0]
+    assert torch.all(chosen - distance.amin(-1) < 1e-5)  # float32's rounding
+    assert torch.equal(nearest_vertices(points.double(), vertices.double())[0, 0], distance.argmin(-1))
+    with pytest.raises(TypeError, match="points: expected torch.float32, found torch.float64"):
+        nearest_vertices(points.double(), vertices.double(), impl="cpp")
