@@ -133,7 +133,8 @@ def test_heads_are_seen_as_the_drawer_labels_them():
         seen_by_drawer(c.double().numpy(), f.double().numpy()) for c, f in zip(inputs.camera, frame, strict=True)
     ]
     found = seen_from_head(inputs.camera, frame)
-    assert torch.allclose(found.double(), torch.from_numpy(np.stack(expected)).double(), atol=2e-5)  # rounded to 5 digits
+    # The drawer rounds to 5 digits.
+    assert torch.allclose(found.double(), torch.from_numpy(np.stack(expected)).double(), atol=2e-5)
 
 
 def test_bad_control_settings():
