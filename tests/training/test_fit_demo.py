@@ -11,12 +11,14 @@ from networks.face_model import embedded_face
 from networks.generator import Generator, GeneratorConfig
 from networks.priors import Latents
 from networks.superresolution import ManifoldSuperResolution
+from torch_utils.misc import UserError
 from training.demo.expression_targets import ExpressionTargets
 from training.demo.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
 from training.demo.people import (
     EDGE,
     Shot,
     Sitter,
+    make_sitter,
     map_texels,
     opacity,
     sitter_from_dict,
@@ -176,3 +178,9 @@ def test_expression_stage_learns(generator):
     first = fit_expression(generator, sitters, face, steps=20, people=2, points=300, seed=0)
     last = fit_expression(generator, sitters, face, steps=150, people=2, points=300, seed=0)
     assert last < 0.9 * first
+
+
+def test_manifolds_far_from_every_face_are_an_error():
+    texels = np.full((5, 3), 9.0)
+    with pytest.raises(UserError, match="--effort: expected enough that M lies near the body"):
+        make_sitter(0, texels, np.arange(5), num_texels=10, num_shots=1, size=16)

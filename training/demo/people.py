@@ -11,6 +11,7 @@ from tqdm import tqdm
 from networks.generator import UPSCALE, Generator
 from networks.manifolds import FLAT_HALF_EXTENT
 from networks.priors import LabelPriors, Latents
+from torch_utils.misc import UserError
 from torch_utils.worker_pool import worker_pool
 from training.data.synthetic import (
     SurfaceField,
@@ -112,6 +113,8 @@ def _candidates(canonical: np.ndarray, usable: np.ndarray, count: int, rng: np.r
     parts = []
     for share, (x0, x1), (y0, y1) in SAMPLE_BOXES:
         inside = usable[(x > x0) & (x < x1) & (y > y0) & (y < y1)]
+        if len(inside) == 0:
+            raise UserError("--effort: expected enough that M lies near the body, found no texel on the face")
         parts.append(rng.choice(inside, round(share * count)))
     return np.concatenate(parts)
 
