@@ -12,13 +12,13 @@ from networks.generator import Generator, GeneratorConfig
 from networks.priors import Latents
 from networks.superresolution import ManifoldSuperResolution
 from torch_utils.misc import UserError
+from training.demo import people
 from training.demo.expression_targets import ExpressionTargets
 from training.demo.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
 from training.demo.people import (
     EDGE,
     Shot,
     Sitter,
-    make_sitter,
     map_texels,
     opacity,
     sitter_from_dict,
@@ -183,4 +183,4 @@ def test_expression_stage_learns(generator):
 def test_manifolds_far_from_every_face_are_an_error():
     texels = np.full((5, 3), 9.0)
     with pytest.raises(UserError, match="--effort: expected enough that M lies near the body"):
-        make_sitter(0, texels, np.arange(5), num_texels=10, num_shots=1, size=16)
+        people.make_sitter(0, texels, np.arange(5), num_texels=10, num_shots=1, size=16)
