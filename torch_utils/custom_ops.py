@@ -26,7 +26,15 @@ from torch import Tensor
 
 from torch_utils.misc import CliParser, UserError, run_cli
 
-SOURCES = Path(__file__).parent / "ops" / "csrc"
+
+def _read_sources() -> dict[str, str]:
+    folder = Path(__file__).parent / "ops" / "csrc"
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".h", ".cpp", ".cu"))
+    return {path.name: path.read_text(encoding="utf-8") for path in paths}
+
+
+# Read once, with the Python that calls what is built: the files may be replaced while a program runs.
+SOURCES = _read_sources()
 IMPLS = ("auto", "ref", "cpp", "cuda")
 # Turing to Blackwell: what `cuda-check` compiles for.
 CHECKED_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
@@ -83,9 +91,9 @@ def cuda_toolchain(architectures: tuple[str, ...]) -> Toolchain:
 
 def build(tools: Toolchain, folder: Path) -> Path:
     """Compiles all ops in ``folder`` and returns the library's path there. Raises BuildError."""
-    for path in _sources():  # beside build.ninja they have short names, whatever characters the way to them has
-        shutil.copy(path, folder)
-    ops = [path.stem for path in _sources() if path.suffix == tools.suffix]
+    for name, text in SOURCES.items():  # beside build.ninja: short names, whatever characters the way to them has
+        (folder / name).write_text(text, encoding="utf-8")
+    ops = [Path(name).stem for name in SOURCES if name.endswith(tools.suffix)]
     objects = "\n".join(f"build {op}.o: compile {op}{tools.suffix}" for op in ops)
     names = " ".join(f"{op}.o" for op in ops)
     text = _NINJA.format(compiler=shlex.quote(tools.compiler), flags=tools.flags, objects=objects, names=names)
@@ -94,10 +102,6 @@ def build(tools: Toolchain, folder: Path) -> Path:
     if done.returncode != 0:
         raise BuildError(_first_error(done.stdout + done.stderr))
     return folder / "ops.so"
-
-
-def _sources() -> list[Path]:
-    return sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp", ".cu"))
 
 
 def _ninja() -> str:
@@ -126,8 +130,8 @@ def digest(tools: Toolchain) -> str:
     """Of everything that a build depends on. torch's version stands for the OpenMP library that it brings along."""
     version = subprocess.run([tools.compiler, "--version"], capture_output=True, text=True).stdout
     parts = [torch.__version__, str(torch.version.cuda), platform.machine(), version, *tools, _NINJA]
-    for path in _sources():
-        parts += [path.name, path.read_text(encoding="utf-8")]
+    for source in SOURCES.items():
+        parts += source
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -153,15 +157,18 @@ def built_library(tools: Toolchain) -> Path:
 
 
 @functools.cache
-def _load(architecture: str | None) -> ctypes.CDLL | BuildError:
-    """A process loads a library once; and having failed, it does not try again at every call."""
+def _load(architecture: str | None) -> ctypes.CDLL | str:
+    """The library, or why there is none. A process loads it once; having failed, it does not try again at every call.
+
+    Not the exception is kept but its text: a traceback keeps the tensors of all who called.
+    """
     try:
         path = built_library(cuda_toolchain((architecture,)) if architecture else cpp_toolchain())
         library = ctypes.CDLL(str(path))
     except BuildError as error:
-        return error
+        return str(error)
     except OSError as error:
-        return BuildError(f"loading the ops failed: {error}")
+        return f"loading the ops failed: {error}"
     if architecture:
         library.error_string.restype = ctypes.c_char_p
     return library
@@ -178,8 +185,8 @@ class Ops:
         self.device = device
         architecture = "{}{}".format(*torch.cuda.get_device_capability(device)) if device.type == "cuda" else None
         loaded = _load(architecture)
-        if isinstance(loaded, BuildError):
-            raise loaded
+        if isinstance(loaded, str):
+            raise BuildError(loaded)
         self._library = loaded
 
     def __call__(self, name: str, *arguments: Tensor | int | float | None) -> None:

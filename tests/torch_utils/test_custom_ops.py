@@ -1,11 +1,13 @@
 """Building the compiled ops: kept, shared between processes, and clear about what goes wrong."""
 
 import functools
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import warnings
+import weakref
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ S, LEVELS = torch.tensor([[30.0, 20, 3]]), torch.tensor([23.0, 8])
 def fresh(tmp_path, monkeypatch):
     """An empty cache folder, a copy of the sources to spoil, and no library loaded so far."""
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "the cache"))
-    sources = shutil.copytree(custom_ops.SOURCES, tmp_path / "the sources")
+    sources = dict(custom_ops.SOURCES)
     monkeypatch.setattr(custom_ops, "SOURCES", sources)
     for name in ("_load", "_warn_once"):
         monkeypatch.setattr(custom_ops, name, functools.cache(getattr(custom_ops, name).__wrapped__))
@@ -36,6 +38,9 @@ def cached(tmp_path):
 
 
 def test_a_build_is_kept(fresh, tmp_path, monkeypatch):
+    """And fits the Python that was imported: sources that are replaced while a program runs are the next one's."""
+    assert {"for_each.h", "ray_manifold.h", "ray_manifold.cpp", "ray_manifold.cu"} <= set(fresh)
+    monkeypatch.setattr(Path, "read_text", None)  # not called again
     path = built_library(cpp_toolchain())
     assert cached(tmp_path) == [path.name] and path.stat().st_size > 0
     monkeypatch.setattr(custom_ops, "build", None)  # not called again
@@ -45,8 +50,7 @@ def test_a_build_is_kept(fresh, tmp_path, monkeypatch):
 def test_a_build_depends_on_sources_and_flags(fresh):
     tools = cpp_toolchain()
     digests = {digest(tools), digest(tools._replace(flags=tools.flags + " -g"))}
-    header = fresh / "for_each.h"
-    header.write_text(header.read_text() + "// changed\n")
+    fresh["for_each.h"] += "// changed\n"
     assert len(digests | {digest(tools)}) == 3
 
 
@@ -65,7 +69,7 @@ def test_two_processes_build_once(tmp_path):
 
 
 def test_a_failed_build_says_what_was_run_and_the_first_error(fresh, tmp_path):
-    (fresh / "ray_manifold.cpp").write_text("int f() {\n    return undeclared;\n}\n")
+    fresh["ray_manifold.cpp"] = "int f() {\n    return undeclared;\n}\n"
     with pytest.raises(BuildError) as caught:
         find_crossings(S, LEVELS, impl="cpp")
     message = str(caught.value)
@@ -90,6 +94,22 @@ def test_auto_falls_back_with_one_warning(fresh, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         find_crossings(S, LEVELS, impl="ref")
+
+
+def test_a_failure_keeps_no_tensors(fresh, monkeypatch):
+    """Neither the first nor a later one: an exception that is kept would keep what its callers hold."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+
+    def call() -> weakref.ref:
+        s = S.clone()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            find_crossings(s, LEVELS)
+        return weakref.ref(s)
+
+    seen = [call() for _ in range(3)]
+    gc.collect()
+    assert [tensor() for tensor in seen] == [None] * 3
 
 
 def test_a_folder_that_cannot_be_written(fresh, tmp_path, monkeypatch):
