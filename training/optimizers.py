@@ -31,16 +31,16 @@ def discriminator_optimizer(discriminators: nn.Module, config: OptimConfig) -> t
 def update(optimizer: torch.optim.Optimizer, parts: Iterable[nn.Module], clip_norm: float) -> Tensor:
     """Average the accumulated gradients over the processes, clip those of each part by their norm, and step.
 
+    Parts of which nothing is trained are passed over: their norm of 0 would lie on the host.
+
     Returns:
         the largest norm before clipping, NaN or infinity where a gradient is. The step has been taken then, too:
         waiting for the number would stop the device, and such a run ends before it is saved (``check_finite``).
     """
-    norms = []
-    for part in parts:
-        parameters = [p for p in part.parameters() if p.requires_grad]
-        average_gradients(parameters)
-        norms.append(nn.utils.clip_grad_norm_(parameters, clip_norm))
-    norm = torch.stack(norms).max()
+    trained = [[p for p in part.parameters() if p.requires_grad] for part in parts]
+    trained = [parameters for parameters in trained if parameters]
+    average_gradients(p for parameters in trained for p in parameters)
+    norm = torch.stack([nn.utils.clip_grad_norm_(parameters, clip_norm) for parameters in trained]).max()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -86,6 +86,14 @@ def test_update_clips_each_part_and_reports_the_largest_norm():
     assert parts[0].weight.grad is None
 
 
+def test_update_passes_over_what_is_not_trained():
+    """A norm of nothing would be a number on the host, and gradients of nothing no message to other processes."""
+    parts = [nn.ReLU(), nn.Linear(1, 1, device="meta").requires_grad_(False), nn.Linear(1, 1, device="meta")]
+    for parameter in parts[2].parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    assert update(torch.optim.SGD(parts[2].parameters()), parts, clip_norm=0.5).device.type == "meta"
+
+
 def test_heads_have_their_own_rate_and_nothing_frozen_is_optimized():
     config = make_config({"optim": {"head_lr_scale": 10.0, "expression_lr_scale": 0.1}})
     generator = build_networks(config).generator
