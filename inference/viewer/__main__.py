@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -52,7 +53,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_server(studio: Studio, *, host: str = "127.0.0.1", **texts: str) -> uvicorn.Server:
     """The server of a studio's page, for ``server.run(sockets=[listen(...)])``."""
-    app = make_app(studio, hosts=frozenset({host, socket.gethostname().lower()}), **texts)
+    app = make_app(studio, hosts=frozenset({host.lower(), socket.gethostname().lower()}), **texts)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -84,7 +85,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
         command = "python gen_video.py"
         if args.ckpt != str(DEMO):
-            command += f" --ckpt {args.ckpt}" + (f" --config {args.config}" if args.config else "")
+            named = {"--ckpt": args.ckpt} | ({"--config": args.config} if args.config else {})
+            command += "".join(f" {option} {shlex.quote(value)}" for option, value in named.items())
         server = make_server(Studio(pipe), host=args.host, checkpoint=Path(args.ckpt).name, command=command)
         url = page_url(listening)
         print(f"{url} (Ctrl-C stops)", flush=True)

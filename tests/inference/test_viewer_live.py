@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from inference.pipeline import PortraitPipeline
-from inference.viewer.__main__ import make_parser
+from inference.viewer.__main__ import MAX_MESSAGE, make_parser
 from inference.viewer.server import SameOrigin
 from inference.viewer.studio import JPEG
 from tests.inference.viewer_server import SECONDS, SMILE, complaint, make_model, make_shot, open_page, picture, serve
@@ -160,6 +160,13 @@ def test_bad_messages_are_answered_with_one_line(url, case):
         assert answer["message"].startswith(expected) and "\n" not in answer["message"], answer
         page.send({"id": 7, **make_shot()})  # it goes on
         assert page.until(type="frame", id=7)
+
+
+def test_a_message_that_is_too_long_ends_the_connection(url):
+    with open_page(url) as page:
+        page.send(" " * (MAX_MESSAGE + 1))
+        with pytest.raises(ConnectionClosed, match="1009"):
+            page.receive()
 
 
 # ---- who may ask --------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from PIL import Image
 import gen_video
 from inference.keyframes import load_keyframes, make_motion
 from inference.pipeline import PortraitPipeline
+from inference.viewer import server
 from inference.viewer.server import MOTIONS, PAGE
 from networks.saved_model import pack_model
 from tests.inference.viewer_server import SECONDS, SMILE, complaint, make_model, make_shot, picture, post, serve
@@ -43,6 +44,12 @@ def npy(array) -> bytes:
     return file.getvalue()
 
 
+def test_a_body_that_is_too_long(url, monkeypatch):
+    monkeypatch.setattr(server, "MAX_BODY", 1000)
+    status, text = complaint(url, "keyframes?name=a.npy", npy(np.zeros((3, 64))))
+    assert (status, text) == (400, "request: expected at most 1000 bytes, found more")
+
+
 @pytest.mark.parametrize(("kind", "shape"), [("expression", (3, 64)), ("pose", (2, 6, 3)), ("camera", (4, 2))])
 def test_keyframe_files_are_known_by_their_shape(url, kind, shape):
     rows = 1 + np.random.default_rng(0).random(shape)
@@ -50,12 +57,16 @@ def test_keyframe_files_are_known_by_their_shape(url, kind, shape):
     assert answer["kind"] == kind and np.array_equal(answer["rows"], rows)
 
 
+NO_ARRAY = "a.npy: expected a .npy file of numbers, found something else, or half of one"
+GIANT = b"(" + 20 * b"9" + b",), }"  # of a header: more rows than a number counts
 BAD_FILES = {
-    "text": (b"hello", "a.npy: expected a .npy file of numbers, found something else, or half of one"),
-    "empty": (b"", "a.npy: expected a .npy file of numbers, found something else, or half of one"),
-    "half": (npy(np.zeros((3, 64)))[:-1], "a.npy: expected a .npy file of numbers, found something else, or half of"),
-    "objects": (npy(np.array([{}])), "a.npy: expected a .npy file of numbers, found something else, or half of one"),
-    "zip": (b"PK\x03\x04", "a.npy: expected a .npy file of numbers, found something else, or half of one"),
+    "text": (b"hello", NO_ARRAY),
+    "empty": (b"", NO_ARRAY),
+    "half": (npy(np.zeros((3, 64)))[:-1], NO_ARRAY),
+    "objects": (npy(np.array([{}])), NO_ARRAY),
+    "header": (npy(np.zeros((3, 64))).replace(b"}", b" "), NO_ARRAY),
+    "giant": (npy(np.zeros((3, 2))).replace(b"(3, 2), }".ljust(len(GIANT)), GIANT), NO_ARRAY),
+    "zip": (b"PK\x03\x04", NO_ARRAY),
     "shape": (npy(np.zeros((3, 65))), "a.npy: expected keyframes of expression [N,64] or pose [N,6,3] or camera [N,2]"),
     "integers": (npy(np.zeros((3, 64), int)), "a.npy: expression keyframes: expected floating-point numbers, found"),
     "none": (npy(np.zeros((0, 2))), "a.npy: camera keyframes: expected at least one keyframe, found none"),
