@@ -46,7 +46,11 @@ class Crossings(NamedTuple):
             expected = f"[{', '.join(map(str, self.index.shape[:-1]))}, S, C] with S >= 2"
             raise ValueError(f"values: expected shape {expected}, found {list(values.shape)}")
         _check(values, "values")
-        _check_device(values, self.weight, "values", "crossings")
+        if self.index.dtype != torch.int64 or self.index.shape != self.weight.shape:
+            found = f"{self.index.dtype} {list(self.index.shape)} and {list(self.weight.shape)}"
+            raise ValueError(f"crossings: expected int64 index and weight of one shape, found {found}")
+        for part in (self.index, self.weight):
+            _check_device(values, part, "values", "crossings")
         dtype = torch.promote_types(torch.promote_types(values.dtype, self.weight.dtype), torch.float32)
         rays, count = self.index.shape[:-1].numel(), self.index.shape[-1]
         flat = (

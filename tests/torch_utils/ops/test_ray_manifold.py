@@ -265,6 +265,11 @@ def test_wrong_input(impl, device):
     for values in (s, s[:, :1, None], s[:2, :, None], s[None, :, :, None]):
         with pytest.raises(ValueError, match=r"values: expected shape \[3, S, C\] with S >= 2, found"):
             found.interpolate(values, impl=impl)
+    for odd in (found._replace(index=found.index.int()), found._replace(weight=found.weight[:, :2])):
+        with pytest.raises(ValueError, match="crossings: expected int64 index and weight of one shape, found"):
+            odd.interpolate(s[..., None], impl=impl)
+    with pytest.raises(ValueError, match="values and crossings: expected one device"):
+        found._replace(index=found.index.to("meta")).interpolate(s[..., None], impl=impl)
     with pytest.raises(TypeError, match="values: expected floating-point numbers"):
         found.interpolate(s[..., None].long(), impl=impl)
 
