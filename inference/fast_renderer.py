@@ -10,7 +10,9 @@ Against ``Generator.render``, which stays the measure (method.md section 3):
     maps        kept in half precision; crossings upsampled, looked up and composited in one pass
 """
 
+import copy
 import functools
+import threading
 from typing import NamedTuple
 
 import torch
@@ -99,9 +101,9 @@ class Motion(NamedTuple):
 
 
 class FastRenderer:
-    """Draws frames of one generator by the portrait camera; see the module's text.
+    """Draws frames of one generator by the portrait camera; see the module's text. Threads may share it.
 
-    Weights are read here, once: changing them afterwards changes nothing.
+    What M and D^p say is read here, once: after their weights have changed, another renderer is needed.
 
     Args:
         generator: in eval mode, on its device.
@@ -111,6 +113,7 @@ class FastRenderer:
     @torch.inference_mode()
     def __init__(self, generator: Generator, *, impl: str = "auto"):
         self._generator, self._impl = generator, impl
+        self._recordings = threading.Lock()
         config, device = generator.config, generator.manifolds.levels.device
         stride = 1 if config.pose == "nearest" else GRID_STRIDE
         nodes, box = nodes_of_reach(DISPLACEMENT_SPACING, device)
@@ -156,10 +159,12 @@ class FastRenderer:
         motion = Motion.of(person.body, z_exp.cpu(), joint_eulers.cpu(), camera.cpu())
         if person.z_id.device.type != "cuda":
             return self._draw(person, motion)
-        if person.recording is None:
-            draw = functools.partial(self._draw_packed, person, motion)
-            person.recording = Recording(draw, motion.pack(), person.z_id.device)
-        return person.recording(motion.pack())
+        with self._recordings:  # one place for a recording's numbers, one for its results
+            if person.recording is None:
+                # Of a copy: a person that a recording of its own refers to would keep its memory when nobody needs it.
+                draw = functools.partial(self._draw_packed, copy.copy(person), motion)
+                person.recording = Recording(draw, motion.pack(), person.z_id.device)
+            return person.recording(motion.pack())
 
     def _draw_packed(self, person: FastPerson, like: Motion, numbers: Tensor) -> Frame:
         return self._draw(person, like.unpack(numbers))

@@ -1,6 +1,7 @@
 """Fast frames against the generator's own, stage by stage and as pictures."""
 
 import copy
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -192,8 +193,10 @@ class SynchronisingCalls(TorchDispatchMode):
         self.found: list[str] = []
 
 
-def test_a_frame_waits_for_nothing(generator):
+@pytest.mark.parametrize("cls", [Generator, ReleasedGenerator])
+def test_a_frame_waits_for_nothing(cls):
     """What a frame does on the device, run here on a CPU: no operator that would stop a recording."""
+    generator = make_smooth_generator(cls=cls)
     fast, inputs = FastRenderer(generator), make_inputs()
     with torch.inference_mode():
         maps = generator.build_manifolds(generator.style(inputs["z_id"], torch.zeros(1, 80), psi=1.0))
@@ -221,7 +224,7 @@ def test_motion_travels_as_one_row():
 @pytest.mark.requires_cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_recorded_frames(recwarn):
-    """A replayed frame is the CPU's, whatever was drawn before; it is recorded, and waits for nothing."""
+    """A replayed frame is the CPU's, whatever was drawn before; it is recorded, waits for nothing, keeps nothing."""
     generator = make_smooth_generator()
     fast, on_gpu = FastRenderer(generator), FastRenderer(copy.deepcopy(generator).cuda())
     maps = ManifoldMaps(*(torch.rand(1, CONFIG.num_manifolds, 4, size, size) for size in (40, 160)))
@@ -238,6 +241,9 @@ def test_recorded_frames(recwarn):
     assert not recwarn.list
     for frame, move in zip(frames, moves, strict=True):
         assert psnr(frame.image.cpu(), fast.render(people[0], *move).image) > 45
+    person = weakref.ref(people[1])
+    del people
+    assert person() is None
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------------
