@@ -55,7 +55,7 @@ def timed(function: Callable[[], object], device: torch.device, repeats: int = 1
         wall, cpu = time.perf_counter(), time.process_time()
         function()
         if device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
         costs.append(Cost(time.perf_counter() - wall, time.process_time() - cpu))
     return Cost(*(statistics.median(part) for part in zip(*costs, strict=True)))
 
@@ -63,7 +63,7 @@ def timed(function: Callable[[], object], device: torch.device, repeats: int = 1
 def peak_memory(device: torch.device) -> float:
     """GiB: of the process on a CPU, of the allocator on a GPU."""
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
+        return torch.cuda.max_memory_allocated(device) / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -142,7 +142,7 @@ def main() -> None:
     demo = args.size == "demo"
     pipe = PortraitPipeline.from_checkpoint(DEMO, device=device) if demo else random_pipeline(device)
     config = pipe.generator.config
-    name = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.size}: {config.image_size}^2, {config.num_manifolds} manifolds, {name}, torch {torch.__version__}")
 
     people: list[Person] = []
