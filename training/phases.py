@@ -22,7 +22,15 @@ from training.losses.imitation import imitation_loss
 from training.losses.landmarks import landmark_loss
 from training.losses.pose_smooth import pose_smooth_loss
 from training.models import Networks
-from training.rendering import View, build_maps, face_crop, head_frame, render_maps, render_radiance
+from training.rendering import (
+    View,
+    build_maps,
+    face_crop,
+    full_precision,
+    head_frame,
+    render_maps,
+    render_radiance,
+)
 from training.sampling import Inputs
 
 Terms = dict[str, Tensor]  # losses by name, scalars
@@ -36,7 +44,8 @@ def render_views(
 ) -> tuple[dict[str, View], ManifoldMaps | None]:
     """All views that the discriminators need, by name, and in stage 2 the maps they were looked up in."""
     run = config.run
-    style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+    with full_precision(inputs.z_id):  # phi's frequencies are some 30: bfloat16 would round them to an eighth
+        style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
     views = config.discriminators.views
     if config.stage == 1:
         chunk = {"rays_per_chunk": run.rays_per_chunk}
@@ -94,9 +103,10 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
         terms[f"G/{name}"] = generator_loss(judgement.score.float())
         terms[f"G/{name}_camera"] = camera_loss(judgement.camera.float(), camera_of(name, inputs))
     if weights.landmarks and "face" in pictures:  # eq. 9
-        asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
-        seen = networks.face_recon.landmarks(pictures["face"].float(), inputs.face_camera)
-        terms["landmarks"] = landmark_loss(asked, seen.float())
+        with full_precision(inputs.z_id):
+            asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
+            seen = networks.face_recon.landmarks(pictures["face"], inputs.face_camera)
+        terms["landmarks"] = landmark_loss(asked, seen)
     fields = [field_terms(networks, config, inputs, view) for view in views.values()] if config.stage == 1 else []
     for name in fields[0] if fields else ():
         terms[name] = torch.stack([field[name] for field in fields]).mean()
@@ -121,13 +131,13 @@ def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: V
     neutral = view.neutral.detach().flatten(1, 2)  # [B, RS, 3]
     index = (inputs.where * neutral.shape[1]).long().clamp_max(neutral.shape[1] - 1)
     points = neutral.gather(1, index[..., None].expand(-1, -1, 3))  # [B, P, 3]
-    with torch.autocast(points.device.type, enabled=False):
+    with full_precision(points):
         style = generator.expression_deformation.style(inputs.z_id, inputs.z_exp)
         nearby = points + weights.jitter * inputs.delta
         displacement, displacement_nearby = (generator.expression_deformation(x, style) for x in (points, nearby))
-    if weights.imitation:
-        reference = networks.imitation(points, inputs.z_id, inputs.z_exp)
-        terms["imitation"] = imitation_loss(displacement, reference)
+        if weights.imitation:
+            reference = networks.imitation(points, inputs.z_id, inputs.z_exp)
+            terms["imitation"] = imitation_loss(displacement, reference)
     if weights.expression_smooth:
         terms["expression_smooth"] = expression_smooth_loss(displacement, displacement_nearby)
     if weights.expression_minimal:

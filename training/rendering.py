@@ -1,7 +1,8 @@
 """Pictures that gradients flow through (paper section 3.2).
 
 Stage 1 evaluates phi where rays cross the manifolds; stage 2 looks crossings up in the maps that U made. Either way the
-portrait camera and the face camera are two renders of one person.
+portrait camera and the face camera are two renders of one person. Positions are computed in single precision under
+autocast, too: bfloat16 would round them to a pixel.
 """
 
 from __future__ import annotations
@@ -46,11 +47,17 @@ class Camera(NamedTuple):
         return cast_rays(self.angles, self.model, size, self.frame)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """No autocast on the device of ``like`` within the block."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def head_frame(generator: Generator, betas: Tensor, joint_eulers: Tensor) -> Tensor:
     """The posed head joint's rigid transform [B, 4, 4], canonical units; the identity for a generator without pose."""
     if generator.config.pose == "none":
         return torch.eye(4, device=betas.device).expand(len(betas), 4, 4)
-    return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
+    with full_precision(betas):
+        return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
 
 
 def view_camera(generator: Generator, inputs: Inputs, view: str) -> Camera:
@@ -109,17 +116,14 @@ def render_radiance(
         view: ``portrait`` or ``face``.
         rays_per_chunk: recompute D^e, M and phi in the backward pass, so many rays of every picture at a time; 0: keep
             their activations.
-
-    Positions are computed in single precision under autocast, too: bfloat16 would round them to a pixel.
     """
     size = generator.config.lowres_size
     camera = view_camera(generator, inputs, view)
-    device = inputs.betas.device.type
-    with torch.autocast(device, enabled=False):
+    with full_precision(inputs.betas):
         neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
 
     def radiate(rays: slice) -> tuple[ManifoldPoints, Tensor]:
-        with torch.autocast(device, enabled=False):
+        with full_precision(neutral):
             points = generator.find_manifold_points(neutral[:, rays], inputs.z_id, inputs.z_exp, camera.model)
         return points, radiance_at(generator.radiance, points, style)
 
@@ -149,7 +153,7 @@ def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: 
     """Stage 2: the portrait at 4 x lowres_size, the face at half of that, both from crossings of lowres_size^2 rays."""
     size = generator.config.lowres_size
     camera = view_camera(generator, inputs, view)
-    with torch.no_grad():
+    with torch.no_grad(), full_precision(inputs.betas):
         neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
         points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
         image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
@@ -170,15 +174,16 @@ def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor
         camera: [B, 2] (pitch, yaw) of the portrait camera.
         size: pixels a side of the crop [B, 3, size, size].
     """
-    above = frame[:, :3, 3] + 0.01 * frame[:, :3, 1]
-    head, above = project(torch.stack([frame[:, :3, 3], above], 1), camera, PORTRAIT_CAMERA).unbind(1)
-    centre = head[:, :2]
-    # Both cameras have the same field of view: the face fills it at the face camera's radius, less of it farther away.
-    reach = FACE_CAMERA.radius / head[:, 2:]
-    up = F.normalize(above[:, :2] - centre, dim=-1) * reach  # [B, 2] half a crop, x right and y up
-    right = torch.stack([up[:, 1], -up[:, 0]], -1)
-    # Rows of an image run down: y changes its sign, that of the output's and that of the input's.
-    flip = torch.tensor([1.0, -1.0], device=image.device)
-    matrix = torch.stack([right * flip, -up * flip, centre * flip], -1)  # [B, 2, 3]
-    grid = F.affine_grid(matrix, [len(image), 3, size, size], align_corners=True)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    with full_precision(frame):
+        above = frame[:, :3, 3] + 0.01 * frame[:, :3, 1]
+        head, above = project(torch.stack([frame[:, :3, 3], above], 1), camera, PORTRAIT_CAMERA).unbind(1)
+        centre = head[:, :2]
+        # Both cameras have the same field of view: the face fills it at the face camera's radius, less farther away.
+        reach = FACE_CAMERA.radius / head[:, 2:]
+        up = F.normalize(above[:, :2] - centre, dim=-1) * reach  # [B, 2] half a crop, x right and y up
+        right = torch.stack([up[:, 1], -up[:, 0]], -1)
+        # Rows of an image run down: y changes its sign, that of the output's and that of the input's.
+        flip = torch.tensor([1.0, -1.0], device=image.device)
+        matrix = torch.stack([right * flip, -up * flip, centre * flip], -1)  # [B, 2, 3]
+        grid = F.affine_grid(matrix, [len(image), 3, size, size], align_corners=True)
+        return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
