@@ -88,6 +88,9 @@ class OptimConfig:
     def __post_init__(self):
         if not self.ema_decays:
             raise ValueError("ema_decays: expected at least one number, found none")
+        for name in ("betas", "ema_decays"):
+            if max(getattr(self, name)) >= 1:
+                raise ValueError(f"{name}: expected numbers below 1, found {max(getattr(self, name))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +161,7 @@ class TrainConfig:
         return width, width // 4 if discriminator == "torso" else width
 
 
-# Numbers that may be 0; all others must be above.
+# Numbers that may be 0, beside those of LossConfig; all others must be above.
 _MAY_BE_ZERO = {
     "micro_batch",
     "rays_per_chunk",
@@ -167,6 +170,9 @@ _MAY_BE_ZERO = {
     "metric_images",
     "weight",
     "r1_gamma",
+    "seed",
+    "betas",
+    "ema_rampup",
 }
 
 
@@ -180,7 +186,7 @@ def _check_positive(config: Any, prefix: str = "") -> None:
         for number in numbers:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 continue
-            zero = field.name in _MAY_BE_ZERO | {"seed", "betas", "ema_rampup"} or isinstance(config, LossConfig)
+            zero = field.name in _MAY_BE_ZERO or (isinstance(config, LossConfig) and field.name != "points")
             if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
                 expected = "a number of at least 0" if zero else "a number above 0"
                 raise ValueError(f"{name}: expected {expected}, found {number}")

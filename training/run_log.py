@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from torch_utils.misc import atomic_path
+from torch_utils.misc import UserError, atomic_path, reason
 
 STATS = "stats.jsonl"
 DETAILS = ("_camera", "_r1", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only, not on the line
@@ -51,7 +51,7 @@ class RunLog:
         self.bar.update(images)
 
     def report(self, step: int, cur_nimg: int, device: torch.device, more: dict[str, float] | None = None) -> None:
-        """One tick: means since the last one, and ``more``."""
+        """One tick: means since the last one, and ``more``. Raises UserError where they cannot be written."""
         now = time.monotonic()
         stats = {name: value / max(1, self.count) for name, value in sorted(self.sums.items())}
         images = cur_nimg - self.tick_nimg
@@ -64,11 +64,15 @@ class RunLog:
         self.count, self.tick_start, self.tick_nimg = 0, now, cur_nimg
         if self.outdir is None:
             return
-        with (self.outdir / STATS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "cur_nimg": cur_nimg, **stats}) + "\n")
-        for name, value in stats.items():
-            self.board.add_scalar(name, value, cur_nimg)
-        self.board.flush()
+        try:
+            with (self.outdir / STATS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "cur_nimg": cur_nimg, **stats}) + "\n")
+            for name, value in stats.items():
+                self.board.add_scalar(name, value, cur_nimg)
+            self.board.flush()
+        except OSError as error:
+            kept = "the last checkpoint is still there"
+            raise UserError(f"{self.outdir}: statistics cannot be written: {reason(error)}; {kept}") from error
         shown = (f"{name} {value:.4g}" for name, value in stats.items() if not name.endswith(DETAILS))
         tqdm.write(f"step {step}  kimg {cur_nimg / 1000:.2f}  {'  '.join(shown)}")
 
@@ -84,7 +88,7 @@ def _drop_after(path: Path, cur_nimg: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             if json.loads(line)["cur_nimg"] <= cur_nimg:
                 kept.append(line + "\n")

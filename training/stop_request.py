@@ -21,10 +21,13 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Handlers for the block; a second signal interrupts at once."""
+        """Handlers for the block; a second Ctrl-C interrupts at once.
+
+        A second SIGTERM does not: schedulers and launchers may send one each.
+        """
 
         def note(number: int, _) -> None:
-            if self.signal is not None:
+            if self.signal is not None and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.signal = number
 

@@ -1,6 +1,7 @@
 """The smaller parts of training: draws, running means, updates, snapshots, logs, the memory estimate."""
 
 import json
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 from networks.face_model import embedded_face
 from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
+from torch_utils.misc import UserError
 from training.ema import WeightAverage
 from training.memory import estimate
 from training.models import build_networks, choose_trained
@@ -20,6 +22,7 @@ from training.phases import generator_terms, generator_weight, micro_batches, re
 from training.run_log import RunLog
 from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import COLUMNS, save_grid, snapshot_inputs, unlike_expressions
+from training.stop_request import StopRequest
 
 
 def test_draws_follow_from_their_key_and_keep_rows_together():
@@ -176,6 +179,23 @@ def test_log_drops_what_a_killed_session_wrote_and_goes_on(tmp_path, capsys):
     assert [line["cur_nimg"] for line in kept] == [0, 4, 8, 16]
     assert (kept[-1]["G/whole"], kept[-1]["distance"]) == (2.0, 5.0)
     assert "kimg 0.02  G/whole 2" in capsys.readouterr().out + capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
+    log = RunLog(tmp_path, cur_nimg=0, total=20)
+    (tmp_path / "stats.jsonl").mkdir()
+    with pytest.raises(UserError, match="statistics cannot be written: .*; the last checkpoint is still there"):
+        log.report(1, 4, torch.device("cpu"))
+    log.close()
+
+
+def test_a_second_sigterm_is_the_same_request_and_a_second_ctrl_c_interrupts():
+    with StopRequest().listening() as request:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        assert request.signal == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_memory_estimate_against_what_autograd_keeps():
