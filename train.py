@@ -6,15 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+import torch
 
-from torch_utils.config import config_to_dict
-from torch_utils.distributed import World, world
-from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
-from training.config import TrainConfig, load_train_config
-from training.data.storage import Dataset, open_dataset
+from torch_utils.distributed import world
+from torch_utils.misc import CliParser, UserError, one_line, run_cli
+from training.config import load_train_config
+from training.data.storage import open_dataset
 from training.dry_run import dry_run
-from training.run_state import STATE
 from training.training_loop import training_loop
 
 PRESETS = Path(__file__).resolve().parent / "configs" / "presets"
@@ -63,18 +61,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_train_config(args.config, find_preset(args.preset), rest)
     dataset = open_dataset(args.data)
     with world(args.device) as processes:
-        if args.dry_run:
-            dry_run(config, dataset, processes)
-        else:
-            train(config, dataset, Path(args.outdir), processes, allow_change=args.allow_change)
-
-
-def train(config: TrainConfig, dataset: Dataset, outdir: Path, processes: World, *, allow_change: bool) -> None:
-    """Note the resolved configuration in the run folder, and train."""
-    if processes.is_main and (allow_change or not (outdir / STATE).exists()):
-        with atomic_path(outdir / "config.yaml") as temporary:
-            temporary.write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
-    training_loop(config, dataset, outdir, processes, allow_change=allow_change)
+        try:
+            if args.dry_run:
+                dry_run(config, dataset, processes)
+            else:
+                training_loop(config, dataset, Path(args.outdir), processes, allow_change=args.allow_change)
+        except torch.OutOfMemoryError as error:
+            found = one_line(str(error)).partition(". ")[0]
+            expected = "expected a step that fits the GPU, by --preset or a smaller --micro_batch"
+            raise UserError(f"{args.config}: {expected}, found: {found}") from error
 
 
 if __name__ == "__main__":

@@ -27,24 +27,30 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
     memory = estimate(config, batch, bf16=task.bf16, parameters=parameters)
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
+
+    def show(*lines: str) -> None:
+        if world.is_main:
+            print(*lines, sep="\n", flush=True)
+
+    # Before the step, which may ask for more memory than there is.
+    show(
+        yaml.safe_dump(config_to_dict(config), sort_keys=False),
+        f"data: {dataset.path}, {len(dataset)} images, checksum {dataset.checksum[:12]}",
+        *describe(config, state),
+        f"{world.size} process(es) on {device}, {local} images each a step, {batch} at a time",
+        f"memory estimate: {memory.total / GIB:.2f} GiB (weights and moments {memory.weights / GIB:.2f}, "
+        f"G's step {memory.generator / GIB:.2f}, D's step {memory.discriminators / GIB:.2f})",
+    )
     start = time.perf_counter()
     losses = train_step(task, state)
     seconds = time.perf_counter() - start
     state.reader.close()
     check_finite(losses, 0, dataset.path)
-    if not world.is_main:
-        return
-    print(yaml.safe_dump(config_to_dict(config), sort_keys=False))
-    print(f"data: {dataset.path}, {len(dataset)} images, checksum {dataset.checksum[:12]}")
-    for line in describe(config, state):
-        print(line)
-    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
-    print(f"{world.size} process(es) on {device}, {local} images each a step, {batch} at a time")
-    print(f"memory estimate: {memory.total / GIB:.2f} GiB (weights and moments {memory.weights / GIB:.2f}, "
-          f"G's step {memory.generator / GIB:.2f}, D's step {memory.discriminators / GIB:.2f})")  # fmt: skip
-    print(f"one step: {seconds:.2f} s, peak {_peak(world.device) / GIB:.2f} GiB, losses:")
-    for name, value in losses.items():
-        print(f"  {name:24s} {value:.5g}")
+    show(
+        f"one step: {seconds:.2f} s, peak {_peak(world.device) / GIB:.2f} GiB, losses:",
+        *(f"  {name:24s} {value:.5g}" for name, value in losses.items()),
+    )
 
 
 def _peak(device: torch.device) -> float:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import yaml
 from torch import Tensor
 
+from torch_utils.config import config_to_dict
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
-from torch_utils.misc import UserError
+from torch_utils.misc import UserError, atomic_path
 from training.config import TrainConfig
 from training.data.label_priors import priors_of
 from training.data.mirror import label_mirror
@@ -56,14 +58,16 @@ def training_loop(
     SIGTERM and Ctrl-C finish the step, save, and return (Ctrl-C then raises KeyboardInterrupt).
 
     Raises:
-        UserError: the configuration does not fit the data, the run was begun otherwise, a loss or gradient is not
-            finite (the last checkpoint stays), or files cannot be written.
+        UserError: the configuration does not fit the data, the run was begun otherwise or is not seen by every machine,
+            a loss or gradient is not finite (the last checkpoint stays), or files cannot be written.
     """
-    resuming = (outdir / STATE).exists()
+    resuming = is_begun(outdir, world)
     task, state = begin(config, dataset, world, warm_up=not resuming)
     if resuming:
         state.load(outdir, allow_change=allow_change)
     run, total = config.run, round(config.run.total_kimg * 1000)
+    if world.is_main:
+        save_config(config, outdir / "config.yaml")
     outputs = Outputs(config, dataset, outdir, task.sampler) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
@@ -95,6 +99,17 @@ def training_loop(
             log.add(losses, config.optim.batch_size)
     if request.signal == signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def is_begun(outdir: Path, world: World) -> bool:
+    """Whether there is a state to go on with. UserError where only some of the processes see it: they would go on from
+    different weights."""
+    seen = (outdir / STATE).exists()
+    share = mean_over_processes(torch.tensor([float(seen)], device=world.device)).item()
+    if share not in (0.0, 1.0):
+        found = f"{STATE} on {share:.0%} of the processes"
+        raise UserError(f"--outdir {outdir}: expected a folder that all machines share, found {found}")
+    return seen
 
 
 def begin(config: TrainConfig, dataset: Dataset, world: World, *, warm_up: bool = False) -> tuple[Task, RunState]:
@@ -163,6 +178,12 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
     portrait = resize(batch.image.to(device, non_blocking=True), config.portrait_size)
     face = resize(batch.face.to(device, non_blocking=True), config.face_size)
     return pictures_for(state.networks.generator, config, portrait, face, inputs), inputs
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """The resolved configuration of this session."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
 
 
 class Outputs:

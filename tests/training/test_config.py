@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.training.tiny_run import CONFIG, make_config
+from tests.training.tiny_run import CONFIG, make_config, make_dataset
 from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
 from train import find_preset, main
@@ -154,6 +155,16 @@ def test_presets_go_by_name_or_file():
     assert find_preset("mine.yaml") == Path("mine.yaml")
     with pytest.raises(UserError, match="--preset: expected one of 1x24gb, .*, found '2x24gb'"):
         find_preset("2x24gb")
+
+
+def test_a_step_that_does_not_fit_the_gpu_is_one_line(tmp_path, monkeypatch):
+    def too_large(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has\n a total of 1 GiB")
+
+    monkeypatch.setattr("train.training_loop", too_large)
+    arguments = ["--config", str(FULL), "--outdir", str(tmp_path), "--data", str(make_dataset(tmp_path / "set").path)]
+    with pytest.raises(UserError, match=r"stage1.yaml: .*a smaller --micro_batch, found: CUDA out of memory$"):
+        main([*arguments, "--device", "cpu"])
 
 
 def test_an_option_that_does_not_exist_is_one_line(tmp_path):

@@ -21,8 +21,8 @@ from inference.pipeline import PortraitPipeline
 from tests.training.tiny_run import ALONE, CONFIG, gradients, make_config, make_dataset, process_gradients, run
 from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
-from training.config import TrainConfig
-from training.training_loop import begin, check_data, check_finite, train_step
+from training.config import TrainConfig, load_train_config
+from training.training_loop import begin, check_data, check_finite, is_begun, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -181,10 +181,12 @@ def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finis
     other = make_dataset(tmp_path / "other", seed=1)
     with pytest.raises(UserError, match="data set with checksum"):
         run(other, tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
     config = make_config({"optim": {"g_lr": 2e-3}, "run": {"total_kimg": 0.02}})
     training.training_loop.training_loop(config, other, tmp_path, ALONE, allow_change=True)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["counters"]["step"] == 5
+    assert load_train_config(tmp_path / "config.yaml") == config  # of the latest session, and none that was refused
     assert state["g_opt"]["param_groups"][0]["lr"] == 2e-3
 
 
@@ -200,6 +202,15 @@ def test_sizes_are_checked(dataset):
         check_data(make_config(changes), dataset, ALONE)
     with pytest.raises(UserError, match="--batch_size: expected a multiple"):
         check_data(make_config(), dataset, ALONE._replace(size=3))
+
+
+def test_a_run_folder_that_some_machines_do_not_see_is_refused(tmp_path, monkeypatch):
+    assert not is_begun(tmp_path, ALONE)
+    (tmp_path / "state.pt").touch()
+    assert is_begun(tmp_path, ALONE)
+    monkeypatch.setattr(training.training_loop, "mean_over_processes", lambda values: values / 2)
+    with pytest.raises(UserError, match="expected a folder that all machines share, found state.pt on 50%"):
+        is_begun(tmp_path, ALONE)
 
 
 def overlay(path: Path) -> TrainConfig:
