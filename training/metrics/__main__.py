@@ -22,8 +22,8 @@ from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, Renderer, is_synthetic, load_renderer
 
 EPILOG = """\
-metrics: fid, kid (x100), and with `control` all of expression, pose, identity, consistency, disentanglement, temporal
-  (training/metrics/control.py defines them). On synthetic data the true drawings' numbers are printed beside.
+metrics: fid, kid (x100), and with `control` all of expression, pose, shoulders, identity, consistency, disentanglement,
+  temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers are printed beside.
 detectors: inception (FID, KID; weights of 2015), attributes (FD-attr, KD-attr: the embedded face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
 folders: --fakes FOLDER takes pictures instead of a model, and --data may then be a folder of pictures, too.
@@ -62,12 +62,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     compared, control = choose_metrics(args.metrics)
     if args.fakes and control:
         raise UserError(f"--fakes: expected only {', '.join(DISTANCES)} of pictures, found {control[0]}: give --ckpt")
+    # Before hours of rendering: can everything that is asked for be measured?
+    comparison = evaluation_config(args, compared) if compared else None
+    asked = control_config(args, control) if control else None
     with world(args.device) as processes:
-        found: dict[str, Any] = {"distances": measure_distances(args, compared, processes) if compared else {}}
-        if control and processes.is_main:
-            found |= control_report(args, control, processes)
-        if processes.is_main:
-            report(found, args.out)
+        found: dict[str, Any] = {"distances": measure_distances(args, comparison, processes) if comparison else {}}
+        if not processes.is_main:
+            return
+        print_distances(found["distances"])
+        if asked:
+            found |= control_report(args, asked, processes)
+            print_control(found)
+    if args.out is not None:
+        with atomic_path(args.out) as temporary:
+            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {args.out}")
 
 
 def choose_metrics(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -91,9 +100,12 @@ def evaluation_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> Eva
     )
 
 
-def measure_distances(args: argparse.Namespace, metrics: tuple[str, ...], processes: World) -> dict[str, float]:
+def control_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> ControlConfig:
+    return ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
+
+
+def measure_distances(args: argparse.Namespace, config: EvaluationConfig, processes: World) -> dict[str, float]:
     """Of a model, or of a folder of pictures."""
-    config = evaluation_config(args, metrics)
     detector = load_detector(
         args.detector, processes.device, inception_file=args.inception, face_recon_file=args.face_recon
     )
@@ -115,29 +127,26 @@ def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
     return DatasetPictures(open_dataset(path), {region: fake.image_size[0]}, config.num)
 
 
-def control_report(args: argparse.Namespace, metrics: tuple[str, ...], processes: World) -> dict[str, Any]:
+def control_report(args: argparse.Namespace, config: ControlConfig, processes: World) -> dict[str, Any]:
     """Of the model, and of true drawings where the data set is synthetic."""
     renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
-    config = ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
     renderers: dict[str, Renderer] = {"control": renderer}
     if is_synthetic(dataset):
         renderers["ceiling"] = DrawingRenderer(renderer.size)
     return {name: measure_control(each, dataset, config, processes.device) for name, each in renderers.items()}
 
 
-def report(found: dict[str, Any], out: Path | None) -> None:
-    """Print, and write where asked."""
-    for name, value in found["distances"].items():
-        print(f"{name:24s} {value:10.4f}")
-    if "control" in found:
-        print(f"{'':44s} {'model':>10s}" + (f" {'drawing':>10s}" if "ceiling" in found else ""))
-    for name, value in found.get("control", {}).items():
+def print_distances(distances: dict[str, float]) -> None:
+    for name, value in distances.items():
+        print(f"{name:24s} {value:10.4f}", flush=True)
+
+
+def print_control(found: dict[str, Any]) -> None:
+    """The model's numbers, beside those of true drawings where there are any."""
+    print(f"{'':44s} {'model':>10s}" + (f" {'drawing':>10s}" if "ceiling" in found else ""))
+    for name, value in found["control"].items():
         ceiling = f" {found['ceiling'][name]:10.4f}" if "ceiling" in found else ""
         print(f"{name:44s} {value:10.4f}{ceiling}")
-    if out is not None:
-        with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        print(f"wrote {out}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from networks.tracking import UNIT
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.detectors import FACE_RECON_FILE
-from training.metrics.renderers import Renderer, draw_inputs
+from training.metrics.renderers import Rendered, Renderer, check_finite, draw_inputs
 from training.metrics.shoulders import shoulder_distance
 from training.rendering import face_crop
 from training.sampling import Inputs, InputSampler
@@ -48,6 +48,8 @@ class ControlConfig:
             raise UserError(f"--metrics: expected some of {', '.join(CONTROL_METRICS)}, found '{unknown[0]}'")
         if self.num < 2:
             raise UserError(f"--control_num: expected at least 2, found {self.num}")
+        if self.seed < 0:
+            raise UserError(f"--seed: expected at least 0, found {self.seed}")
 
 
 class Scene(NamedTuple):
@@ -63,11 +65,17 @@ class Scene(NamedTuple):
         parts = []
         for i in range(len(inputs.z_id)):
             row = inputs.part(slice(i, i + 1))
-            image = self.render(row, ("face",))["face"].image
+            image = self.view(row, "face").image
             found = self.net.coefficients(image.to(self.device), row.face_camera.to(self.device))
             parts.append([value if value is None else value.cpu() for value in found])
         columns = zip(*parts, strict=True)
         return FaceCoefficients(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def view(self, inputs: Inputs, camera: str) -> Rendered:
+        """What one camera, ``portrait`` or ``face``, sees. Raises UserError where that is not finite."""
+        found = self.render(inputs, (camera,))[camera]
+        check_finite(found.image, f"{self.render.name}: {camera} picture")
+        return found
 
     def landmarks(self, z_id: Tensor, z_exp: Tensor) -> Tensor:
         """[B, 68, 3] of a face, on the CPU."""
@@ -81,7 +89,7 @@ def measure_control(
     """Numbers by name, ``METRIC/QUANTITY``, of people, poses and cameras drawn from the data set's labels.
 
     Raises:
-        UserError: the face reconstruction net cannot be loaded.
+        UserError: the face reconstruction net cannot be loaded, or a picture is not finite.
     """
     net = load_face_recon(config.face_recon).to(device)
     inputs = draw_inputs(InputSampler(dataset, None, 0), range(config.num), config.seed)
@@ -116,7 +124,7 @@ def pose_distance(scene: Scene) -> dict[str, float]:
     crops = []
     for i in range(len(inputs.z_id)):
         row = slice(i, i + 1)
-        portrait = scene.render(inputs.part(row), ("portrait",))["portrait"].image
+        portrait = scene.view(inputs.part(row), "portrait").image
         crop = face_crop(portrait, frame[row], inputs.camera[row], scene.render.size["face"])
         crops.append(scene.net.coefficients(crop.to(scene.device)).camera.cpu())
     return {
@@ -152,7 +160,7 @@ def view_consistency(scene: Scene) -> dict[str, float]:
     for i in range(len(inputs.z_id)):
         row = inputs.part(slice(i, i + 1))
         sides = [row._replace(camera=row.camera + sign * step) for sign in (-1, 1)]
-        views = [scene.render(side, ("portrait",))["portrait"] for side in sides]
+        views = [scene.view(side, "portrait") for side in sides]
         warped = reproject(views, [side.camera for side in sides])
         person = views[0].alpha.flatten(1) > 0.9
         difference = 127.5 * (warped.colour - views[0].image.flatten(2)).abs().mean(1)
@@ -226,7 +234,7 @@ def temporal_stability(scene: Scene) -> dict[str, float]:
         for t in times:
             between = {n: torch.lerp(*getattr(ends, n).split(1), t) for n in ("z_exp", "joint_eulers", "camera")}
             still = ends.part(slice(0, 1))
-            frames.append(scene.render(still._replace(**between), ("portrait",))["portrait"].image)
+            frames.append(scene.view(still._replace(**between), "portrait").image)
         video = 127.5 * torch.cat(frames)
         first = video[1:] - video[:-1]
         moving = (video.amax(0) - video.amin(0)) > 1

@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from torch_utils.misc import UserError, file_sha256, reason
+from torch_utils.misc import UserError, file_sha256
 from torch_utils.pixels import to_bytes
 from training.data.png import decode_png
+from training.data.prepare.pictures import read_picture
 from training.data.storage import Dataset
-from training.metrics.renderers import VIEWS, Renderer, draw_inputs
+from training.metrics.renderers import VIEWS, Renderer, check_finite, draw_inputs
 from training.phases import resize
 from training.sampling import InputSampler
 
@@ -103,7 +103,7 @@ class FolderPictures:
 
     @cached_property
     def checksum(self) -> str:
-        total = hashlib.sha256()
+        total = hashlib.sha256(self.regions[0].encode())  # features of either region are kept apart
         for file in self.files:
             total.update(bytes.fromhex(file_sha256(file)))
         return total.hexdigest()
@@ -111,25 +111,17 @@ class FolderPictures:
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """(width, height) of the first one."""
-        return self._open(self.files[0]).size
+        return read_picture(self.files[0], "RGB").size
 
     def read(self, rows: range) -> dict[str, Tensor]:
         images = []
         for file in (self.files[i] for i in rows):
-            picture = self._open(file)
+            picture = read_picture(file, "RGB")
             if picture.size != self.image_size:
                 expected, found = ("{} x {}".format(*size) for size in (self.image_size, picture.size))
                 raise UserError(f"{file}: expected {expected} pixels, as {self.files[0].name} has, found {found}")
             images.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
         return {self.regions[0]: torch.stack(images)}
-
-    @staticmethod
-    def _open(file: Path) -> Image.Image:
-        try:
-            with Image.open(file) as picture:
-                return picture.convert("RGB")
-        except OSError as error:
-            raise UserError(f"{file}: not a readable picture ({reason(error)})") from None
 
 
 class RenderedPictures:
@@ -149,7 +141,6 @@ class RenderedPictures:
             views = self.renderer(inputs.part(slice(i, i + 1)), tuple(VIEWS[region] for region in self.regions))
             for region in self.regions:
                 image = views[VIEWS[region]].image
-                if not image.isfinite().all():
-                    raise UserError(f"{self.name}: {region} picture {row}: expected finite numbers, found NaN")
+                check_finite(image, f"{self.name}: {region} picture {row}")
                 found[region].append(to_bytes(image))
         return {region: torch.cat(images) for region, images in found.items()}

@@ -15,6 +15,7 @@ from networks.generator import Generator
 from networks.generator_config import UPSCALE
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
+from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.data.synthetic import SyntheticPerson, draw
 from training.data.synthetic.template import person_template
@@ -102,6 +103,12 @@ class DrawingRenderer:
             view: Rendered(*(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)))
             for view, drawn in pictures.items()
         }
+
+
+def check_finite(image: Tensor, where: str) -> None:
+    """UserError that names ``where`` if a picture holds NaN or infinity."""
+    if not image.isfinite().all():
+        raise UserError(f"{where}: expected finite numbers, found NaN or infinity")
 
 
 def draw_inputs(sampler: InputSampler, rows: range, seed: int) -> Inputs:

@@ -41,7 +41,7 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
         row = scene.inputs.part(slice(i, i + 1))
         still, row = with_shoulders(row, (0.0, 0.0)), with_shoulders(row, LIFTS[i % len(LIFTS)])
         bands, millimetres = shoulder_bands(scene.render.body, still, scene.render.size["portrait"])
-        pictures = [scene.render(each, ("portrait",))["portrait"].alpha[0] for each in (row, still)]
+        pictures = [scene.view(each, "portrait").alpha[0] for each in (row, still)]
         bodies = [body_outline(scene.render.body, each, scene.render.size["portrait"]) for each in (row, still)]
         for outlines, heights in ((pictures, found), (bodies, asked)):
             moved, stayed = (torch.stack([edge_height(outline, band) for band in bands]) for outline in outlines)

@@ -137,6 +137,13 @@ def test_heads_are_seen_as_the_drawer_labels_them():
     assert torch.allclose(found.double(), torch.from_numpy(np.stack(expected)).double(), atol=2e-5)
 
 
+def test_pictures_that_are_not_finite_are_no_numbers():
+    broken = scene(people=2)
+    broken.inputs.z_id[1, 3] = torch.nan
+    with pytest.raises(UserError, match="canvas: face picture: expected finite numbers, found NaN or infinity"):
+        identity_similarity(broken)
+
+
 def test_bad_control_settings():
     with pytest.raises(UserError, match="--metrics: expected some of expression, .*, found 'ssim'"):
         ControlConfig(metrics=("ssim",))

@@ -1,5 +1,7 @@
 """Distances against closed forms, against torch-fidelity, and by their properties."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,20 @@ def test_agreement_with_torch_fidelity(clouds):
     found = kernel_distance(*clouds, subset_size=100)
     assert found.mean == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-5)
     assert found.std == pytest.approx(kid["kernel_inception_distance_std"], rel=1e-4)
+
+
+def test_memory_does_not_grow_with_the_number_of_features(tmp_path):
+    peaks = []
+    for count in (4_000, 40_000):
+        features = np.lib.format.open_memmap(tmp_path / f"{count}.npy", "w+", np.float32, (count, 32))
+        features[:] = np.random.default_rng(0).random(32, np.float32)
+        tracemalloc.start()
+        frechet_distance(feature_statistics(features), feature_statistics(features[::-1]))
+        kernel_distance(features, features, subsets=2, subset_size=500)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # A permutation of the rows' numbers, 8 bytes each and a copy, is all that grows; features have 128 bytes.
+    assert peaks[1] - peaks[0] < 20 * 36_000
 
 
 def test_too_few_images_for_a_subset(clouds):

@@ -10,8 +10,11 @@ from PIL import Image
 from torch_fidelity import calculate_metrics, feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from networks.saved_model import SavedModel, pack_model
+from tests.networks.helpers import make_generator
 from tests.training.tiny_run import ALONE, make_dataset
-from torch_utils.misc import UserError
+from torch_utils.checkpoint import save_checkpoint
+from torch_utils.misc import UserError, run_cli
 from training.metrics import __main__ as command
 from training.metrics import detectors
 from training.metrics.__main__ import choose_metrics, main
@@ -60,10 +63,10 @@ def pixel_detector() -> Detector:
     return Detector("pixels", "none", 3, "FD", "KD", lambda images: images.float().mean((2, 3)))
 
 
-def save(folder, sizes, start=0):
+def save(folder, sizes, start=0, brightest=255):
     folder.mkdir(exist_ok=True)
     for i, size in enumerate(sizes):
-        pixels = np.random.default_rng([start, i]).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        pixels = np.random.default_rng([start, i]).integers(0, brightest + 1, (size, size, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:03d}.png")
     return folder
 
@@ -112,6 +115,14 @@ def test_the_cache_is_used_and_checked(dataset, tmp_path):
         cached_features(source, silent, tmp_path, ALONE, batch_size=4)
 
 
+def test_a_folder_may_serve_for_either_region(tmp_path):
+    folder, cache = save(tmp_path / "a", [8] * 3), tmp_path / "cache"
+    found = {}
+    for region in ("full", "face"):
+        found |= cached_features(FolderPictures(folder, region), pixel_detector(), cache, ALONE, batch_size=2)
+    assert np.array_equal(found["full"], found["face"])
+
+
 def _process(rank, port, folder):
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -138,37 +149,69 @@ def test_two_processes_find_what_one_finds(tmp_path):
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_too_few_images_for_kid(dataset, detector, tmp_path):
-    with pytest.raises(UserError, match="--kid_subset: expected at most 12, the number of images, found 1000"):
-        evaluate(Painter(), dataset, detector, config(kid_subset=1000), ALONE, cache=tmp_path)
-
-
-def test_a_model_of_another_resolution(dataset, detector):
-    painter = Painter()
-    painter.size = {"portrait": 64, "face": 32}
-    with pytest.raises(UserError, match="expected at least 64 pixels, as the model has, found full pictures of 16"):
-        evaluate(painter, dataset, detector, config(), ALONE)
-
-
 def test_nan_pictures_are_named(dataset, detector, tmp_path):
     class Nan(Painter):
         def __call__(self, inputs, views):
             drawn = Painter.__call__(self, inputs, views)
             return {name: view._replace(image=view.image * torch.nan) for name, view in drawn.items()}
 
-    with pytest.raises(UserError, match="painter: full picture 0: expected finite numbers, found NaN"):
+    with pytest.raises(UserError, match="painter: full picture 0: expected finite numbers, found NaN or infinity"):
         evaluate(Nan(), dataset, detector, config(), ALONE, cache=tmp_path)
 
 
 def test_folders(tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="empty: expected pictures .*, found none"):
-        FolderPictures(tmp_path / "empty")
     with pytest.raises(UserError, match="no such folder"):
         FolderPictures(tmp_path / "absent")
-    mixed = FolderPictures(save(tmp_path / "mixed", [8, 8, 9]))
-    with pytest.raises(UserError, match="002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"):
-        mixed.read(range(3))
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half/a.png").write_bytes((save(tmp_path / "whole", [8]) / "000.png").read_bytes()[:60])
+    with pytest.raises(UserError, match="a.png: damaged, cut short or no picture"):
+        FolderPictures(tmp_path / "half").read(range(1))
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "whole/000.png")
+    with pytest.raises(UserError, match="000.png: expected an 8-bit picture, found I;16"):
+        FolderPictures(tmp_path / "whole").read(range(1))
+
+
+@pytest.fixture(scope="module")
+def place(dataset, tmp_path_factory):
+    """Folders of pictures, one of other pictures and one whose cached features are said to be of those, and models."""
+    folder = tmp_path_factory.mktemp("bad")
+    save(folder / "a", [8] * 6)
+    save(folder / "b", [8] * 6, start=1)
+    save(folder / "mixed", [8, 8, 9])
+    (folder / "empty").mkdir()
+    source = FolderPictures(folder / "b")
+    cached_features(source, load_detector("random", CPU), folder / "cache", ALONE, batch_size=4)
+    (note,) = (folder / "cache").glob("*/about.json")
+    note.write_text(note.read_text().replace(source.checksum, FolderPictures(folder / "a").checksum))
+    (folder / "data").symlink_to(dataset.path)
+    generator = make_generator()
+    save_checkpoint(folder / "large.pt", pack_model(SavedModel(generator, None, {})))
+    next(generator.radiance.parameters()).data.fill_(torch.nan)
+    save_checkpoint(folder / "nan.pt", pack_model(SavedModel(generator, None, {})))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--fakes a --data b --kid_subset 7", "--kid_subset: expected at most 6, the number of images, found 7"),
+        ("--fakes empty --data b", "empty: expected pictures (.png, .jpg, .jpeg, .webp, .bmp), found none"),
+        ("--fakes mixed --data a --kid_subset 2", "mixed/002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"),
+        ("--fakes a --data b", "about.json: cached features of something else (pictures: expected "),
+        ("--ckpt large.pt --data data", "expected at least 40 pixels, as the model has, found full pictures of 16"),
+        ("--ckpt nan.pt --data data", "nan.pt: weights do not fit Generator: 1 not finite: radiance.mapping.0.weight"),
+        ("--ckpt nan.pt --data data --metrics kid,pose --control_num 1", "--control_num: expected at least 2, found 1"),
+        ("--ckpt nan.pt --data data --metrics pose --seed -1", "--seed: expected at least 0, found -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words, expected):
+    monkeypatch.chdir(place)
+    settings = "--regions full --detector random --num 6 --kid_subset 4 --device cpu --cache cache --out out.json"
+    with pytest.raises(SystemExit) as end:
+        run_cli(lambda: main([*settings.split(), *words.split()]))
+    errors = capsys.readouterr().err.rpartition("\r")[2]  # what stays of it: not the progress
+    assert end.value.code == 2 and errors.startswith("error: ") and errors.count("\n") == 1, errors
+    assert expected in errors and not (place / "out.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -241,17 +284,25 @@ def random_inception(path, monkeypatch):
     return path
 
 
-def test_kid_of_folders_is_that_of_torch_fidelity(tmp_path, monkeypatch):
-    """Through the whole of both programs, on the same files; random weights, for the real ones are not at hand."""
-    a, b = save(tmp_path / "a", [32] * 5), save(tmp_path / "b", [32] * 6, start=1)
+def test_distances_of_folders_are_those_of_torch_fidelity(tmp_path, monkeypatch):
+    """Through the whole of both programs, on the same files; random weights, for the real ones are not at hand.
+
+    FID of 64 features: the roots of torch-fidelity's 2048 x 2048 products would take most of a minute.
+    """
+    a, b = save(tmp_path / "a", [32] * 5), save(tmp_path / "b", [32] * 6, start=1, brightest=60)
     weights = random_inception(tmp_path / "inception.pth", monkeypatch)
     monkeypatch.setattr(detectors, "INCEPTION_SHA256", "")
     inception = load_detector("inception", CPU, inception_file=weights)
-    found = compare(
-        FolderPictures(a), FolderPictures(b), inception, config(metrics=("kid",), kid_subset=4), ALONE, cache=tmp_path
-    )
+    net = FeatureExtractorInceptionV3("narrow", ["64"], str(weights))
+    narrow = inception._replace(name="narrow", width=64, features=lambda images: net(images)[0])
+    found = {}
+    for detector, metric in ((inception, "kid"), (narrow, "fid")):
+        settings = config(metrics=(metric,), kid_subset=4)
+        found |= compare(FolderPictures(a), FolderPictures(b), detector, settings, ALONE, cache=tmp_path)
     expected = calculate_metrics(
-        input1=str(a), input2=str(b), kid=True, kid_subset_size=4, cuda=False, verbose=False, cache=False,
-        feature_extractor_weights_path=str(weights), save_cpu_ram=True,
+        input1=str(a), input2=str(b), kid=True, kid_subset_size=4, fid=True, feature_layer_fid="64", cuda=False,
+        verbose=False, cache=False, feature_extractor_weights_path=str(weights), save_cpu_ram=True,
     )  # fmt: skip
     assert found["KID/full"] == pytest.approx(100 * expected["kernel_inception_distance_mean"], rel=1e-3)
+    assert found["FID/full"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
+    assert found["FID/full"] > 1e-3  # far from rounding
