@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     args, overrides = make_parser().parse_known_args(argv)
     rows = choose_rows(args.table, args.rows)
     dataset = open_dataset(args.data)
-    config = EvaluationConfig(num=args.num or (20_000, 5_000)[args.table - 1], kid_subset=args.kid_subset)
+    num = (20_000, 5_000)[args.table - 1] if args.num is None else args.num
+    config = EvaluationConfig(num=num, kid_subset=args.kid_subset)
     if min(config.num, len(dataset)) < config.kid_subset:
         found = f"{config.kid_subset} of {min(config.num, len(dataset))}"
         raise UserError(f"--kid_subset: expected at most as many as there are images, found {found}")
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             model = train_row(args, name, row, dataset, processes, overrides)
             measure_row(model, row, dataset, detector, config, processes, args.cache)
             if processes.is_main:
-                results = read_results(args.outdir, args.table, detector)
+                results = read_results(args.outdir, args.table, conditions(dataset, detector, config))
                 for path in write_tables(args.outdir, args.table, results, dataset, processes.device):
                     print(f"wrote {path}")
 
@@ -176,20 +177,10 @@ def measure_row(
     cache: Path | None,
 ) -> None:
     """Write the numbers of a model beside it, unless the same ones are there."""
-    metadata = load_checkpoint(model)["metadata"]
-    about = {
-        "dataset": dataset.checksum,
-        "data": f"{dataset.manifest['name']}, {len(dataset)} images",
-        "detector": detector.name,
-        "weights": detector.checksum,
-        "names": [detector.frechet, detector.kernel],
-        "num": config.num,
-        "kid_subset": config.kid_subset,
-        "kimg": metadata["cur_nimg"] / 1000,
-    }
+    kimg = load_checkpoint(model)["metadata"]["cur_nimg"] / 1000
+    about = {**conditions(dataset, detector, config), "kimg": kimg}
     path = model.parent / RESULT
-    known = _read(path)
-    if known is not None and {key: known.get(key) for key in about} == about:
+    if _is_of(_read(path), about):
         return
     renderer = load_renderer(model, processes.device)
     chosen = EvaluationConfig(num=config.num, kid_subset=config.kid_subset, regions=row.regions)
@@ -199,15 +190,33 @@ def measure_row(
     wait_for_all()
 
 
-def read_results(outdir: Path, table: int, detector: Detector) -> list[Result]:
-    """All rows of a table that this detector has measured, in the paper's order."""
+def conditions(dataset: Dataset, detector: Detector, config: EvaluationConfig) -> dict[str, Any]:
+    """What numbers must have in common to stand in one table."""
+    return {
+        "dataset": dataset.checksum,
+        "data": f"{dataset.manifest['name']}, {len(dataset)} images",
+        "detector": detector.name,
+        "weights": detector.checksum,
+        "names": [detector.frechet, detector.kernel],
+        "num": config.num,
+        "kid_subset": config.kid_subset,
+    }
+
+
+def read_results(outdir: Path, table: int, about: dict[str, Any]) -> list[Result]:
+    """All rows of a table that were measured under the conditions ``about``, in the paper's order."""
     found = []
     for name, row in TABLES[table].items():
         folder = run_folder(outdir, name, len(row.layers) - 1)
         data = _read(folder / RESULT)
-        if data is not None and data.get("weights") == detector.checksum:
+        if _is_of(data, about):
             found.append(Result(name, folder / LATEST, data, PAPER[table][name]))
     return found
+
+
+def _is_of(data: dict[str, Any] | None, about: dict[str, Any]) -> bool:
+    """Whether there are numbers, and all of ``about`` is said of them."""
+    return data is not None and about.items() <= data.items()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

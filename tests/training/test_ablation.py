@@ -54,6 +54,9 @@ def test_table_2_resumes_and_takes_any_subset(place, tmp_path, monkeypatch, caps
     assert (
         yaml.safe_load((tmp_path / "no_pose_smoothing" / "config.yaml").read_text())["generator"]["pose"] == "nearest"
     )
+    main(words(place, tmp_path, "--rows", "whole_only", "--num", "6"))
+    text = (tmp_path / "table2.md").read_text()  # of numbers that compare with each other
+    assert "| whole only" in text and "at most 6 against 6" in text and "no D^p" not in text
     with pytest.raises(UserError, match="whole_only: expected a run of this configuration and 4 images"):
         main(words(place, tmp_path, "--rows", "whole_only", "--seed", "5"))
 
@@ -67,6 +70,11 @@ def test_table_1_trains_both_stages(place, tmp_path):
 
 def test_every_row_has_its_numbers_in_the_paper():
     assert {table: set(rows) for table, rows in TABLES.items()} == {table: set(rows) for table, rows in PAPER.items()}
+
+
+def test_number_of_pictures(place, tmp_path):
+    with pytest.raises(UserError, match="--num: expected at least 2, found 0"):
+        main(words(place, tmp_path, "--num", "0"))
 
 
 def test_unknown_rows():
