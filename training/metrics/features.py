@@ -114,7 +114,7 @@ def open_features(path: Path, shape: list[int]) -> np.ndarray:
     """Memory-mapped features; raises UserError where the file is damaged, of another shape, or holds NaN."""
     try:
         features = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # numpy raises many kinds: OSError, ValueError, EOFError, tokenize.TokenError ...
         raise UserError(f"{path}: no readable features ({error}); remove the folder to make it anew") from None
     if list(features.shape) != list(shape):
         raise UserError(f"{path}: expected features {list(shape)}, found {list(features.shape)}; remove the folder")

@@ -115,6 +115,16 @@ def test_the_cache_is_used_and_checked(dataset, tmp_path):
         cached_features(source, silent, tmp_path, ALONE, batch_size=4)
 
 
+@pytest.mark.parametrize("end", [0, 60, -1])
+def test_damaged_features_are_not_taken(dataset, tmp_path, end):
+    source = DatasetPictures(dataset, {"full": 16}, 12)
+    cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+    (path,) = tmp_path.glob("*/full.npy")
+    path.write_bytes(path.read_bytes()[:end])
+    with pytest.raises(UserError, match="full.npy: no readable features .*; remove the folder to make it anew"):
+        cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+
+
 def test_a_folder_may_serve_for_either_region(tmp_path):
     folder, cache = save(tmp_path / "a", [8] * 3), tmp_path / "cache"
     found = {}
