@@ -2,6 +2,7 @@
 
 import copy
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -278,15 +279,18 @@ def test_without_a_compiler(generator, fast):
     assert error.quantile(0.99) < 1e-5
 
 
-def test_a_frame_does_not_depend_on_those_before(generator, fast):
+def test_a_frame_does_not_depend_on_others(generator, fast):
+    """On those before, or on those that another thread draws meanwhile."""
     with torch.inference_mode():
         style = generator.style(torch.zeros(1, 80), torch.zeros(1, 80), psi=1.0)
         maps = generator.build_manifolds(style)
     person = fast.person(maps, torch.zeros(1, 80), torch.zeros(1, 10))
     moves = [[make_inputs(seed=seed)[name] for name in ("z_exp", "joint_eulers", "camera")] for seed in (1, 2)]
-    first = fast.render(person, *moves[0])
-    fast.render(person, *moves[1])
-    assert all(torch.equal(a, b) for a, b in zip(fast.render(person, *moves[0]), first, strict=True))
+    alone = [fast.render(person, *move) for move in moves]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda move: fast.render(person, *move), 3 * moves))
+    for frame, expected in zip(together, 3 * alone, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(frame, expected, strict=True))
 
 
 def test_quality_is_an_argument_of_render():
