@@ -132,6 +132,7 @@ class TrainConfig:
     def __post_init__(self):
         _check_positive(self)
         checks = {
+            "seed": (self.seed < 2**63, "a number below 2^63"),
             "init_from": (self.stage == 1 or self.init_from is not None, "the model of stage 1 (runs/.../latest)"),
             "expression_warmup": (
                 self.expression_warmup == 0 or self.losses.imitation > 0,

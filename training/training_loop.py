@@ -165,7 +165,7 @@ def train_step(task: Task, state: RunState) -> dict[str, float]:
     state.cur_nimg += optim.batch_size
     for average in state.ema:
         average.update(networks.generator, state.step)
-    # The only place where the host waits for the device.
+    # One copy to the host for all of them.
     values = mean_over_processes(torch.stack([value.float() for value in losses.values()])).tolist()
     return dict(zip(losses, values, strict=True))
 

@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from networks.body_assets import embedded_body, head_shoulder_vertices
+from networks.generator import Generator
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
 from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
 from train import find_preset, main
 from training.config import TrainConfig, load_train_config
+from training.memory import estimate
+from training.models import build_discriminators
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = (
@@ -63,6 +67,33 @@ def test_presets_change_only_how_a_run_goes_about_it(preset):
     assert merge(load_layered(FULL), {"run": None}) == merge(load_layered(FULL), {**load_layered(preset), "run": None})
 
 
+@pytest.fixture(scope="module")
+def parameters():
+    """Of the generator and of all discriminators, at the paper's size, by stage."""
+    body = embedded_body()
+    found = {}
+    for stage in (1, 2):
+        config = load_train_config(CONFIGS / f"shhq_hs_stage{stage}.yaml")
+        with torch.device("meta"):
+            discriminators = build_discriminators(config)
+        generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
+        found[stage] = tuple(sum(p.numel() for p in part.parameters()) for part in (generator, discriminators))
+    return found
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=names(PRESETS))
+def test_presets_fit_and_say_how_much_they_take(preset, parameters):
+    gpus, gigabytes = re.fullmatch(r"(\d+)x(\d+)gb", preset.stem).groups()
+    said = re.findall(r"([\d.]+) GiB in stage (\d)", preset.read_text())
+    assert [stage for _, stage in said] == ["1", "2"]
+    for gib, stage in said:
+        config = load_train_config(CONFIGS / f"shhq_hs_stage{stage}.yaml", preset)
+        batch = min(config.run.micro_batch, 32 // int(gpus))
+        total = estimate(config, batch, bf16=True, parameters=parameters[int(stage)]).total
+        assert float(gib) == pytest.approx(total / 2**30, abs=0.051)  # one decimal is said
+        assert total < 1e9 * int(gigabytes)
+
+
 def test_command_line_changes_keys_with_and_without_their_section():
     config = load_train_config(FULL, overrides=["--batch_size", "8", "optim.g_lr=1e-4", "--seed=7"])
     assert (config.optim.batch_size, config.optim.g_lr, config.seed) == (8, 1e-4, 7)
@@ -103,6 +134,7 @@ def test_bad_overrides_are_named(words, message):
         ({"losses": {"points": 0}}, "losses.points: expected a number above 0, found 0"),
         ({"run": {"workers": 0}}, "run.workers: expected a number above 0, found 0"),
         ({"stage": 3}, "stage"),
+        ({"seed": 2**63}, "seed: expected a number below 2^63"),
         ({"optim": {"g_lr": float("nan")}}, "optim.g_lr"),
     ],
 )
