@@ -86,10 +86,10 @@ def surroundings(root: Path, instead: dict[str, object], settings: dict[str, str
 
 
 def without_launcher(root: Path, words: list[str], instead: dict[str, object]) -> None:
-    """torchrun's command with torchrun's options checked, in this process alone."""
-    at = next(i for i, word in enumerate(words[1:], 1) if word == "-m" or not word.startswith("-"))
-    parse_torchrun([*words[1:at], "script"])
-    run_here(root, ["python", *words[at:]], instead)
+    """torchrun's command as torchrun reads it, in this process alone."""
+    asked = parse_torchrun(words[1:])
+    program = ["-m", asked.training_script] if asked.module else [asked.training_script]
+    run_here(root, ["python", *program, *asked.training_script_args], instead)
 
 
 def serve(root: Path, words: list[str], instead: dict[str, object]) -> None:

@@ -27,7 +27,7 @@ metrics: fid, kid (x100), and with `control` all of expression, pose, shoulders,
 detectors: inception (FID, KID; weights of 2015), attributes (FD-attr, KD-attr: the embedded face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
 folders: --fakes FOLDER takes pictures instead of a model, and --data may then be a folder of pictures, too.
-several GPUs: torchrun --nproc_per_node=8 -m training.metrics ...
+several GPUs: torchrun --nproc_per_node=8 -m -- training.metrics ...   (without `--` torchrun takes --num for its own)
 """
 
 
