@@ -215,7 +215,7 @@ def load_array(path: str | Path) -> Tensor:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header may raise anything
         raise UserError(f"{path}: expected a .npy array of numbers, found something else ({error})") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise UserError(

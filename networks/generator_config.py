@@ -6,6 +6,7 @@ from typing import Literal
 
 UPSCALE = 4  # U's factor, and that of the crossings
 MAX_SIZE = 4096  # of anything below; a number beyond it is a slip of the pen or a damaged file
+MAX_MANIFOLDS, MAX_EXPRESSION_DIM = 64, 256  # what torch_utils/ops have room for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,8 @@ class GeneratorConfig:
                 self.num_fine_samples >= self.num_samples,
                 f"at least num_samples ({self.num_samples})",
             ),
+            "num_manifolds": (self.num_manifolds <= MAX_MANIFOLDS, f"at most {MAX_MANIFOLDS}"),
+            "expression_dim": (self.expression_dim <= MAX_EXPRESSION_DIM, f"at most {MAX_EXPRESSION_DIM}"),
             "first_level": (self.first_level > self.last_level, f"more than last_level ({self.last_level})"),
         }  # sizes below 10 and 6 are smaller than D^p's filter
         for name, (holds, expected) in checks.items():

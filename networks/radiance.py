@@ -58,10 +58,12 @@ class RadianceGenerator(nn.Module):
         x = warp(points)
         frequencies = style.frequency.chunk(NUM_LAYERS + 1, -1)  # the last one is the colour layer's
         phases = style.phase.chunk(NUM_LAYERS + 1, -1)
-        for i, layer in enumerate(self.layers):
-            x = layer(x, frequencies[i], phases[i])
-            if i > 0:
-                yield x
+        first, *others = zip(self.layers, frequencies, phases, strict=False)
+        with torch.autocast(x.device.type, enabled=False):  # arguments up to 60: bfloat16 would round them by 1/8
+            x = first[0](x, *first[1:])
+        for layer, frequency, phase in others:
+            x = layer(x, frequency, phase)
+            yield x
 
     def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
         """Canonical points [B, N, 3] -> radiance there."""

@@ -122,13 +122,13 @@ def curve(name: str, values: list[tuple[float, float]]) -> str:
 
 def snapshots(run_dir: Path) -> list[str]:
     """Some of the run's pictures, from the first to the last, inside the page."""
-    files = sorted(run_dir.glob("fakes*.png"))
+    files = sorted(run_dir.glob("fakes" + 9 * "[0-9]" + ".png"))
     count = min(SNAPSHOTS, len(files))
     chosen = [files[round(i * (len(files) - 1) / max(1, count - 1))] for i in range(count)]
     found = []
     for file in chosen:
-        images = file.stem.removeprefix("fakes").lstrip("0") or "0"
-        found.append(picture(file.read_bytes(), file.name, f"after {int(images) / 1000:g} kimg"))
+        images = int(file.stem.removeprefix("fakes"))
+        found.append(picture(file.read_bytes(), file.name, f"after {images / 1000:g} kimg"))
     return found
 
 
