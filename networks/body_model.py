@@ -43,14 +43,15 @@ class BodyModel(nn.Module):
 
     def __init__(self, arrays: BodyArrays, head_shoulder_index: Tensor):
         super().__init__()
-        self.register_buffer("v_template", torch.as_tensor(arrays.v_template))  # [V, 3]
-        self.register_buffer("shapedirs", torch.as_tensor(arrays.shapedirs))  # [V, 3, 10]
-        self.register_buffer("posedirs", torch.as_tensor(arrays.posedirs))  # [V, 3, 207]
-        self.register_buffer("J_regressor", torch.as_tensor(arrays.J_regressor))  # [24, V]
-        self.register_buffer("lbs_weights", torch.as_tensor(arrays.lbs_weights))  # [V, 24]
-        self.register_buffer("parents", torch.as_tensor(arrays.parents))  # [24]
-        self.register_buffer("faces", torch.as_tensor(arrays.faces))  # [F, 3]
-        self.register_buffer("head_shoulder_index", torch.as_tensor(head_shoulder_index))  # [V']
+        # Copies: weights that are loaded later must not run into the arrays.
+        self.register_buffer("v_template", torch.tensor(arrays.v_template))  # [V, 3]
+        self.register_buffer("shapedirs", torch.tensor(arrays.shapedirs))  # [V, 3, 10]
+        self.register_buffer("posedirs", torch.tensor(arrays.posedirs))  # [V, 3, 207]
+        self.register_buffer("J_regressor", torch.tensor(arrays.J_regressor))  # [24, V]
+        self.register_buffer("lbs_weights", torch.tensor(arrays.lbs_weights))  # [V, 24]
+        self.register_buffer("parents", torch.tensor(arrays.parents))  # [24]
+        self.register_buffer("faces", torch.tensor(arrays.faces))  # [F, 3]
+        self.register_buffer("head_shoulder_index", torch.as_tensor(head_shoulder_index).clone())  # [V']
         self.register_buffer("mean_pose", torch.tensor(MEAN_POSE), persistent=False)  # [6, 3]
 
     @property

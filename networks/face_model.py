@@ -131,7 +131,7 @@ class FaceModel(nn.Module):
     def __init__(self, arrays: FaceArrays) -> None:
         super().__init__()
         for name, value in zip(("mean", "id_basis", "exp_basis", "faces", "landmark_index"), arrays, strict=True):
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(value)))
+            self.register_buffer(name, torch.tensor(value))  # a copy
 
     def forward(self, z_id: torch.Tensor, z_exp: torch.Tensor) -> torch.Tensor:
         """z_id [B, 80], z_exp [B, 64] -> vertices [B, N, 3], canonical units (eq. 7)."""

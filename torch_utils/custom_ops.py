@@ -27,14 +27,14 @@ from torch import Tensor
 from torch_utils.misc import CliParser, UserError, run_cli
 
 
-def _read_sources() -> dict[str, str]:
+@functools.cache
+def sources() -> dict[str, str]:
+    """Texts of the sources by name, read once, for digest and build alike: files may be replaced meanwhile."""
     folder = Path(__file__).parent / "ops" / "csrc"
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".h", ".cpp", ".cu"))
     return {path.name: path.read_text(encoding="utf-8") for path in paths}
 
 
-# Read once, with the Python that calls what is built: the files may be replaced while a program runs.
-SOURCES = _read_sources()
 IMPLS = ("auto", "ref", "cpp", "cuda")
 # Turing to Blackwell: what `cuda-check` compiles for.
 CHECKED_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
@@ -91,9 +91,9 @@ def cuda_toolchain(architectures: tuple[str, ...]) -> Toolchain:
 
 def build(tools: Toolchain, folder: Path) -> Path:
     """Compiles all ops in ``folder`` and returns the library's path there. Raises BuildError."""
-    for name, text in SOURCES.items():  # beside build.ninja: short names, whatever characters the way to them has
+    for name, text in sources().items():  # beside build.ninja: short names, whatever characters the way to them has
         (folder / name).write_text(text, encoding="utf-8")
-    ops = [Path(name).stem for name in SOURCES if name.endswith(tools.suffix)]
+    ops = [Path(name).stem for name in sources() if name.endswith(tools.suffix)]
     objects = "\n".join(f"build {op}.o: compile {op}{tools.suffix}" for op in ops)
     names = " ".join(f"{op}.o" for op in ops)
     text = _NINJA.format(compiler=shlex.quote(tools.compiler), flags=tools.flags, objects=objects, names=names)
@@ -130,7 +130,7 @@ def digest(tools: Toolchain) -> str:
     """Of everything that a build depends on. torch's version stands for the OpenMP library that it brings along."""
     version = subprocess.run([tools.compiler, "--version"], capture_output=True, text=True).stdout
     parts = [torch.__version__, str(torch.version.cuda), platform.machine(), version, *tools, _NINJA]
-    for source in SOURCES.items():
+    for source in sources().items():
         parts += source
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -182,3 +182,10 @@ def test_a_batch_is_its_bodies(model):
     assert max_error(both.joint_transforms[1:], second.joint_transforms) < METRES
     assert both.vertices.shape == (2, len(model.head_shoulder_index), 3)
     assert torch.equal(model.head_shoulder_weights, model.lbs_weights[model.head_shoulder_index])
+
+
+def test_weights_loaded_later_leave_the_arrays_as_they_were():
+    before = make_body().v_template.copy()
+    body = BodyModel(make_body(), torch.from_numpy(head_shoulder_vertices(make_body())))
+    body.load_state_dict({name: torch.zeros_like(value) for name, value in body.state_dict().items()})
+    assert not body.v_template.any() and np.array_equal(make_body().v_template, before)

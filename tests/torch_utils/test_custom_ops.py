@@ -25,8 +25,8 @@ S, LEVELS = torch.tensor([[30.0, 20, 3]]), torch.tensor([23.0, 8])
 def fresh(tmp_path, monkeypatch):
     """An empty cache folder, a copy of the sources to spoil, and no library loaded so far."""
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "the cache"))
-    sources = dict(custom_ops.SOURCES)
-    monkeypatch.setattr(custom_ops, "SOURCES", sources)
+    sources = dict(custom_ops.sources())
+    monkeypatch.setattr(custom_ops, "sources", lambda: sources)
     for name in ("_load", "_warn_once"):
         monkeypatch.setattr(custom_ops, name, functools.cache(getattr(custom_ops, name).__wrapped__))
     return sources
@@ -38,7 +38,7 @@ def cached(tmp_path):
 
 
 def test_a_build_is_kept(fresh, tmp_path, monkeypatch):
-    """And fits the Python that was imported: sources that are replaced while a program runs are the next one's."""
+    """Of sources that were read once: those that replace them while a program runs are the next one's."""
     assert {"for_each.h", "ray_manifold.h", "ray_manifold.cpp", "ray_manifold.cu"} <= set(fresh)
     monkeypatch.setattr(Path, "read_text", None)  # not called again
     path = built_library(cpp_toolchain())
