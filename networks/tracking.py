@@ -47,6 +47,7 @@ from networks.face_model import similarity
 
 SPINE = (0, 3, 6, 9)  # the chain from the pelvis to the parent of neck and collars
 UNIT = SMPL_SCALE * FACE_RADIUS  # metres in a canonical unit
+MILLIMETRES = 1000 * UNIT  # in a canonical unit
 DEEP3D_DISTANCE = 10.0  # of Deep3DFaceRecon's camera from the origin, units of its face model (about 0.1 m)
 FIVE_POINTS = ((36, 39), (42, 45), (30, 30), (48, 48), (54, 54))  # iBUG landmarks whose means are the five points
 

@@ -1,7 +1,7 @@
 """D^e before anything else is trained: it imitates the morphable face (paper eq. 10), alone.
 
-The paper does not say how D^e starts. From zero it needs thousands of steps until it follows the face at all, and a
-step of the whole generator costs a hundred times as much as one of D^e by itself.
+The paper does not say how D^e starts. From zero, hundreds of steps by adversarial training's Adam left it where it was
+(docs/training.md), and a step of the whole generator costs about a hundred times as much as one of D^e by itself.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import trange
 
 from networks.generator import Generator
+from networks.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget
 from training.regression import Regression
 from training.sampling import InputSampler
@@ -21,7 +22,6 @@ PEOPLE, POINTS = 8, 512  # a step
 FAR_SHARE = 8  # one point of so many lies far from the face, where nothing moves
 SPREAD = 0.01  # of points around the face's vertices, canonical units (12 mm)
 SIREN_RATE, OUTPUT_RATE = 1e-3, 2e-3  # Adam's, at their peak
-MILLIMETRES = 1177.5  # in a canonical unit
 
 
 def warm_up_expression(

@@ -22,7 +22,7 @@ from tqdm import tqdm, trange
 
 from networks.face_model import FaceArrays, embedded_face
 from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
-from networks.tracking import UNIT
+from networks.tracking import MILLIMETRES
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import CliParser, UserError, check_positive, resolve_device, run_cli
 from torch_utils.worker_pool import worker_pool
@@ -34,7 +34,6 @@ from training.data.synthetic.portrait import HEAD_JOINT, seen_from_head
 from training.losses.imitation import embedded_skin_vertices
 from training.losses.landmarks import landmark_loss
 
-MILLIMETRES = 1000 * UNIT  # in a canonical unit
 DRAWN_SIZE = 96  # pixels a side; the net resizes what it is given
 HELD_OUT = 0.1  # of the people
 WHAT_IT_IS = (

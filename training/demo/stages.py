@@ -9,6 +9,7 @@ from tqdm import trange
 from networks.face_model import FaceArrays
 from networks.generator import Generator
 from networks.superresolution import OUT_CHANNELS, ManifoldSuperResolution
+from networks.tracking import MILLIMETRES
 from torch_utils.misc import UserError
 from training.data.synthetic.appearance import N_USED
 from training.demo.expression_targets import ExpressionTargets, spread_expression
@@ -180,11 +181,11 @@ def fit_expression(
         pairs = [targets.sample(z.numpy(), e, points) for z, e in zip(z_id, z_exp, strict=True)]
         where, expected = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         style = generator.expression_deformation.style(z_id, torch.from_numpy(z_exp))
-        # In millimetres (1 canonical unit = 1177.5 mm), so that Adam's epsilon does not matter.
-        loss = (1177.5 * (generator.expression_deformation(where, style) - expected)).square().sum(-1).mean()
+        # In millimetres, so that Adam's epsilon does not matter.
+        loss = (MILLIMETRES * (generator.expression_deformation(where, style) - expected)).square().sum(-1).mean()
         recent = [*recent[-49:], regression.step(loss)]
         progress.set_postfix(mm=f"{np.mean(recent) ** 0.5:.2f}")
-    return float(np.mean(recent)) ** 0.5 / 1177.5
+    return float(np.mean(recent)) ** 0.5 / MILLIMETRES
 
 
 def image_psnr(generator: Generator, sitters: list[Sitter]) -> float:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from networks.body_model import HEAD
 from networks.cameras import PORTRAIT_CAMERA, camera_frame, cast_rays, project
 from networks.face_recon import FaceCoefficients, FaceReconstructor, load_face_recon
-from networks.tracking import UNIT
+from networks.tracking import MILLIMETRES
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.detectors import FACE_RECON_FILE
@@ -27,7 +27,6 @@ from training.metrics.shoulders import shoulder_distance
 from training.rendering import face_crop
 from training.sampling import Inputs, InputSampler
 
-MILLIMETRES = 1000 * UNIT  # in a canonical unit
 DEPTH_TOLERANCE = 0.02  # canonical units: a point that far behind what is seen there is hidden
 TURN = 0.15  # radians to either side, of the two views that are compared
 FRAMES = 8  # of a driven video
