@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,12 @@ def find_preset(name: str | None) -> Path | None:
     return path
 
 
+def command_line(argv: Sequence[str], processes: int) -> str:
+    """What was typed, or on one machine would have the same effect."""
+    launcher = ["python"] if processes == 1 else ["torchrun", f"--nproc_per_node={processes}"]
+    return shlex.join([*launcher, "train.py", *argv])
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args, rest = make_parser().parse_known_args(argv)
     config = load_train_config(args.config, find_preset(args.preset), rest)
@@ -65,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             if args.dry_run:
                 dry_run(config, dataset, processes)
             else:
-                training_loop(config, dataset, Path(args.outdir), processes, allow_change=args.allow_change)
+                command = command_line(sys.argv[1:] if argv is None else argv, processes.size)
+                outdir, change = Path(args.outdir), args.allow_change
+                training_loop(config, dataset, outdir, processes, command=command, allow_change=change)
         except torch.OutOfMemoryError as error:
             found = one_line(str(error)).partition(". ")[0]
             expected = "expected a step that fits the GPU, by --preset or a smaller --micro_batch"

@@ -1,11 +1,11 @@
 """Discriminators: D_whole sees the portrait, D_face the face camera's picture, D_torso the portrait's lowest quarter.
 
 All three are the family's (pi-GAN, GRAM): residual CoordConv blocks with average pooling; the last convolution gives a
-score and the camera the picture seems to be taken from (paper section 3.3).
+score and the camera the picture seems to be taken from (paper section 3.3). Like pi-GAN's they can grow.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 CAMERA_DIM = 2  # pitch, yaw
 LAST_SIZE = 2  # pixels a side before the last convolution
+SLOPE = 0.2  # of leaky ReLUs below 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class CoordConv2d(nn.Conv2d):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3):
         super().__init__(in_channels + 2, out_channels, kernel_size, padding=kernel_size // 2)
-        nn.init.kaiming_normal_(self.weight, a=0.2, mode="fan_in", nonlinearity="leaky_relu")
+        nn.init.kaiming_normal_(self.weight, a=SLOPE, mode="fan_in", nonlinearity="leaky_relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H, W]."""
@@ -91,7 +92,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # A 4:1 picture is pooled both ways until its short side is done, then along its long side alone.
         stride = tuple(2 if side > LAST_SIZE else 1 for side in x.shape[-2:])
-        y = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), 0.2)), 0.2)
+        y = F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), SLOPE)), SLOPE)
         return (F.avg_pool2d(y, stride) + self.shortcut(F.avg_pool2d(x, stride))) / math.sqrt(2)
 
 
@@ -117,6 +118,42 @@ class Discriminator(nn.Module):
         expected = (3, self.config.height, self.config.width)
         if tuple(image.shape[1:]) != expected:
             raise ValueError(f"expected images [B, {', '.join(map(str, expected))}], found {list(image.shape)}")
-        x = self.blocks(F.leaky_relu(self.from_rgb(image), 0.2))
+        x = self.blocks(F.leaky_relu(self.from_rgb(image), SLOPE))
         score, camera = self.output(x).flatten(1).split([1, CAMERA_DIM], -1)  # [B, 1], [B, 2]
         return Judgement(score.squeeze(-1), camera)
+
+
+@torch.no_grad()
+def grown(old: Discriminator) -> Discriminator:
+    """A discriminator of pictures twice as wide and high that, to start with, says what the given one says of them.
+
+    Progressive growing without a fade: the block in front begins as the old ``from_rgb`` and an average of 2 x 2 pixels
+    (the same for pictures that were enlarged by repeating pixels, colours in -1..1), and learns to see more.
+
+    Raises:
+        ValueError: the new block would have fewer than three channels, or as many as the one behind it.
+    """
+    new = Discriminator(replace(old.config, width=2 * old.config.width, height=2 * old.config.height))
+    narrow, wide = new.config.channels[:2]
+    if not 3 <= narrow < wide:
+        raise ValueError(f"expected 3 to {wide - 1} channels for {2 * old.config.width} pixels, found {narrow}")
+    for fresh, learned in zip(new.blocks[1:], old.blocks, strict=True):
+        fresh.load_state_dict(learned.state_dict())
+    new.output.load_state_dict(old.output.state_dict())
+
+    # Colour + 1 is never negative, so that from_rgb's leaky ReLU lets it pass.
+    new.from_rgb.weight[:3] = torch.eye(3)[..., None, None]
+    new.from_rgb.bias[:3] = 1.0
+    weight, centre, front = old.from_rgb.weight[:, :, 0, 0], 1, new.blocks[0]
+    bias = old.from_rgb.bias - weight.sum(1)
+    # The old leaky(p) is wanted and the branch makes leaky(leaky(p)). Above 0 both have slope 1, below it SLOPE and
+    # SLOPE^2: the shortcut's p in the right proportion makes up for that. Blocks divide the sum by sqrt(2).
+    of_branch, of_shortcut = (math.sqrt(2) * share / (1 + SLOPE) for share in (1.0, SLOPE))
+    for parameter in front.parameters():
+        parameter.zero_()
+    front.conv1.weight[:, :3, centre, centre] = weight
+    front.conv1.bias.copy_(bias)
+    front.conv2.weight[:, :wide, centre, centre] = of_branch * torch.eye(wide)
+    front.shortcut.weight[:, :3, 0, 0] = of_shortcut * weight
+    front.shortcut.bias.copy_(of_shortcut * bias)
+    return new

@@ -124,7 +124,8 @@ class TrainConfig:
     mirror: bool = True  # half of the training images are mirrored
     manifold_init: Literal["relief", "spheres"] = "relief"  # M's first level sets: around the mean body, or as released
     expression_warmup: int = 0  # steps of D^e alone (eq. 10) before a run that begins from nothing
-    init_from: str | None = None  # stage 2: the model of stage 1
+    init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
+    grow_from: str | None = None  # state.pt of a run at a smaller size, whose discriminators grow
     body_model: str | None = None  # SMPL file that the labels belong to; null: the embedded body
     face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the embedded face
     face_recon: str | None = None  # weights of the face reconstruction net (eq. 9)
@@ -139,6 +140,7 @@ class TrainConfig:
                 "0 without losses.imitation",
             ),
             "generator.superresolution": (self.generator.superresolution == (self.stage == 2), "true in stage 2 only"),
+            "grow_from": (self.grow_from is None or self.init_from is not None, "null where init_from is null"),
             "face_recon": (self.losses.landmarks == 0 or self.face_recon is not None, "a file where landmarks > 0"),
             "generator.lowres_size": (math.log2(self.generator.lowres_size).is_integer(), "a power of two"),
         }

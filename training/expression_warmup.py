@@ -15,7 +15,7 @@ from networks.generator import Generator
 from networks.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget
 from training.regression import Regression
-from training.sampling import InputSampler
+from training.sampling import InputSampler, random_generator
 
 WARMUP_KEY = 0xDE  # of its draws
 PEOPLE, POINTS = 8, 512  # a step
@@ -25,7 +25,7 @@ SIREN_RATE, OUTPUT_RATE = 1e-3, 2e-3  # Adam's, at their peak
 
 
 def warm_up_expression(
-    generator: Generator, imitation: ImitationTarget, sampler: InputSampler, *, steps: int, show: bool
+    generator: Generator, imitation: ImitationTarget, sampler: InputSampler, *, steps: int, seed: int, show: bool
 ) -> float:
     """Fit D^e to dx_ref around the faces that the data's labels describe, in place.
 
@@ -37,6 +37,7 @@ def warm_up_expression(
         imitation: the morphable face, on the same device.
         sampler: of latents.
         steps: of Adam, warmed up and annealed.
+        seed: of latents and points.
         show: a progress bar.
 
     Returns:
@@ -47,8 +48,8 @@ def warm_up_expression(
     regression = Regression(rates, steps)
     device, errors = imitation.mean.device, []
     for step in trange(steps, desc="D^e alone", disable=not show):
-        inputs = sampler.draw(PEOPLE, WARMUP_KEY, step)
-        random = torch.Generator().manual_seed(step)
+        inputs = sampler.draw(PEOPLE, seed, WARMUP_KEY, step)
+        random = random_generator(seed, WARMUP_KEY, step)
         points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)
         style = d_e.style(inputs.z_id.to(device), inputs.z_exp.to(device))
         loss = (MILLIMETRES * (d_e(points, style) - expected)).square().sum(-1).mean()

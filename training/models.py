@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from networks.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
 from networks.cameras import PORTRAIT_CAMERA, project
-from networks.discriminators import Discriminator, DiscriminatorConfig
+from networks.discriminators import Discriminator, DiscriminatorConfig, grown
 from networks.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
 from networks.face_recon import FaceReconstructor, load_face_recon
 from networks.generator import Generator
@@ -47,8 +48,11 @@ def load_face(config: TrainConfig) -> FaceArrays:
     return embedded_face() if config.face_model is None else load_bfm(config.face_model)
 
 
-def build_networks(config: TrainConfig) -> Networks:
-    """Fresh networks, on the CPU; they follow from ``config.seed``.
+def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
+    """The networks as a run begins with them, on the CPU; they follow from ``config.seed``.
+
+    Args:
+        resuming: the run's own state comes on top of them, so files that they would begin from are not read.
 
     Raises:
         UserError: a file that ``config`` names cannot be loaded.
@@ -56,9 +60,9 @@ def build_networks(config: TrainConfig) -> Networks:
     torch.manual_seed(config.seed)
     body = load_body(config)
     generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
-    if config.init_from is not None:
+    if config.init_from is not None and not resuming:
         load_generator(generator, config.init_from)
-    elif config.manifold_init == "relief":
+    elif config.manifold_init == "relief" and not resuming:
         wrap_manifolds(generator, config.seed)
     choose_trained(generator, config.stage)
     imitation = face_recon = None
@@ -67,19 +71,59 @@ def build_networks(config: TrainConfig) -> Networks:
         imitation = ImitationTarget(FaceModel(load_face(config)), vertex_index=skin)
     if config.losses.landmarks:
         face_recon = load_face_recon(config.face_recon)
-    return Networks(generator, build_discriminators(config), imitation, face_recon)
+    return Networks(generator, build_discriminators(config, resuming=resuming), imitation, face_recon)
 
 
-def build_discriminators(config: TrainConfig) -> nn.ModuleDict:
-    """Fresh discriminators, those that take part."""
+def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.ModuleDict:
+    """The discriminators that take part: fresh ones, or those of ``config.grow_from``, grown.
+
+    Raises:
+        UserError: ``grow_from`` is no state of a run, or has no such discriminators.
+    """
+    learned = None if resuming or config.grow_from is None else load_discriminators(config.grow_from)
     built = nn.ModuleDict()
     for name in config.discriminators.active:
         width, height = config.picture_size(name)
         base, most = config.discriminators.channel_base, config.discriminators.max_channels
-        built[name] = Discriminator(
-            DiscriminatorConfig(width=width, height=height, channel_base=base, max_channels=most)
-        )
+        sizes = DiscriminatorConfig(width=width, height=height, channel_base=base, max_channels=most)
+        built[name] = Discriminator(sizes) if learned is None else grow(learned, name, sizes, config.grow_from)
     return built
+
+
+def load_discriminators(path: str) -> dict[str, torch.Tensor]:
+    """The discriminators' weights in ``state.pt`` of a run.
+
+    Raises:
+        UserError: the file cannot be read or is something else.
+    """
+    state = load_checkpoint(path)
+    if not isinstance(state.get("discriminators"), dict):
+        raise UserError(f"{path}: expected the state of a training run (state.pt), found no 'discriminators'")
+    return state["discriminators"]
+
+
+def grow(learned: dict[str, torch.Tensor], name: str, sizes: DiscriminatorConfig, path: str) -> Discriminator:
+    """The discriminator ``name`` of a run at an equal or smaller size, grown to ``sizes``.
+
+    Raises:
+        UserError: no such discriminator in ``path``, or one that cannot be grown so.
+    """
+    where = f"{path}: discriminators.{name}"
+    weights = {key.removeprefix(f"{name}."): value for key, value in learned.items() if key.startswith(f"{name}.")}
+    blocks, most = len({key.split(".")[1] for key in weights if key.startswith("blocks.")}), len(sizes.channels) - 1
+    if not weights or blocks > most:
+        found = f"one of {blocks}" if weights else "no such discriminator"
+        raise UserError(f"{where}: expected {most} blocks or fewer, found {found}")
+    doublings = most - blocks
+    try:
+        small = replace(sizes, width=sizes.width >> doublings, height=sizes.height >> doublings)
+        discriminator = Discriminator(small)
+        load_weights(discriminator, weights, where)
+        for _ in range(doublings):
+            discriminator = grown(discriminator)
+    except ValueError as error:  # of sizes
+        raise UserError(f"{where}: {error}") from error
+    return discriminator
 
 
 def choose_trained(generator: Generator, stage: int) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import torch
 
-from torch_utils.misc import CliParser, UserError, atomic_path, reason, resolve_device, run_cli
+from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from training.control_sheet import PSI, control_sheet
-from training.run_log import STATS
+from training.run_log import CONFIG, STATS, read_text, read_ticks
 from training.run_state import BEST, LATEST
 
 SNAPSHOTS = 4  # shown: the first, the last, and some between
@@ -67,7 +67,7 @@ def make_page(run_dir: Path, people: int, device: torch.device) -> str:
         ("Controls", sheet(run_dir, people, device)),
         ("Snapshots", f'<div class="snapshots">{"".join(snapshots(run_dir))}</div>'),
         ("Curves", f'<div class="curves">{"".join(curves(ticks))}</div>'),
-        ("Configuration", f"<pre>{html.escape(_text(run_dir / 'config.yaml'))}</pre>"),
+        ("Configuration", f"<pre>{html.escape(read_text(run_dir / CONFIG))}</pre>"),
     ]
     title = html.escape(run_dir.resolve().name)
     last = ticks[-1]
@@ -75,21 +75,6 @@ def make_page(run_dir: Path, people: int, device: torch.device) -> str:
     body = "".join(f"<h2>{name}</h2>{content}" for name, content in parts if "<" in content)
     start = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return f"{start}{head}{body}</html>\n"
-
-
-def read_ticks(path: Path) -> list[dict[str, float]]:
-    """Lines of stats.jsonl; a half-written last one is left out. Raises UserError where there is none."""
-    ticks = []
-    for line in _text(path).splitlines():
-        try:
-            tick = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(tick, dict) and {"step", "cur_nimg"} <= set(tick):
-            ticks.append(tick)
-    if not ticks:
-        raise UserError(f"{path}: expected lines of statistics, found none")
-    return ticks
 
 
 def curves(ticks: list[dict[str, float]]) -> list[str]:
@@ -160,7 +145,7 @@ def metric_tables(run_dir: Path, ticks: list[dict[str, float]]) -> list[str]:
         found.append(f"<p>Distance to the data during training: {line}.</p>")
     for file in sorted(run_dir.glob("*.json")):
         try:
-            data = json.loads(_text(file))
+            data = json.loads(read_text(file))
         except ValueError:
             raise UserError(f"{file}: not valid JSON") from None
         if isinstance(data, dict):
@@ -185,18 +170,6 @@ def metric_table(name: str, data: dict[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else ""
-
-
-def _text(path: Path) -> str:
-    """A file's text, nothing where there is no such file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: cannot be read: {reason(error) if isinstance(error, OSError) else 'not text'}"
-        ) from None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from torch_utils.misc import UserError, atomic_path, reason
 
-STATS = "stats.jsonl"
+STATS, CONFIG = "stats.jsonl", "config.yaml"  # in the run folder
 DETAILS = ("_camera", "_r1", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only, not on the line
 
 
@@ -96,3 +96,30 @@ def _drop_after(path: Path, cur_nimg: int) -> None:
             continue
     with atomic_path(path) as temporary:
         temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def read_ticks(path: Path) -> list[dict[str, float]]:
+    """Lines of stats.jsonl; a half-written last one is left out. Raises UserError where there is none."""
+    ticks = []
+    for line in read_text(path).splitlines():
+        try:
+            tick = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(tick, dict) and {"step", "cur_nimg"} <= set(tick):
+            ticks.append(tick)
+    if not ticks:
+        raise UserError(f"{path}: expected lines of statistics, found none")
+    return ticks
+
+
+def read_text(path: Path) -> str:
+    """A file's text, nothing where there is no such file. Raises UserError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: cannot be read: {reason(error) if isinstance(error, OSError) else 'not text'}"
+        ) from None

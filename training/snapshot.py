@@ -22,6 +22,7 @@ SNAPSHOT_KEY = 0x5EED  # of the snapshot's draws
 COLUMNS = (
     "neutral", "camera left", "camera right", "expression 1", "expression 2", "head left", "head right", "shoulders up",
 )  # fmt: skip
+GAP = 2  # pixels around every picture
 FACE_COLUMNS = ("neutral", "expression 1", "expression 2")
 
 
@@ -94,6 +95,6 @@ def save_snapshot(path: Path, generator: Generator, config: TrainConfig, inputs:
 
 def save_grid(path: Path, images: Tensor, columns: int) -> None:
     """Write images [N, 3, H, W] in -1..1 as one PNG, row by row."""
-    grid = make_grid(images, nrow=columns, padding=2, pad_value=1.0)
+    grid = make_grid(images, nrow=columns, padding=GAP, pad_value=1.0)
     with atomic_path(path) as temporary:
         Image.fromarray(image_to_uint8(grid)).save(temporary)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.run_log import RunLog
+from training.run_log import CONFIG, RunLog
 from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import save_snapshot, snapshot_inputs
@@ -51,9 +52,13 @@ class Task(NamedTuple):
 
 
 def training_loop(
-    config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, allow_change: bool = False
+    config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, command: str = "", allow_change: bool = False
 ) -> None:
     """Train until ``config.run.total_kimg``; goes on where ``outdir/state.pt`` was written.
+
+    Args:
+        command: that does this, for ``config.yaml``.
+        allow_change: go on though the configuration or the data have changed.
 
     SIGTERM and Ctrl-C finish the step, save, and return (Ctrl-C then raises KeyboardInterrupt).
 
@@ -62,12 +67,12 @@ def training_loop(
             a loss or gradient is not finite (the last checkpoint stays), or files cannot be written.
     """
     resuming = is_begun(outdir, world)
-    task, state = begin(config, dataset, world, warm_up=not resuming)
+    task, state = begin(config, dataset, world, resuming=resuming)
     if resuming:
         state.load(outdir, allow_change=allow_change)
     run, total = config.run, round(config.run.total_kimg * 1000)
     if world.is_main:
-        save_config(config, outdir / "config.yaml")
+        save_config(config, outdir / CONFIG, (command, f"data: {dataset.summary}"))
     outputs = Outputs(config, dataset, outdir, task.sampler) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
@@ -112,19 +117,20 @@ def is_begun(outdir: Path, world: World) -> bool:
     return seen
 
 
-def begin(config: TrainConfig, dataset: Dataset, world: World, *, warm_up: bool = False) -> tuple[Task, RunState]:
+def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False) -> tuple[Task, RunState]:
     """A run at its beginning, on every process the same.
 
     Args:
-        warm_up: train D^e alone first, as ``config.expression_warmup`` says.
+        resuming: a saved state will be loaded, so nothing is read or trained that would be the run's beginning.
     """
     check_data(config, dataset, world)
-    networks = build_networks(config).to(world.device)
+    networks = build_networks(config, resuming=resuming).to(world.device)
     mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
     sampler = InputSampler(dataset, mirror, config.losses.points)
-    steps = config.expression_warmup if warm_up and config.init_from is None else 0
-    if steps:
-        warm_up_expression(networks.generator, networks.imitation, sampler, steps=steps, show=world.is_main)
+    steps = config.expression_warmup
+    if steps and config.init_from is None and not resuming:
+        generator, imitation = networks.generator, networks.imitation
+        warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed, show=world.is_main)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)
     reader = PortraitReader(
@@ -180,10 +186,11 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
     return pictures_for(state.networks.generator, config, portrait, face, inputs), inputs
 
 
-def save_config(config: TrainConfig, path: Path) -> None:
-    """The resolved configuration of this session."""
+def save_config(config: TrainConfig, path: Path, remarks: Sequence[str] = ()) -> None:
+    """The resolved configuration of this session, below ``remarks``."""
+    comments = "".join(f"# {' '.join(remark.split())}\n" for remark in remarks if remark)
     with atomic_path(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
+        temporary.write_text(comments + yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
 
 
 class Outputs:

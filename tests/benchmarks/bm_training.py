@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -58,7 +59,7 @@ def main() -> None:
         raise UserError(f"--steps: expected a positive number, found {args.steps}")
     config = load_train_config(args.config, find_preset(args.preset), overrides)
     device = resolve_device(args.device)
-    task, state = begin(config, open_dataset(args.data), World(0, 1, device))
+    task, state = begin(replace(config, expression_warmup=0), open_dataset(args.data), World(0, 1, device))
     networks, optim = state.networks, config.optim
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     precision = "bf16" if task.bf16 else config.run.precision

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from networks.discriminators import CoordConv2d, Discriminator, DiscriminatorConfig, ResidualBlock, torso_crop
+from networks.discriminators import CoordConv2d, Discriminator, DiscriminatorConfig, ResidualBlock, grown, torso_crop
 from tests.networks.helpers import max_error
 
 ROUNDING = 1e-5  # float32 sums of a few hundred products near 1
@@ -111,3 +111,35 @@ def test_bad_sizes():
         DiscriminatorConfig(width=64, height=64, max_channels=0)
     with pytest.raises(ValueError, match=r"expected images \[B, 3, 4, 16\], found \[1, 3, 16, 16\]"):
         make_discriminator(16, 4, max_channels=4)(torch.zeros(1, 3, 16, 16))
+
+
+@pytest.mark.parametrize(("width", "height"), [(16, 16), (16, 4), (8, 2)])
+def test_a_grown_discriminator_says_the_same_of_enlarged_pictures(width, height):
+    small = make_discriminator(width, height, channel_base=256, max_channels=64)
+    image = torch.rand(4, 3, height, width) * 2 - 1
+    enlarged = image.repeat_interleave(2, -1).repeat_interleave(2, -2)
+    large = grown(small)
+    assert (large.config.width, large.config.height) == (2 * width, 2 * height)
+    expected, found = small(image), large(enlarged)
+    assert max_error(found.score, expected.score) < ROUNDING and max_error(found.camera, expected.camera) < ROUNDING
+    again = grown(large)(enlarged.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    assert max_error(again.score, expected.score) < ROUNDING
+
+
+def test_all_of_a_grown_discriminator_learns():
+    large = grown(make_discriminator(8, 8, channel_base=128, max_channels=32))
+    optimizer = torch.optim.Adam(large.parameters())
+    image = torch.rand(4, 3, 16, 16) * 2 - 1
+    for _ in range(2):  # the first step moves zeros that gradients do not pass yet
+        optimizer.zero_grad()
+        large(image).score.square().sum().backward()
+        optimizer.step()
+    assert all(parameter.grad.abs().max() > 0 for name, parameter in large.named_parameters() if "conv" in name)
+    assert (large.from_rgb.weight.grad.flatten(1).abs().amax(1) > 0).all()
+
+
+def test_growth_needs_channels():
+    with pytest.raises(ValueError, match="expected 3 to 3 channels for 32 pixels, found 2"):
+        grown(make_discriminator(channel_base=64))
+    with pytest.raises(ValueError, match="expected 3 to 7 channels for 32 pixels, found 8"):
+        grown(make_discriminator(max_channels=8))

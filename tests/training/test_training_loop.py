@@ -18,10 +18,12 @@ from torch import multiprocessing
 
 import training.training_loop
 from inference.pipeline import PortraitPipeline
+from networks.discriminators import Discriminator, DiscriminatorConfig
 from tests.training.tiny_run import ALONE, CONFIG, gradients, make_config, make_dataset, process_gradients, run
 from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
 from training.config import TrainConfig, load_train_config
+from training.models import build_discriminators, grow
 from training.training_loop import begin, check_data, check_finite, is_begun, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -295,6 +297,54 @@ def test_both_stages_on_two_processes(config_file, tmp_path):
     for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
         trained = name.startswith("superresolution") and a.is_floating_point()
         assert torch.equal(a, b) != trained or name == "mean_superresolution", name  # U alone has moved
+
+
+def test_a_run_goes_on_at_twice_the_size(dataset, tmp_path):
+    """From the averaged generator and the grown discriminators; once begun it needs neither file."""
+    small, large = tmp_path / "small", tmp_path / "large"
+    wide = {"discriminators": {"channel_base": 96}, "run": {"total_kimg": 0.004}}
+    run(dataset, small, wide)
+    before = torch.load(small / "state.pt", weights_only=True)
+    changes = merge(wide, {"init_from": str(small / "latest"), "grow_from": str(small / "state.pt")})
+    changes = merge(changes, {"generator": {"lowres_size": 32, "image_size": 128}})
+    data = make_dataset(tmp_path / "data", size=32)
+    state = begin(make_config(changes), data, ALONE)[1]
+    state.reader.close()
+    kept = PortraitPipeline.from_checkpoint(small / "latest").generator.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in state.networks.generator.state_dict().items())
+    for name, discriminator in state.networks.discriminators.items():
+        assert torch.equal(discriminator.output.weight, before["discriminators"][f"{name}.output.weight"])
+        assert torch.equal(
+            discriminator.blocks[1].conv1.weight, before["discriminators"][f"{name}.blocks.0.conv1.weight"]
+        )
+    run(data, large, changes)
+    shutil.rmtree(small)
+    run(data, large, merge(changes, {"run": {"total_kimg": 0.008}}))
+    assert torch.load(large / "state.pt", weights_only=True)["counters"]["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "complaint"),
+    [
+        ("latest", {}, r"latest: expected the state of a training run \(state.pt\), found no"),
+        ("state.pt", {"discriminators": {"channel_base": 128}}, "whole: weights do not fit Discriminator"),
+        ("state.pt", {"generator": {"lowres_size": 32, "image_size": 128}}, "whole: expected 3 to 3 channels for 32"),
+    ],
+)
+def test_discriminators_that_cannot_grow_so(finished, file, changes, complaint):
+    settings = {"init_from": str(finished / "latest"), "grow_from": str(finished / file)}
+    with pytest.raises(UserError, match=complaint):
+        build_discriminators(make_config(merge(settings, changes)))
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [("whole", "whole: expected 2 blocks or fewer, found one of 3"), ("face", "face: .*, found no such discriminator")],
+)
+def test_discriminators_never_shrink(name, complaint):
+    weights = Discriminator(DiscriminatorConfig(width=16, height=16, max_channels=4)).state_dict(prefix="whole.")
+    with pytest.raises(UserError, match=f"state.pt: discriminators.{complaint}"):
+        grow(weights, name, DiscriminatorConfig(width=8, height=8, max_channels=4), "state.pt")
 
 
 def test_dry_run_writes_nothing(dataset, config_file, tmp_path):

@@ -74,6 +74,12 @@ class Dataset:
         parts = {"files": self.manifest["files"], "labels": self.manifest["labels_sha256"]}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
+    @property
+    def summary(self) -> str:
+        """What it is and where it comes from, in a line."""
+        size, made_by = f"{self.image_size}^2, faces {self.face_size}^2", self.manifest["made_by"]
+        return f"{len(self)} portraits of {size}, made by {made_by}, checksum {self.checksum}"
+
     def read_image(self, index: int) -> bytes:
         """PNG bytes of an image. Raises UserError naming the file where it is missing."""
         return self.pictures.read(IMAGES, index)
