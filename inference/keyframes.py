@@ -14,6 +14,7 @@ import numpy as np
 import roma
 import torch
 
+from networks.cameras import FRONTAL
 from torch_utils.misc import CliParser, UserError, reason, run_cli
 
 Kind = Literal["expression", "pose", "camera"]
@@ -26,7 +27,6 @@ MEANING: dict[Kind, str] = {
     "camera": "pitch and yaw in radians, pitch first",
 }
 LIMIT = 1000.0  # no coefficient or angle in radians is that large; such a file holds something else
-FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
 
 
 class Motion(NamedTuple):

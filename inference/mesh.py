@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from inference.keyframes import FRONTAL, SHAPES, Kind, load_keyframes
+from inference.keyframes import SHAPES, Kind, load_keyframes
 from inference.mesh_field import Mesh, Still, extract_mesh
 from inference.pipeline import QUALITIES, PortraitPipeline
+from networks.cameras import FRONTAL
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,13 +18,14 @@ from torch import Tensor
 from inference.fast_renderer import FastPerson, FastRenderer
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.body_assets import body_from_dict, load_smpl
+from networks.cameras import FRONTAL
 from networks.generator import Frame
 from networks.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
 
-FRONTAL_CAMERA = (torch.pi / 2, torch.pi / 2)
+FRONTAL_CAMERA = (FRONTAL, FRONTAL)
 Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
 Quality = Literal["fast", "exact"]
 QUALITIES = get_args(Quality)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
+
 # Constants that tie SMPL's metres to canonical space (shared with networks.body_model).
 SMPL_SCALE = 2.2314079
 FACE_OFFSET = (0.0, 0.067489409707008, 0.050608165033568)

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from networks.cameras import FRONTAL
 from torch_utils.picture_grid import labelled_grid, stacked
 
-FRONTAL = (torch.pi / 2, torch.pi / 2)
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)  # rows of joint_eulers
 ROLL, YAW, PITCH = range(3)  # its columns: R = Rz Ry Rx
 NECK_SHARE = 0.4  # of a head movement; the head joint does the rest
@@ -111,5 +111,5 @@ def _control(
     for place, angle in (eulers or {}).items():
         joint_eulers[place] = angle
     expression = torch.zeros(64) if expression is None else expression
-    front = torch.tensor(FRONTAL)
+    front = torch.full((2,), FRONTAL)
     return Control(group, heading, expression, joint_eulers, front if camera is None else front + camera)

@@ -140,6 +140,7 @@ class TrainConfig:
                 "0 without losses.imitation",
             ),
             "generator.superresolution": (self.generator.superresolution == (self.stage == 2), "true in stage 2 only"),
+            "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
             "grow_from": (self.grow_from is None or self.init_from is not None, "null where init_from is null"),
             "face_recon": (self.losses.landmarks == 0 or self.face_recon is not None, "a file where landmarks > 0"),
             "generator.lowres_size": (math.log2(self.generator.lowres_size).is_integer(), "a power of two"),

@@ -22,24 +22,25 @@ BATCH = 16
 class Evaluation:
     """Fréchet distances over ``config.run.metric_images`` pictures, by ``config.run.metric_detector``'s features.
 
-    Detector and statistics of the data are made when first needed, and a UserError says where weights are missing.
-    ``python -m training.metrics`` compares more pictures.
+    Statistics of the data are made when first needed. ``python -m training.metrics`` compares more pictures.
+
+    Raises:
+        UserError: weights of the detector are missing.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler):
+    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler, device: torch.device):
         self.config, self.dataset, self.sampler = config, dataset, sampler
-        self.features = None
-        self.real = None
+        self.features = self.real = None
+        if config.run.metric_images:
+            files = {} if config.face_recon is None else {"face_recon_file": config.face_recon}
+            self.features = load_detector(config.run.metric_detector, device, **files).features
 
     def __call__(self, generator: Generator) -> dict[str, float]:
         """``distance/portrait``, ``distance/face`` as far as there are such views, and ``distance``, their mean."""
         count = self.config.run.metric_images
-        if count < 2:
+        if not count:
             return {}
         if self.real is None:
-            files = {} if self.config.face_recon is None else {"face_recon_file": self.config.face_recon}
-            device = generator.manifolds.levels.device
-            self.features = load_detector(self.config.run.metric_detector, device, **files).features
             self.real = {view: self._real(view, count) for view in self.config.discriminators.views}
         inputs = self.sampler.draw(count, self.config.seed, EVALUATION_KEY)
         found: dict[str, list] = {view: [] for view in self.real}

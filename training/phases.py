@@ -10,13 +10,12 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from networks.discriminators import torso_crop
 from networks.generator import Generator, ManifoldMaps
 from training.config import TrainConfig
 from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
-from training.losses.consistency import image_consistency_loss, map_consistency_loss
+from training.losses.consistency import downsample_image, image_consistency_loss, map_consistency_loss
 from training.losses.expression_field import expression_minimal_loss, expression_smooth_loss
 from training.losses.imitation import imitation_loss
 from training.losses.landmarks import landmark_loss
@@ -83,9 +82,9 @@ def camera_of(discriminator: str, inputs: Inputs) -> Tensor:
 
 
 def resize(image: Tensor, size: int) -> Tensor:
-    """Images of the data set [B, 3, H, H] uint8 -> [B, 3, size, size] in -1..1, antialiased."""
+    """Images of the data set [B, 3, H, H] uint8 -> [B, 3, size, size] in -1..1, on the pixel grid of rendered ones."""
     image = image.float() / 127.5 - 1
-    return image if image.shape[-1] == size else F.interpolate(image, (size, size), mode="bilinear", antialias=True)
+    return image if image.shape[-1] == size else downsample_image(image, size).clamp(-1, 1)
 
 
 # ---- the generator -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from networks.generator import Generator
 from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_to_dict, differences
+from torch_utils.config import config_to_dict, differences, merge
 from torch_utils.misc import UserError, one_line
 from training.config import TrainConfig
 from training.data.reader import PortraitReader
@@ -115,8 +115,10 @@ def _load_optimizer(optimizer, state: dict[str, Any]) -> None:
 
 def changes(data: dict[str, Any], config: TrainConfig, dataset: str) -> list[str]:
     """In what a saved run differs from this one, a phrase each; the section ``run`` does not count."""
-    old, new = ({**part, "run": None} for part in (data["config"], config_to_dict(config)))
-    found = differences(old, new)
+    new = config_to_dict(config)
+    # Where a run did not know a key yet, null, its absence, is no change.
+    old = merge({name: new[name] for name in new if new[name] is None}, data["config"])
+    found = differences(old | {"run": None}, new | {"run": None})
     if data["dataset"] != dataset:
         found.append(f"data set with checksum {str(data['dataset'])[:12]} -> {dataset[:12]}")
     return found

@@ -73,7 +73,7 @@ def training_loop(
     run, total = config.run, round(config.run.total_kimg * 1000)
     if world.is_main:
         save_config(config, outdir / CONFIG, (command, f"data: {dataset.summary}"))
-    outputs = Outputs(config, dataset, outdir, task.sampler) if world.is_main else None
+    outputs = Outputs(task, dataset, outdir) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
     fresh, started = state.step == 0, time.monotonic() - state.seconds
@@ -196,11 +196,12 @@ def save_config(config: TrainConfig, path: Path, remarks: Sequence[str] = ()) ->
 class Outputs:
     """What a run leaves behind at every snapshot."""
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, outdir: Path, sampler: InputSampler):
+    def __init__(self, task: Task, dataset: Dataset, outdir: Path):
+        config, sampler = task.config, task.sampler
         self.config, self.outdir = config, outdir
         self.shown = snapshot_inputs(sampler, config.run.snapshot_people, config.seed, load_face(config))
         self.priors = priors_of(dataset, mirror=sampler.mirror, max_rows=PRIOR_ROWS)
-        self.evaluation = Evaluation(config, dataset, sampler)
+        self.evaluation = Evaluation(config, dataset, sampler, task.world.device)
 
     def write(self, state: RunState, *, in_haste: bool) -> dict[str, float]:
         """Picture, distances (neither of them in haste), state and models; returns the distances.

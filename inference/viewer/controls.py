@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from inference.keyframes import FRONTAL, SHAPES, Kind, Motion
+from inference.keyframes import SHAPES, Kind, Motion
+from networks.cameras import FRONTAL
 from networks.controls import NECK_SHARE
 
 _SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}

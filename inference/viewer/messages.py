@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import numpy as np
 
 from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion
 from inference.viewer.controls import motion_rows
+from networks.cameras import FRONTAL
 from torch_utils.misc import UserError, one_line
 
 Tracks = dict[Kind, np.ndarray]  # keyframes [N, ...] of some of the kinds
@@ -91,7 +91,7 @@ def motion_frames(data: Mapping[str, Any]) -> bytes:
         found = f"{longest} keyframes * {n_interval} = {longest * n_interval}"
         raise UserError(f"motion: expected at most {MAX_FRAMES} frames in the viewer, found {found}")
     # Where no camera is given the page's sliders say; a still one keeps the length that of the keyframes.
-    camera = tracks.get("camera", np.full((1, 2), math.pi / 2))
+    camera = tracks.get("camera", np.full((1, 2), FRONTAL))
     motion = make_motion(tracks.get("expression"), tracks.get("pose"), camera, n_interval=n_interval)
     return motion_rows(motion).astype("<f4").tobytes()
 
