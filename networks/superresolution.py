@@ -10,17 +10,18 @@ from torch.nn import functional as F
 from networks.layers import MappingNetwork, ModulatedConv2d
 
 RESIDUAL_SCALE = 0.2
+SLOPE = 0.2  # of leaky ReLUs below 0
 OUT_CHANNELS = 4  # rgb and alpha
 
 
 def _leaky(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2, inplace=not torch.is_grad_enabled())
+    return F.leaky_relu(x, SLOPE, inplace=not torch.is_grad_enabled())
 
 
 def _conv(in_channels: int, out_channels: int, gain: float = 1.0) -> nn.Conv2d:
     """3 x 3 convolution; a small gain keeps residual branches near zero at the start (ESRGAN)."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-    nn.init.kaiming_normal_(conv.weight, a=0.2, mode="fan_in", nonlinearity="leaky_relu")
+    nn.init.kaiming_normal_(conv.weight, a=SLOPE, mode="fan_in", nonlinearity="leaky_relu")
     with torch.no_grad():
         conv.weight *= gain
     nn.init.zeros_(conv.bias)

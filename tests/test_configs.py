@@ -10,7 +10,7 @@ from networks.generator import GeneratorConfig
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
-FILES = ["SSHQ512_inf.yaml", "demo.yaml"]
+FILES = ["SSHQ512_inf.yaml"]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -123,6 +123,8 @@ class TrainConfig:
     seed: int = 0
     mirror: bool = True  # half of the training images are mirrored
     manifold_init: Literal["relief", "spheres"] = "relief"  # M's first level sets: around the mean body, or as released
+    # Stage 2: U's first weights, or bilinear interpolation of phi's maps to begin with.
+    superresolution_init: Literal["random", "interpolation"] = "random"
     expression_warmup: int = 0  # steps of D^e alone (eq. 10) before a run that begins from nothing
     init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
     grow_from: str | None = None  # state.pt of a run at a smaller size, whose discriminators grow
@@ -141,6 +143,11 @@ class TrainConfig:
             ),
             "generator.superresolution": (self.generator.superresolution == (self.stage == 2), "true in stage 2 only"),
             "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
+            "superresolution_init": (
+                self.superresolution_init == "random"
+                or min(2 * self.generator.feature_dim, self.generator.sr_features, *self.generator.sr_up_channels) >= 8,
+                "random where feature_dim < 4, sr_features < 8 or sr_up_channels < 8",
+            ),
             "grow_from": (self.grow_from is None or self.init_from is not None, "null where init_from is null"),
             "face_recon": (self.losses.landmarks == 0 or self.face_recon is not None, "a file where landmarks > 0"),
             "generator.lowres_size": (math.log2(self.generator.lowres_size).is_integer(), "a power of two"),

@@ -19,8 +19,8 @@ from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights
 from torch_utils.misc import UserError
 from training.config import TrainConfig
-from training.demo.manifold_shape import fit_manifolds
 from training.losses.imitation import ImitationTarget, embedded_skin_vertices
+from training.manifold_shape import fit_manifolds
 
 RELIEF_STEPS = 400
 

@@ -6,6 +6,7 @@ of it: they follow from (seed, step), see :mod:`training.sampling`.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from networks.generator import Generator
 from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_to_dict, differences, merge
+from torch_utils.config import config_from_dict, config_to_dict, differences
 from torch_utils.misc import UserError, one_line
 from training.config import TrainConfig
 from training.data.reader import PortraitReader
@@ -115,10 +116,10 @@ def _load_optimizer(optimizer, state: dict[str, Any]) -> None:
 
 def changes(data: dict[str, Any], config: TrainConfig, dataset: str) -> list[str]:
     """In what a saved run differs from this one, a phrase each; the section ``run`` does not count."""
-    new = config_to_dict(config)
-    # Where a run did not know a key yet, null, its absence, is no change.
-    old = merge({name: new[name] for name in new if new[name] is None}, data["config"])
-    found = differences(old | {"run": None}, new | {"run": None})
+    old = data["config"]
+    with contextlib.suppress(UserError):  # keys that the run did not know yet had their defaults' effect
+        old = config_to_dict(config_from_dict(TrainConfig, old, "state"))
+    found = differences(old | {"run": None}, config_to_dict(config) | {"run": None})
     if data["dataset"] != dataset:
         found.append(f"data set with checksum {str(data['dataset'])[:12]} -> {dataset[:12]}")
     return found

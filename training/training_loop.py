@@ -32,6 +32,7 @@ from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import save_snapshot, snapshot_inputs
 from training.stop_request import StopRequest
+from training.superresolution_start import start_as_interpolation
 
 STEP_KEY = 1  # of the draws of the steps
 PRIOR_ROWS = 4096  # of labels, in the saved models
@@ -131,6 +132,8 @@ def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool
     if steps and config.init_from is None and not resuming:
         generator, imitation = networks.generator, networks.imitation
         warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed, show=world.is_main)
+    if config.stage == 2 and config.superresolution_init == "interpolation" and not resuming:
+        start_as_interpolation(networks.generator, sampler, seed=config.seed)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)
     reader = PortraitReader(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
 from networks.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
@@ -17,28 +16,24 @@ from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
 from tests.readme.documents import ROOT
 from tests.training.data.prepare.photos import make_photo, write_photos
-from tests.training.tiny_run import CONFIG
 from torch_utils.checkpoint import save_checkpoint
 
 if TYPE_CHECKING:
     from tests.readme.place import Place
 
 PHOTOS = {"000": 2, "001": 3, "002": 1}  # name: seed
-# U is to hand on phi's features.
-FITTED = {"feature_dim": 4, "sr_features": 8, "sr_up_channels": [8, 8], "superresolution": True}
 RELEASED_LABELS = {
     "camera_pose": "camera_pose_joint_sample", "id_shape": "id_shape_sampler_body", "expression": "expression_body",
 }  # fmt: skip
 
 
 def lay_out(root: Path) -> None:
-    """Folders that commands write to, as copies, the shipped model a tiny one; and the sizes of one to fit."""
+    """Folders that commands write to, as copies, the shipped model a tiny one."""
     shutil.copytree(ROOT / "keyframes", root / "keyframes", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ckpts").mkdir()
     (root / "ckpts/face_recon_synth.pt").symlink_to(ROOT / "ckpts/face_recon_synth.pt")
     priors = LabelPriors.from_dict(make_priors_dict(), "made up")
     save_checkpoint(root / "ckpts/demo.pt", pack_model(SavedModel(make_generator(), priors, {"what": "made up"})))
-    (root / "fitted.yaml").write_text(yaml.safe_dump(CONFIG["generator"] | FITTED))
 
 
 def photos(place: Place) -> None:

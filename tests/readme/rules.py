@@ -23,8 +23,6 @@ from tests.readme.runners import (
     without_launcher,
 )
 from tests.training.tiny_run import CONFIG
-from training.demo.manifold_shape import fit_manifolds
-from training.demo.people import Sitter, make_sitters
 
 
 class Rule(NamedTuple):
@@ -72,14 +70,6 @@ def tiny_pipeline(*_, **__) -> PortraitPipeline:
     return load_pipeline("ckpts/demo.pt")
 
 
-def fit_briefly(generator, average, *, steps: int, seed: int) -> float:
-    return fit_manifolds(generator, average, steps=150, seed=seed)
-
-
-def sit_briefly(seeds: range, *args, **settings) -> list[Sitter]:
-    return make_sitters(seeds[:1], *args, **settings)
-
-
 RULES = (
     # ---- setting up
     Rule("^make ", how=make_nothing, why="sets up an environment, and `make test` runs this: only its steps are asked"),
@@ -114,10 +104,6 @@ RULES = (
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
     Rule("training.face_recon", TINY_FACES, "two steps"),
-    Rule("training.fit_demo", "--config fitted.yaml --people 1 --texels 500 --effort 0.001 --out ckpts/fitted.pt",
-         "as few people as there can be, and as few steps as leave M near the body",
-         instead={"training.demo.manifold_shape.fit_manifolds": fit_briefly,
-                  "training.demo.people.make_sitters": sit_briefly}),
     # ---- metrics
     Rule("^torchrun .*training.metrics", TINY_METRICS + " --detector random", "one process", how=without_launcher),
     Rule("training.metrics --fakes", TINY_METRICS + " --detector random", "an untrained net for Inception's weights",

@@ -63,7 +63,6 @@ def surroundings(root: Path, instead: dict[str, object], settings: dict[str, str
     instead = {
         "torch_utils.worker_pool.worker_pool": in_this_process,
         "training.data.synthesize.worker_pool": in_this_process,
-        "training.demo.people.worker_pool": in_this_process,
         "networks.embedded.face.build_face": build_face,
         "networks.embedded.body.build_body": build_body,
         **instead,

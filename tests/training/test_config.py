@@ -17,9 +17,7 @@ from training.memory import estimate
 from training.models import build_discriminators
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-RUNS = (
-    sorted(CONFIGS.glob("s*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
-)
+RUNS = sorted(CONFIGS.glob("*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
 RUNS = [path for path in RUNS if path.name != "SSHQ512_inf.yaml"]
 PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
 FULL = CONFIGS / "shhq_hs_stage1.yaml"

@@ -1,8 +1,7 @@
-"""Where the demo's manifolds lie, and fitting M to them.
+"""Where the manifolds lie to begin with, and fitting M to them.
 
-Spheres around a far centre are a fair start for a GAN, which moves them; a reconstruction can do better at once. The
-manifolds here are copies, shifted in z, of a relief of the average head and shoulders, blurred and limited in slope,
-so that the orthographic view sees every part of every manifold well.
+The released model's began as spheres around a far centre. These are copies, shifted in z, of a relief of the average
+head and shoulders, blurred and limited in slope, so that the orthographic view sees every part of every manifold well.
 """
 
 import numpy as np

@@ -1,1 +1,0 @@
-"""The demo model: the generator fitted by plain reconstruction to synthetic portraits (no adversary)."""

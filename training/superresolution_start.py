@@ -1,0 +1,113 @@
+"""U before stage 2: an interpolation of phi's maps, rather than a random network.
+
+The paper does not say how U starts. From random weights it needs thousands of pictures to be as good as bilinear
+interpolation (docs/training.md); from here it begins as that, and everything in it can learn.
+"""
+
+import torch
+from torch import Tensor
+
+from networks.generator import Generator
+from networks.radiance import RadianceGenerator
+from networks.superresolution import OUT_CHANNELS, SLOPE, ManifoldSuperResolution
+from training.sampling import InputSampler, random_generator
+
+START_KEY = 0x51  # of its draws
+PEOPLE, POINTS = 16, 4000  # that the logits are fitted to
+LOGIT_MARGIN = 0.01  # 0 and 1 have no logit
+SEEN = 0.02  # what colours count at least: those of transparent points are of no account
+RIDGE = 1e-6  # of the mean square of phi's activations
+
+
+@torch.no_grad()
+def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed: int) -> float:
+    """Make U a bilinear interpolation, x4, of phi's colour and opacity, in place.
+
+    U ends with a sigmoid, so the logits of what is to pass are needed. They are linear, by regression, in phi's
+    activations, which become phi's first four features (nobody else reads them), and in the maps of colour and opacity.
+
+    Args:
+        generator: on any device; U needs room for rgb and alpha, and for the negative of each (training.config checks).
+        sampler: of latents.
+        seed: of latents and points.
+
+    Returns:
+        root mean square error of rgb and alpha (0..1) where phi is opaque.
+    """
+    phi, device = generator.radiance, generator.manifolds.levels.device
+    canonical, valid = generator.flat_crossings(generator.config.map_scale * generator.config.lowres_size)
+    canonical, valid = canonical.reshape(-1, 3), valid.reshape(-1)
+    latents = sampler.draw(PEOPLE, seed, START_KEY).to(device)
+    random = random_generator(seed, START_KEY)
+    hidden, maps = [], []
+    for i in range(PEOPLE):
+        index = torch.randint(len(canonical), (POINTS,), generator=random).to(device)
+        points = canonical[index][None]
+        style = phi.style(torch.cat([latents.z_id[i : i + 1], latents.z_noise[i : i + 1]], -1))
+        sample = phi(points, style)
+        hidden.append(torch.cat([*phi.hidden(points, style)], -1)[0])
+        maps.append(torch.cat([sample.rgb[0], (sample.alpha[0] * valid[index])[:, None]], -1))
+    hidden, maps = torch.cat(hidden), torch.cat(maps)  # [N, 7 C], [N, 4]
+    logits, mix = fit_features(phi, hidden, maps)
+    pass_features_through(generator.superresolution, mix)
+    opaque = maps[:, 3:] > 0.5
+    return ((torch.sigmoid(logits) - maps).square() * opaque).sum().div(4 * opaque.sum().clamp_min(1)).sqrt().item()
+
+
+def fit_features(phi: RadianceGenerator, hidden: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Set phi's first four feature heads, in place, so that with the maps they make the logits of rgb and alpha.
+
+    Args:
+        hidden: activations [N, 7 C], those of all layers that have heads.
+        maps: rgb and alpha [N, 4] of the same points, in 0..1.
+
+    Returns:
+        logits [N, 4], and the share of the maps: logits = features + maps @ share, [4, 4].
+    """
+    heads, maps = phi.to_feature, maps.double()
+    design = torch.cat([hidden.double(), maps, torch.ones_like(maps[:, :1])], 1)
+    targets = torch.logit(maps, eps=LOGIT_MARGIN)
+    weights = torch.cat([maps[:, 3:].clamp_min(SEEN).expand(-1, 3), torch.ones_like(maps[:, :1])], 1)
+    solutions = []
+    for weight, target in zip(weights.T, targets.T, strict=True):
+        weighted = design * weight[:, None]
+        normal = weighted.T @ design
+        normal.diagonal().add_(RIDGE * normal.trace() / len(normal))
+        solutions.append(torch.linalg.solve(normal, weighted.T @ target))
+    solution = torch.stack(solutions, 1)  # [7 C + 4 + 1, 4]
+    of_hidden, mix, bias = solution.to(hidden.dtype).split([hidden.shape[1], OUT_CHANNELS, 1])
+    for head, part in zip(heads, of_hidden.chunk(len(heads)), strict=True):
+        head.weight[:OUT_CHANNELS] = part.T
+        head.bias[:OUT_CHANNELS] = bias[0] / len(heads)
+    return (design @ solution).to(hidden.dtype), mix
+
+
+@torch.no_grad()
+def pass_features_through(sr: ManifoldSuperResolution, mix: Tensor) -> None:
+    """U = sigmoid of its first four features + maps @ ``mix`` [4, 4], x4 bilinear.
+
+    LeakyReLU is linear on a pair (v, -v): leaky(v) - leaky(-v) = 1.2 v. Demodulation makes every filter's norm 1. What
+    does not carry them keeps its random weights, behind weights that are 0 and learn.
+    """
+    for layer in (sr.trunk_conv, *sr.up_convs, sr.hr_conv, sr.output):
+        for parameter in layer.parameters():
+            parameter.zero_()
+    sr.mapping[-1].weight.zero_()  # everybody's style is 1
+    sr.mapping[-1].bias.fill_(1.0)
+    sr.conv_first.weight[:OUT_CHANNELS] = 0.0
+    sr.conv_first.bias[:OUT_CHANNELS] = 0.0
+    line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # x2 bilinear: the two sub-pixels of an axis
+    norm = line[0].square().sum().item()  # of a bilinear filter
+    gain = (1 + SLOPE) ** 3 / norm**2 / 2**1.5  # of a logit on its way: three pairs, three filters over a pair
+    sr.conv_first.weight[:OUT_CHANNELS, :OUT_CHANNELS, 1, 1] = mix.T / gain
+    for channel in range(OUT_CHANNELS):
+        negative = channel + OUT_CHANNELS
+        sr.conv_first.weight[channel, OUT_CHANNELS + channel, 1, 1] = 1 / gain
+        for sign, out in ((1.0, channel), (-1.0, negative)):
+            for sub in range(4):
+                filters = sign * torch.outer(line[sub // 2], line[sub % 2])
+                first, second = (conv.weight[4 * out + sub] for conv in sr.up_convs)
+                first[channel] = filters
+                second[channel], second[negative] = filters, -filters
+            sr.hr_conv.weight[out, channel, 1, 1], sr.hr_conv.weight[out, negative, 1, 1] = sign, -sign
+        sr.output.weight[channel, channel], sr.output.weight[channel, negative] = 1, -1
