@@ -65,6 +65,7 @@ class LossConfig:
     pose_smooth: float = 0.0  # eq. 11
     expression_smooth: float = 0.0  # eq. 12
     expression_minimal: float = 0.0  # eq. 13
+    opacity: float = 0.0  # mean opacity: on white pictures discriminators cannot tell white surfaces from nothing
     map_consistency: float = 0.0  # stage 2: U's maps, looked at coarsely, against phi's
     image_consistency: float = 0.0  # stage 2: the image likewise
     points: int = 4096  # points a picture at which eqs. 10, 12 and 13 are evaluated

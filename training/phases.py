@@ -118,9 +118,11 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
 
 
 def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: View) -> Terms:
-    """Equations 10 to 13 at some of the samples of a view."""
+    """Equations 10 to 13 at some of the samples of a view, and the mean opacity of its crossings."""
     generator, weights = networks.generator, config.losses
     terms: Terms = {}
+    if weights.opacity:
+        terms["opacity"] = view.opacity.mean()
     if weights.pose_smooth and view.smoothed is not None:
         terms["pose_smooth"] = pose_smooth_loss(view.smoothed, view.transforms)
     if not generator.config.expression or not (

@@ -33,6 +33,7 @@ class View(NamedTuple):
     alpha: Tensor  # [B, H, W] in 0..1
     depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
     image_lr: Tensor | None = None  # [B, 3, h, w] stage 2: from phi's maps
+    opacity: Tensor | None = None  # [B, R, K] in 0..1, stage 1: of every crossing
 
 
 class Camera(NamedTuple):
@@ -131,7 +132,7 @@ def render_radiance(
     points = ManifoldPoints(*(torch.cat(values, 1) for values in zip(*(p for p, _ in parts), strict=True)))
     rgba = torch.cat([values for _, values in parts], 1)
     image, alpha, depth = generator.composite(rgba, points, camera.angles, camera.model)
-    return View(image, neutral, transforms, smoothed, alpha, depth)
+    return View(image, neutral, transforms, smoothed, alpha, depth, opacity=rgba[..., 3])
 
 
 def build_maps(generator: Generator, style: PersonStyle, *, manifolds_per_chunk: int = 0) -> ManifoldMaps:

@@ -162,6 +162,20 @@ def test_losses_of_positions_are_computed_in_single_precision_under_autocast(inp
     assert mixed["landmarks"].item() == pytest.approx(plain["landmarks"].item(), rel=0.02)  # of other pictures
 
 
+def test_opacity_is_the_mean_of_all_crossings_of_both_views(inputs):
+    config = make_config({"losses": {"opacity": 10.0}})
+    networks, inputs = build_networks(config), Inputs(*(value.float() for value in inputs))
+    found = generator_terms(networks, config, inputs)[0]["opacity"]
+    style = style_of(networks.generator, inputs).radiance
+    views = [render_radiance(networks.generator, style, inputs, name) for name in ("portrait", "face")]
+    assert found.item() == pytest.approx(torch.cat([view.opacity for view in views]).mean().item(), rel=1e-6)
+    # A ray's opacity is that of its layers one behind the other.
+    through = (1 - views[0].opacity).prod(-1).unflatten(1, (SIZE, SIZE))
+    assert torch.allclose(1 - through, views[0].alpha, atol=1e-5)
+    found.backward()
+    assert all((head.bias.grad > 0).all() for head in networks.generator.radiance.to_sigma)  # less sigma, less opaque
+
+
 def test_face_crops_are_placed_in_single_precision_under_autocast(inputs):
     generator = build_networks(make_config()).generator
     camera, betas, eulers = inputs.camera.float(), inputs.betas.float(), inputs.joint_eulers.float()
