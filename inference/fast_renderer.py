@@ -70,6 +70,7 @@ class FastPerson:
 
     def __init__(self, low: FrameMaps, high: FrameMaps, z_id: Tensor, body: FastBody | None):
         self.low, self.high, self.z_id, self.body = low, high, z_id, body
+        self.drawn = False  # before, on CUDA
         self.recording: Recording | None = None  # of a frame, on CUDA
 
 
@@ -160,6 +161,11 @@ class FastRenderer:
         if person.z_id.device.type != "cuda":
             return self._draw(person, motion)
         with self._recordings:  # one place for a recording's numbers, one for its results
+            # Recording costs three frames: it is for those who are drawn again, not for blends of people.
+            if not person.drawn:
+                person.drawn = True
+                numbers = motion.pack().pin_memory().to(person.z_id.device, non_blocking=True)
+                return self._draw_packed(person, motion, numbers)
             if person.recording is None:
                 # Of a copy: a person that a recording of its own refers to would keep its memory when nobody needs it.
                 draw = functools.partial(self._draw_packed, copy.copy(person), motion)

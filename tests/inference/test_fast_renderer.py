@@ -233,6 +233,8 @@ def test_recorded_frames(recwarn):
     maps_there = ManifoldMaps(*(part.cuda() for part in maps))
     people = fast.person(maps, z_id, betas), on_gpu.person(maps_there, z_id.cuda(), betas.cuda())
     moves = [[make_inputs(seed=seed)[name] for name in ("z_exp", "joint_eulers", "camera")] for seed in (1, 2, 1)]
+    first = on_gpu.render(people[1], *moves[0])  # step by step: people of a blend have no other frame
+    assert people[1].recording is None
     on_gpu.render(people[1], *moves[0])
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -240,7 +242,7 @@ def test_recorded_frames(recwarn):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert not recwarn.list
-    for frame, move in zip(frames, moves, strict=True):
+    for frame, move in zip([first, *frames], [moves[0], *moves], strict=True):
         assert psnr(frame.image.cpu(), fast.render(people[0], *move).image) > 45
     person = weakref.ref(people[1])
     del people
