@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from networks.cameras import FRONTAL
+
 CAMERA_DIM = 2  # pitch, yaw
 LAST_SIZE = 2  # pixels a side before the last convolution
 SLOPE = 0.2  # of leaky ReLUs below 0
@@ -107,7 +109,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(channels[:-1], channels[1:], strict=True)))
         self.output = nn.Conv2d(channels[-1], 1 + CAMERA_DIM, LAST_SIZE)
         with torch.no_grad():  # a frontal camera to start with; 1.57 is far for Adam's small steps
-            self.output.bias[1:] = math.pi / 2
+            self.output.bias[1:] = FRONTAL
 
     def forward(self, image: Tensor) -> Judgement:
         """image [B, 3, H, W] in -1..1, of the configured size.

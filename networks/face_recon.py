@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from networks.cameras import FACE_CAMERA, project
+from networks.cameras import FACE_CAMERA, FRONTAL, project
 from networks.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
 from networks.tracking import FaceFrame
 from networks.tracking_files import bfm_frame
@@ -110,7 +110,7 @@ class Deep3DFaceRecon(FaceReconstructor):
         projected, and a unit at its distance spans ``focal * scale / distance`` of our picture's half-width.
         """
         if camera is None:
-            camera = image.new_full((len(image), 2), math.pi / 2)
+            camera = image.new_full((len(image), 2), FRONTAL)
         centre, distance = project(self.origin.expand(len(image), 1, 3), camera, FACE_CAMERA)[:, 0].split([2, 1], -1)
         focal = 1 / math.tan(math.radians(FACE_CAMERA.fov_degrees) / 2)
         half_width = DEEP3D_SIZE / 2 / DEEP3D_RESCALE * focal * self.scale / distance  # [B, 1]
@@ -190,7 +190,7 @@ class SmallFaceRecon(FaceReconstructor):
         """See the base class; the camera is found, not used."""
         found = self.output(self.features(image))
         z_id, z_exp, camera = found.split([NUM_IDENTITY, NUM_EXPRESSION, 2], -1)
-        return FaceCoefficients(z_id, z_exp, camera + math.pi / 2)
+        return FaceCoefficients(z_id, z_exp, camera + FRONTAL)
 
 
 # ---- Files ----------------------------------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ class TrainConfig:
 
     def __post_init__(self):
         _check_positive(self)
+        sizes = self.generator
+        room = min(2 * sizes.feature_dim, 2 * sizes.sr_features, *sizes.sr_up_channels) >= 8
         checks = {
             "seed": (self.seed < 2**63, "a number below 2^63"),
             "init_from": (self.stage == 1 or self.init_from is not None, "the model of stage 1 (runs/.../latest)"),
@@ -145,9 +147,8 @@ class TrainConfig:
             "generator.superresolution": (self.generator.superresolution == (self.stage == 2), "true in stage 2 only"),
             "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
             "superresolution_init": (
-                self.superresolution_init == "random"
-                or min(2 * self.generator.feature_dim, self.generator.sr_features, *self.generator.sr_up_channels) >= 8,
-                "random where feature_dim < 4, sr_features < 8 or sr_up_channels < 8",
+                self.superresolution_init == "random" or room,
+                "random where feature_dim < 4, sr_features < 4 or sr_up_channels < 8",
             ),
             "grow_from": (self.grow_from is None or self.init_from is not None, "null where init_from is null"),
             "face_recon": (self.losses.landmarks == 0 or self.face_recon is not None, "a file where landmarks > 0"),

@@ -21,7 +21,7 @@ GIB = 2**30
 
 def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     """Print it all, write nothing. Raises UserError as training would."""
-    task, state = begin(replace(config, expression_warmup=0), dataset, world)
+    task, state = begin(replace(config, expression_warmup=0, superresolution_init="random"), dataset, world)
     local = config.optim.batch_size // world.size
     batch = min(config.run.micro_batch or local, local)
     parameters = tuple(

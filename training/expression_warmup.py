@@ -49,7 +49,7 @@ def warm_up_expression(
     device, errors = imitation.mean.device, []
     for step in trange(steps, desc="D^e alone", disable=not show):
         inputs = sampler.draw(PEOPLE, seed, WARMUP_KEY, step)
-        random = random_generator(seed, WARMUP_KEY, step)
+        random = random_generator(seed, WARMUP_KEY + 1, step)
         points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)
         style = d_e.style(inputs.z_id.to(device), inputs.z_exp.to(device))
         loss = (MILLIMETRES * (d_e(points, style) - expected)).square().sum(-1).mean()

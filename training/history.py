@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from torch_utils.misc import CliParser, UserError, atomic_path, check_positive, reason, run_cli
+from torch_utils.misc import CliParser, UserError, atomic_path, check_positive, one_line, run_cli
 from torch_utils.picture_grid import INK, PAPER, RULE, labelled_grid
 from training.config import TrainConfig, load_train_config
-from training.run_log import CONFIG, STATS, read_ticks
+from training.run_log import CONFIG, find_snapshots, read_ticks
 from training.snapshot import COLUMNS, FACE_COLUMNS, GAP
 
 SHOWN = ("neutral", "camera left", "head right", "expression 1")  # of the columns of a snapshot
@@ -55,10 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_stage(folder: Path) -> Stage:
     """A run from its folder; UserError where it is none, or has no snapshot."""
-    if not (folder / STATS).is_file():
-        raise UserError(f"{folder}: expected the folder of a training run, found no {STATS} in it")
-    ticks = read_ticks(folder / STATS)
-    files = {int(path.stem.removeprefix("fakes")): path for path in sorted(folder.glob("fakes" + 9 * "[0-9]" + ".png"))}
+    ticks, files = read_ticks(folder), find_snapshots(folder)
     if not files:
         raise UserError(f"{folder}: expected snapshots (fakes000000000.png), found none")
     distances = [(tick["cur_nimg"], tick["distance"]) for tick in ticks if tick.get("distance", 0) > 0]
@@ -70,7 +67,7 @@ def draw_history(stages: Sequence[Stage], snapshots: int, people: int, size: int
     rows, names, before = [], [], 0
     for stage in stages:
         times = sorted(stage.snapshots)
-        for i in sorted({round(x) for x in np.linspace(0, len(times) - 1, snapshots)}):
+        for i in sorted({round(x) for x in np.linspace(len(times) - 1, 0, snapshots)}):
             shown = cut_snapshot(stage.snapshots[times[i]], stage.config.portrait_size, people)
             rows.append(list(itertools.chain.from_iterable(shown)))
             names.append(f"{before + times[i]:,}")
@@ -87,9 +84,10 @@ def draw_history(stages: Sequence[Stage], snapshots: int, people: int, size: int
 def cut_snapshot(path: Path, size: int, people: int) -> list[list[torch.Tensor]]:
     """The columns SHOWN and the neutral face of the first people: a list a person of [3, H, H] in -1..1."""
     try:
-        grid = np.asarray(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {reason(error)}") from error
+        with Image.open(path) as picture:
+            grid = np.asarray(picture.convert("RGB"))
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ... for damage
+        raise UserError(f"{path}: cannot be read: {one_line(str(error))}") from None
     columns = [*COLUMNS, *("face" for _ in FACE_COLUMNS)]  # the first of them is of the neutral face
     found = (grid.shape[0] - GAP) // (size + GAP)
     if grid.shape[1] != GAP + len(columns) * (size + GAP) or found < people:
@@ -133,8 +131,9 @@ def draw_curve(stages: Sequence[Stage], width: int) -> Image.Image:
     line([place(0, low), place(total, low)], RULE, 1)
     curve = lines.resize((width, HEIGHT), Image.Resampling.LANCZOS)
     pen, font = ImageDraw.Draw(curve), ImageFont.load_default(text)
-    for x, heading in headings:
-        pen.text((x, top - text / 2), heading, INK, font, anchor="ls")
+    for i, (x, heading) in enumerate(reversed(headings)):  # a short last stage's still fits, each on a line of its own
+        x = min(x, width - text - font.getlength(heading))
+        pen.text((x, top + 1.4 * text * (len(headings) - 1 - i)), heading, INK, font, anchor="ls")
     for value in (low, high):
         pen.text((left - text / 2, place(0, value)[1]), f"{value:.3g}", INK, font, anchor="rm")
     pen.text((text, text / 2), "distance to the data (logarithmic)", INK, font, anchor="lt")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from networks.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
-from networks.cameras import PORTRAIT_CAMERA, project
+from networks.cameras import FRONTAL, PORTRAIT_CAMERA, project
 from networks.discriminators import Discriminator, DiscriminatorConfig, grown
 from networks.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
 from networks.face_recon import FaceReconstructor, load_face_recon
@@ -145,10 +145,11 @@ def load_generator(generator: Generator, path: str) -> None:
         UserError: no model, or one of other sizes.
     """
     saved = unpack_model(load_checkpoint(path), path).generator
-    for part in ("pose", "expression"):
+    # Nothing among the weights tells these.
+    for part in ("pose", "expression", "num_manifolds", "first_level", "last_level", "manifold_centre"):
         if getattr(saved.config, part) != getattr(generator.config, part):
             found = f"{getattr(saved.config, part)}, in the configuration {getattr(generator.config, part)}"
-            raise UserError(f"{path}: generator.{part}: expected the same in both stages, found {found}")
+            raise UserError(f"{path}: generator.{part}: expected the same in both runs, found {found}")
     load_weights(generator, saved.state_dict(), path)
 
 
@@ -165,7 +166,7 @@ def manifold_coverage(generator: Generator) -> float:
     body, cells = generator.body, 24
     betas = torch.zeros(1, 10, device=body.v_template.device)
     vertices = body.canonical_vertices(betas)
-    place = project(vertices, torch.full_like(betas[:, :2], torch.pi / 2), PORTRAIT_CAMERA)[0]  # [V, 3]
+    place = project(vertices, torch.full_like(betas[:, :2], FRONTAL), PORTRAIT_CAMERA)[0]  # [V, 3]
     seen = (place[:, :2].abs() < 1).all(-1)
     column, row = ((place[seen, :2] + 1) / 2 * cells).long().unbind(-1)
     distance, s = place[seen, 2], generator.manifolds(vertices)[0, seen]

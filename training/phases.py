@@ -118,7 +118,7 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
 
 
 def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: View) -> Terms:
-    """Equations 10 to 13 at some of the samples of a view, and the mean opacity of its crossings."""
+    """Equations 10 to 13 at some of the samples of a view, and the mean opacity over all rays and manifolds."""
     generator, weights = networks.generator, config.losses
     terms: Terms = {}
     if weights.opacity:

@@ -15,7 +15,7 @@ from networks.saved_model import SavedModel, pack_model, unpack_model
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.config import load_yaml
 from torch_utils.misc import CliParser, UserError, run_cli
-from training.run_log import CONFIG, STATS, read_text, read_ticks
+from training.run_log import CONFIG, read_text, read_ticks
 from training.run_state import BEST, LATEST
 
 
@@ -44,16 +44,16 @@ def collect(run_dirs: Sequence[Path], model: str, what: str) -> SavedModel:
             raise UserError(f"{folder}: expected a run that began from a model in {before}, found init_from: {found}")
     path = run_dirs[-1] / model
     saved = unpack_model(load_checkpoint(path), str(path))
-    return saved._replace(metadata={"what": what, "model": model, "runs": runs})
+    return saved._replace(metadata={**saved.metadata, "what": what, "model": model, "runs": runs})
 
 
 def describe_run(folder: Path) -> dict[str, Any]:
     """Name, the text of config.yaml (it begins with the command and the data), and the statistics of a run."""
-    if not (folder / STATS).is_file():
-        raise UserError(f"{folder}: expected the folder of a training run, found no {STATS} in it")
-    config = read_text(folder / CONFIG)
+    log, config = read_ticks(folder), read_text(folder / CONFIG)
+    if not config:
+        raise UserError(f"{folder}: expected the folder of a training run, found no {CONFIG} in it")
     made_by = [line.removeprefix("# ") for line in config.splitlines() if line.startswith("# ")]
-    return {"name": folder.resolve().name, "made_by": made_by, "config": config, "log": read_ticks(folder / STATS)}
+    return {"name": folder.resolve().name, "made_by": made_by, "config": config, "log": log}
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class View(NamedTuple):
     alpha: Tensor  # [B, H, W] in 0..1
     depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
     image_lr: Tensor | None = None  # [B, 3, h, w] stage 2: from phi's maps
-    opacity: Tensor | None = None  # [B, R, K] in 0..1, stage 1: of every crossing
+    opacity: Tensor | None = None  # [B, R, K] in 0..1, stage 1: 0 where a ray misses a manifold
 
 
 class Camera(NamedTuple):

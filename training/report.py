@@ -19,7 +19,7 @@ import torch
 
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from training.control_sheet import PSI, control_sheet
-from training.run_log import CONFIG, STATS, read_text, read_ticks
+from training.run_log import CONFIG, find_snapshots, read_text, read_ticks
 from training.run_state import BEST, LATEST
 
 SNAPSHOTS = 4  # shown: the first, the last, and some between
@@ -59,9 +59,7 @@ def make_page(run_dir: Path, people: int, device: torch.device) -> str:
     Raises:
         UserError: there is no run, or a file of it cannot be read.
     """
-    if not (run_dir / STATS).is_file():
-        raise UserError(f"{run_dir}: expected the folder of a training run, found no {STATS} in it")
-    ticks = read_ticks(run_dir / STATS)
+    ticks = read_ticks(run_dir)
     parts = [
         ("Metrics", "".join(metric_tables(run_dir, ticks))),
         ("Controls", sheet(run_dir, people, device)),
@@ -107,12 +105,11 @@ def curve(name: str, values: list[tuple[float, float]]) -> str:
 
 def snapshots(run_dir: Path) -> list[str]:
     """Some of the run's pictures, from the first to the last, inside the page."""
-    files = sorted(run_dir.glob("fakes" + 9 * "[0-9]" + ".png"))
+    files = list(find_snapshots(run_dir).items())
     count = min(SNAPSHOTS, len(files))
     chosen = [files[round(i * (len(files) - 1) / max(1, count - 1))] for i in range(count)]
     found = []
-    for file in chosen:
-        images = int(file.stem.removeprefix("fakes"))
+    for images, file in chosen:
         found.append(picture(file.read_bytes(), file.name, f"after {images / 1000:g} kimg"))
     return found
 

@@ -98,9 +98,22 @@ def _drop_after(path: Path, cur_nimg: int) -> None:
         temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def read_ticks(path: Path) -> list[dict[str, float]]:
-    """Lines of stats.jsonl; a half-written last one is left out. Raises UserError where there is none."""
-    ticks = []
+def snapshot_path(folder: Path, images: int) -> Path:
+    """Where a run's picture after so many images lies."""
+    return folder / f"fakes{images:09d}.png"
+
+
+def find_snapshots(folder: Path) -> dict[int, Path]:
+    """A run's pictures by images so far, in order."""
+    files = sorted(folder.glob("fakes" + 9 * "[0-9]" + ".png"))
+    return {int(file.stem.removeprefix("fakes")): file for file in files}
+
+
+def read_ticks(folder: Path) -> list[dict[str, float]]:
+    """A run's statistics; a half-written last line is left out. Raises UserError where there are none."""
+    path, ticks = folder / STATS, []
+    if not path.is_file():
+        raise UserError(f"{folder}: expected the folder of a training run, found no {STATS} in it")
     for line in read_text(path).splitlines():
         try:
             tick = json.loads(line)

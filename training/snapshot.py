@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from networks.cameras import FRONTAL
 from networks.controls import single_controls
 from networks.face_model import FaceArrays
 from networks.generator import Generator
@@ -41,7 +42,7 @@ def snapshot_inputs(sampler: InputSampler, people: int, seed: int, face: FaceArr
     """
     drawn = sampler.draw(people, seed, SNAPSHOT_KEY)
     expressions = unlike_expressions(sampler.draw(100, seed, SNAPSHOT_KEY + 1).z_exp, face)
-    front = torch.full_like(drawn.camera, torch.pi / 2)
+    front = torch.full_like(drawn.camera, FRONTAL)
     neutral = drawn._replace(
         z_exp=torch.zeros_like(drawn.z_exp),
         joint_eulers=torch.zeros_like(drawn.joint_eulers),

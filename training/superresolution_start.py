@@ -27,7 +27,8 @@ def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed:
     activations, which become phi's first four features (nobody else reads them), and in the maps of colour and opacity.
 
     Args:
-        generator: on any device; U needs room for rgb and alpha, and for the negative of each (training.config checks).
+        generator: on any device; U needs room for rgb and alpha, and behind its trunk for their negatives, which
+            training.config checks.
         sampler: of latents.
         seed: of latents and points.
 
@@ -38,7 +39,7 @@ def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed:
     canonical, valid = generator.flat_crossings(generator.config.map_scale * generator.config.lowres_size)
     canonical, valid = canonical.reshape(-1, 3), valid.reshape(-1)
     latents = sampler.draw(PEOPLE, seed, START_KEY).to(device)
-    random = random_generator(seed, START_KEY)
+    random = random_generator(seed, START_KEY + 1)
     hidden, maps = [], []
     for i in range(PEOPLE):
         index = torch.randint(len(canonical), (POINTS,), generator=random).to(device)
@@ -89,9 +90,14 @@ def pass_features_through(sr: ManifoldSuperResolution, mix: Tensor) -> None:
     LeakyReLU is linear on a pair (v, -v): leaky(v) - leaky(-v) = 1.2 v. Demodulation makes every filter's norm 1. What
     does not carry them keeps its random weights, behind weights that are 0 and learn.
     """
-    for layer in (sr.trunk_conv, *sr.up_convs, sr.hr_conv, sr.output):
-        for parameter in layer.parameters():
-            parameter.zero_()
+    for parameter in sr.trunk_conv.parameters():
+        parameter.zero_()
+    # Filters that carry nothing stay random: the zeros behind them learn from their activations.
+    pairs, (first_up, second_up) = 2 * OUT_CHANNELS, sr.up_convs
+    carrying = ((first_up, 4 * pairs), (second_up, 4 * pairs), (sr.hr_conv, pairs), (sr.output, OUT_CHANNELS))
+    for conv, filters in carrying:
+        conv.weight[:filters] = 0.0
+        conv.bias[:filters] = 0.0
     sr.mapping[-1].weight.zero_()  # everybody's style is 1
     sr.mapping[-1].bias.fill_(1.0)
     sr.conv_first.weight[:OUT_CHANNELS] = 0.0

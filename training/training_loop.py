@@ -27,7 +27,7 @@ from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.run_log import CONFIG, RunLog
+from training.run_log import CONFIG, RunLog, snapshot_path
 from training.run_state import BEST, LATEST, STATE, RunState
 from training.sampling import Inputs, InputSampler, random_generator
 from training.snapshot import save_snapshot, snapshot_inputs
@@ -213,8 +213,7 @@ class Outputs:
         """
         measured: dict[str, float] = {}
         if not in_haste:
-            picture = self.outdir / f"fakes{state.cur_nimg:09d}.png"
-            save_snapshot(picture, state.g_ema, self.config, self.shown)
+            save_snapshot(snapshot_path(self.outdir, state.cur_nimg), state.g_ema, self.config, self.shown)
             measured = self.evaluation(state.g_ema)
         distance = measured.get("distance", math.inf)
         better = distance < (math.inf if state.best is None else state.best)

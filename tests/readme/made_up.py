@@ -33,7 +33,8 @@ def lay_out(root: Path) -> None:
     (root / "ckpts").mkdir()
     (root / "ckpts/face_recon_synth.pt").symlink_to(ROOT / "ckpts/face_recon_synth.pt")
     priors = LabelPriors.from_dict(make_priors_dict(), "made up")
-    save_checkpoint(root / "ckpts/demo.pt", pack_model(SavedModel(make_generator(), priors, {"what": "made up"})))
+    metadata = {"what": "made up", "runs": [{"made_by": ["made up"]}]}
+    save_checkpoint(root / "ckpts/demo.pt", pack_model(SavedModel(make_generator(), priors, metadata)))
 
 
 def photos(place: Place) -> None:

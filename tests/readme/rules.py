@@ -54,7 +54,10 @@ TINY_RUN = " ".join(
 )  # fmt: skip
 TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
 # U has room to interpolate, and discriminators to grow from 16^2 to 64^2.
-ROOM = "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels 8,8 --channel_base 192"
+ROOM = (
+    "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels 8,8 --channel_base 192 "
+    "--run.metric_images 4"
+)
 EMBEDDED = "--body_model null --face_model null"
 EMBEDDED_RECON = EMBEDDED + " --face_recon ckpts/face_recon_synth.pt"
 TINY_VIDEO = "--video_length 2"
@@ -101,9 +104,11 @@ RULES = (
     Rule("training.data inspect"),
     Rule("^zip ", how=pack_data_set, needs=("datasets/synth",)),
     # ---- training
-    Rule("^torchrun .*demo_stage1_64", f"{TINY_RUN} {ROOM}", "one process, a step", how=without_launcher),
+    Rule("^torchrun .*demo_stage1_64", f"{TINY_RUN} {ROOM}", "one process, a step", how=without_launcher,
+         needs=("runs/demo32",)),
     Rule("^torchrun .*demo_stage1", f"{TINY_STAGE1} {ROOM}", "one process, a step at 16^2", how=without_launcher),
-    Rule("^torchrun .*demo_stage2", f"{TINY_RUN} {ROOM}", "one process, a step to 64^2", how=without_launcher),
+    Rule("^torchrun .*demo_stage2", f"{TINY_RUN} {ROOM}", "one process, a step to 64^2", how=without_launcher,
+         needs=("runs/demo64",)),
     Rule("training.history", "--people 1", "of tiny runs"),
     Rule("training.release", "--out ckpts/released.pt", "of tiny runs, beside the model that other commands use"),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",

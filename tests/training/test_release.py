@@ -52,6 +52,7 @@ def test_a_released_model_is_the_run_s_and_says_how_it_was_made(runs, tmp_path, 
     assert data.startswith("data: 8 portraits of 16^2, faces 16^2, made by tests, seed 0, checksum ")
     assert [tick["cur_nimg"] for tick in about["runs"][0]["log"]] == [0, 4]
     assert "distance" in about["runs"][0]["log"][0] and "stage: 1\n" in about["runs"][0]["config"]
+    assert (about["training"]["stage"], about["cur_nimg"]) == (1, 4)  # what training.metrics and training.ablation read
     PortraitPipeline.from_checkpoint(out).person(seed=0)
 
 

@@ -16,9 +16,9 @@ from training.training_loop import begin, train_step
 ROOM = {"feature_dim": 5, "sr_features": 10, "sr_up_channels": [8, 8], "superresolution": True}
 
 
-def make_sr(feature_dim: int = 16) -> ManifoldSuperResolution:
+def make_sr(up_channels: tuple[int, int] = (8, 8)) -> ManifoldSuperResolution:
     torch.manual_seed(0)
-    return ManifoldSuperResolution(160, 16, 4 + feature_dim, 16, 1, 4, (8, 8))
+    return ManifoldSuperResolution(160, 16, 20, 16, 1, 4, up_channels)
 
 
 def test_super_resolution_interpolates_features():
@@ -39,8 +39,9 @@ def test_super_resolution_interpolates_features():
     assert logits[0, 0, 1:].abs().max() < 1e-6  # the other channels stay at 0
 
 
-def test_all_of_u_learns():
-    sr = make_sr()
+@pytest.mark.parametrize("up_channels", [(8, 8), (12, 10)])
+def test_all_of_u_learns(up_channels):
+    sr = make_sr(up_channels)
     pass_features_through(sr, torch.zeros(4, 4))
     optimizer = torch.optim.Adam(sr.parameters(), lr=1e-3)
     for _ in range(4):  # zeros in a row pass gradients one after the other
@@ -49,6 +50,8 @@ def test_all_of_u_learns():
         sr(maps, style).square().sum().backward()
         optimizer.step()
     assert all(parameter.grad.abs().max() > 0 for parameter in sr.parameters())
+    for conv in (*sr.up_convs, sr.hr_conv):
+        assert (conv.weight.grad.flatten(1).abs().amax(1) > 0).all()
 
 
 def test_features_are_logits_where_phi_is_linear_in_them():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from networks.cameras import FRONTAL
 from torch_utils.misc import UserError
 from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, MASKS, OPTIONAL_LABEL_SHAPES
 from training.data.storage import Dataset
@@ -110,7 +111,7 @@ def _check_angles(dataset: Dataset, findings: Findings) -> None:
     for name in _CAMERAS:
         angles = dataset.labels[name]
         median = np.median(angles, 0)
-        if (np.abs(median - math.pi / 2) > 0.75).any():
+        if (np.abs(median - FRONTAL) > 0.75).any():
             errors.append(
                 f"{where}: '{name}': expected (pitch, yaw) around (pi/2, pi/2) = in front, found a median of "
                 f"({median[0]:.2f}, {median[1]:.2f})"

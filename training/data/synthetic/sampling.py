@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from networks.cameras import FRONTAL
 from training.data.synthetic.appearance import HAIR_LENGTH
 
 # Expression coefficients with a meaning in the embedded face model.
@@ -97,5 +98,5 @@ def sample_pose_camera(rng: np.random.Generator) -> PoseCamera:
     eulers[RIGHT_COLLAR, 0] = -np.clip(shrug - sway, -0.1, 0.3)
     eulers[LEFT_COLLAR:HEAD, 1] = rng.standard_normal(2) * 0.04
     eulers[LEFT_SHOULDER:, :] = rng.standard_normal((2, 3)) * 0.06
-    camera = np.array([np.pi / 2 + camera_pitch, np.pi / 2 + camera_yaw])
+    camera = np.array([FRONTAL + camera_pitch, FRONTAL + camera_yaw])
     return PoseCamera(eulers.astype(np.float32), camera.astype(np.float32))

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 from scipy.spatial import cKDTree
 
+from networks.cameras import FRONTAL
 from training.data.synthetic.drawing import camera_view, project, rasterise
 from training.data.synthetic.mesh import PART_NAMES, ColouredMesh, cross
 
@@ -99,7 +100,7 @@ class _FaceView:
     """Eyes, nose and mouth as the face camera sees them."""
 
     def __init__(self, mesh: ColouredMesh):
-        self.camera = camera_view((np.pi / 2, np.pi / 2), "face")
+        self.camera = camera_view((FRONTAL, FRONTAL), "face")
         pixels, ahead = project(mesh.vertices, self.camera, _FACE_VIEW)
         pixel, face, bary, _ = rasterise(pixels, ahead, mesh.faces, _FACE_VIEW)
         samples = _on_faces(mesh, face, bary)
