@@ -55,7 +55,7 @@ TINY_RUN = " ".join(
 TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
 # U has room to interpolate, and discriminators to grow from 16^2 to 64^2.
 ROOM = (
-    "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels 8,8 --channel_base 192 "
+    "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels [8,8] --channel_base 192 "
     "--run.metric_images 4"
 )
 EMBEDDED = "--body_model null --face_model null"
@@ -110,7 +110,8 @@ RULES = (
     Rule("^torchrun .*demo_stage2", f"{TINY_RUN} {ROOM}", "one process, a step to 64^2", how=without_launcher,
          needs=("runs/demo64",)),
     Rule("training.history", "--people 1", "of tiny runs"),
-    Rule("training.release", "--out ckpts/released.pt", "of tiny runs, beside the model that other commands use"),
+    Rule("training.release", why="of tiny runs, beside the model that other commands use",
+         swap={"ckpts/demo.pt": "ckpts/mine.pt"}),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
