@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             print_control(found)
     if args.out is not None:
         with atomic_path(args.out) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         print(f"wrote {args.out}")
 
 
@@ -139,6 +140,13 @@ def control_report(args: argparse.Namespace, config: ControlConfig, processes: W
 def print_distances(distances: dict[str, float]) -> None:
     for name, value in distances.items():
         print(f"{name:24s} {value:10.4f}", flush=True)
+
+
+def finite(data: Any) -> Any:
+    """The same with null for NaN, which JSON does not know: what could not be measured."""
+    if isinstance(data, dict):
+        return {name: finite(value) for name, value in data.items()}
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def print_control(found: dict[str, Any]) -> None:

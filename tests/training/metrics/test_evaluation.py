@@ -17,7 +17,7 @@ from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training.metrics import __main__ as command
 from training.metrics import detectors
-from training.metrics.__main__ import choose_metrics, main
+from training.metrics.__main__ import choose_metrics, finite, main
 from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, evaluate
@@ -316,3 +316,7 @@ def test_distances_of_folders_are_those_of_torch_fidelity(tmp_path, monkeypatch)
     assert found["KID/full"] == pytest.approx(100 * expected["kernel_inception_distance_mean"], rel=1e-3)
     assert found["FID/full"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
     assert found["FID/full"] > 1e-3  # far from rounding
+
+
+def test_what_could_not_be_measured_is_null():
+    assert finite({"a": {"b": float("nan"), "c": 1.5}, "d": 2}) == {"a": {"b": None, "c": 1.5}, "d": 2}
