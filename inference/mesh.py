@@ -26,6 +26,7 @@ space: y up, +z out of the face, x to the person's left, of the posed person as 
   1.1775 m, the unit of rendered depth.
 extent: what the portrait camera sees, and cameras up to 0.45 radians to its sides and 0.25 above and below. The model
   is a front: no camera sees the back, and the mesh is open there, at the bottom and where arms leave the picture.
+backdrop: a model of people before white may paint the white, as a surface beside them; it is left out.
 keyframes: --exp_path, --pose_path and --cam_path take the files of gen_video.py; --row says which keyframe.
 exit code: 0 done, 2 bad input (one line says what), 130 interrupted.
 """
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--resolution", type=int, default=160, help="voxels along the longest side (default: 160)")
     quality_help = "as in gen_video.py: how crossings are found (default: fast)"
     parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
+    parser.add_argument("--backdrop", action="store_true", help="keep white surfaces that reach the mesh's edge")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .ply")
     args = parser.parse_args(argv)
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
         person = pipe.person(seed=args.seed, psi=args.psi)
         try:
-            mesh = extract_mesh(pipe, person, still, args.resolution, args.quality)
+            mesh = extract_mesh(pipe, person, still, args.resolution, args.quality, backdrop=args.backdrop)
         except ValueError as error:
             raise UserError(f"--seed {args.seed}: expected a surface to mesh, found none: {error}") from error
         write_ply(temporary, mesh)

@@ -36,6 +36,7 @@ MIN_COSINE = 0.15  # and whose normal is less than 81 degrees from the line of s
 HIDDEN_VOXELS = 1.5  # a view has a full say up to so far behind its depth, and none beyond twice that
 SMOOTHING = 0.7  # voxels, of the field: less than the steps between manifolds
 EVEN_STEPS = 8  # edges that even_out reaches
+WHITE = 0.95  # least channel of a backdrop's colour
 POINTS_AT_A_TIME = 1 << 20
 
 
@@ -65,7 +66,13 @@ class Still(NamedTuple):
 
 @torch.inference_mode()
 def extract_mesh(
-    pipe: PortraitPipeline, person: Person, still: Still, resolution: int, quality: Quality = "fast"
+    pipe: PortraitPipeline,
+    person: Person,
+    still: Still,
+    resolution: int,
+    quality: Quality = "fast",
+    *,
+    backdrop: bool = False,
 ) -> Mesh:
     """The surface of a posed person that the camera, and others AROUND it, see; open where none of them looks.
 
@@ -73,16 +80,18 @@ def extract_mesh(
         still: pose, expression, and the camera in the middle.
         resolution: voxels along the longest side.
         quality: of Person.render: how crossings are found.
+        backdrop: keep white surfaces that reach the mesh's edge. A model of people on white may paint it: its
+            discriminators could not tell it from nothing.
 
     Raises:
         ValueError: there is no surface.
     """
     still = Still(*(part.to(pipe.device) for part in still))
     views = [look(pipe, person, still, camera, resolution, quality) for camera in cameras_around(still.camera)]
-    return fuse(views, resolution)
+    return fuse(views, resolution, backdrop=backdrop)
 
 
-def fuse(views: Sequence[View], resolution: int) -> Mesh:
+def fuse(views: Sequence[View], resolution: int, *, backdrop: bool = False) -> Mesh:
     """The surface that views see; see :func:`extract_mesh`."""
     surface = torch.cat([_surface_points(view) for view in views])
     if not len(surface):
@@ -103,7 +112,7 @@ def fuse(views: Sequence[View], resolution: int) -> Mesh:
     faces = faces[seen[faces].all(1)]
     if not len(faces):
         raise ValueError("no surface is seen from where it faces")
-    kept = largest_component(faces)
+    kept = largest_component(faces if backdrop else without_backdrop(faces, colours))
     index, faces = np.unique(kept, return_inverse=True)
     return Mesh(
         vertices.cpu().numpy()[index].astype(np.float32),
@@ -243,6 +252,23 @@ def even_out(faces: np.ndarray, weights: np.ndarray, colours: np.ndarray) -> tup
         total, blend = (near @ total) / degree, (near @ blend) / degree[:, None]
     colours = np.where(seen[:, None], colours, blend / np.maximum(total, 1e-20)[:, None])
     return share > 0.5, colours
+
+
+def without_backdrop(faces: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """The faces [F, 3] without connected white parts that reach the surface's edge; all of them if none would be left.
+
+    Args:
+        colours: of the vertices, [V, 3] in 0..1.
+    """
+    white = (colours.min(1) > WHITE)[faces].all(1)
+    pairs = np.concatenate([faces[:, :2], faces[:, 1:], faces[:, ::2]])
+    sides, uses = np.unique(np.sort(pairs, 1), axis=0, return_counts=True)
+    inside = pairs[np.tile(white, 3)]  # edges of white faces
+    graph = coo_array((np.ones(len(inside)), inside.T), shape=2 * (len(colours),))
+    _, part = connected_components(graph, directed=False)  # every other vertex is a part by itself
+    reaching = np.unique(part[sides[uses == 1]])
+    kept = faces[~(white & np.isin(part[faces[:, 0]], reaching))]
+    return kept if len(kept) else faces
 
 
 def largest_component(faces: np.ndarray) -> np.ndarray:

@@ -10,7 +10,17 @@ from torch.nn import functional as F
 
 from inference import mesh_field
 from inference.mesh import keyframe, main, write_ply
-from inference.mesh_field import CAMERA, Mesh, Still, View, accumulated_opacity, extract_mesh, fuse, largest_component
+from inference.mesh_field import (
+    CAMERA,
+    Mesh,
+    Still,
+    View,
+    accumulated_opacity,
+    extract_mesh,
+    fuse,
+    largest_component,
+    without_backdrop,
+)
 from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
 from networks.cameras import cast_rays
 from torch_utils.misc import UserError
@@ -84,12 +94,29 @@ def test_largest_component():
     np.testing.assert_array_equal(largest_component(faces), faces[1:])
 
 
+def test_a_backdrop_is_what_is_white_and_reaches_the_edge():
+    """A grey square with a white strip at its left and a white island in the middle."""
+    size = 9
+    rows, columns = np.divmod(np.arange(size * size), size)
+    corner = (rows < size - 1) & (columns < size - 1)
+    a = np.arange(size * size)[corner]
+    faces = np.concatenate([np.stack([a, a + 1, a + size], 1), np.stack([a + 1, a + size + 1, a + size], 1)])
+    colours = np.full((size * size, 3), 0.5)
+    island = (abs(rows - 4) <= 1) & (abs(columns - 4) <= 1)
+    colours[(columns <= 1) | island] = 0.99
+    kept = without_backdrop(faces, colours)
+    wall = (columns <= 1)[faces].all(1)
+    assert wall.sum() == 2 * (size - 1)
+    np.testing.assert_array_equal(kept, faces[~wall])
+    np.testing.assert_array_equal(without_backdrop(faces, np.ones_like(colours)), faces)  # rather than nothing
+
+
 def test_the_surface_is_where_the_demo_model_renders_it(monkeypatch):
     pipe = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.pt")
     person = pipe.person(seed=3, psi=0.7)
     monkeypatch.setattr(mesh_field, "AROUND", ((0.0, -0.3), (0.0, 0.0), (0.0, 0.3)))
     still = Still(torch.zeros(64), torch.zeros(6, 3), FRONTAL)
-    mesh = extract_mesh(pipe, person, still, 96, "exact")
+    mesh = extract_mesh(pipe, person, still, 96, "exact", backdrop=True)
     frame = person.render()
     drawn = draw(ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255, None), FRONTAL_CAMERA, 256)
     rendered, solid = frame.depth.numpy(), frame.alpha.numpy() > 0.9
