@@ -15,12 +15,14 @@ from training.data.synthetic import ColouredMesh, draw
 
 if TYPE_CHECKING:
     from training.metrics.control import Scene
+    from training.metrics.renderers import Rendered
     from training.sampling import Inputs
 
 NECK, LEFT_SHOULDER, RIGHT_SHOULDER = 12, 16, 17  # joints
 COLLARS, SHOULDERS = [1, 2], [4, 5]  # rows of joint_eulers, left and right
 # Of the left and the right collar, radians, by person in turn: about the strongest shrugs of synthetic people.
 LIFTS = ((0.2, 0.0), (0.0, 0.2), (0.2, 0.2), (-0.1, -0.1))
+COLOURED = 0.25  # a person's pixels are at least so far from white
 BAND = (0.75, 1.0)  # of the way from the neck's column to the shoulder joint's: outside the head, inside the arm
 
 
@@ -41,7 +43,7 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
         row = scene.inputs.part(slice(i, i + 1))
         still, row = with_shoulders(row, (0.0, 0.0)), with_shoulders(row, LIFTS[i % len(LIFTS)])
         bands, millimetres = shoulder_bands(scene.render.body, still, scene.render.size["portrait"])
-        pictures = [scene.view(each, "portrait").alpha[0] for each in (row, still)]
+        pictures = [coverage(scene.view(each, "portrait")) for each in (row, still)]
         bodies = [body_outline(scene.render.body, each, scene.render.size["portrait"]) for each in (row, still)]
         for outlines, heights in ((pictures, found), (bodies, asked)):
             moved, stayed = (torch.stack([edge_height(outline, band) for band in bands]) for outline in outlines)
@@ -54,6 +56,16 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
         "asked_mm": asked_mm.abs().mean().item(),
         "gain": ((found_mm * asked_mm).sum() / asked_mm.square().sum()).item(),
     }
+
+
+def coverage(portrait: Rendered) -> Tensor:
+    """How much of every pixel is a person, [H, W] in 0..1: alpha, but of a model that paints the white backdrop, which
+    discriminators cannot tell from nothing, distance from white."""
+    alpha, corner = portrait.alpha[0], max(1, portrait.alpha.shape[-1] // 16)
+    if torch.cat([alpha[:corner, :corner], alpha[:corner, -corner:]]).mean() < 0.5:
+        return alpha
+    distance = (1 - portrait.image[0].amin(0)) / 2  # of the channel that is least white
+    return (distance / COLOURED).clamp(0, 1)
 
 
 def with_shoulders(inputs: Inputs, lift: tuple[float, float]) -> Inputs:

@@ -11,6 +11,7 @@ from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
 from training.metrics.shoulders import (
     LIFTS,
     body_outline,
+    coverage,
     edge_height,
     shoulder_bands,
     shoulder_distance,
@@ -50,6 +51,15 @@ def test_edge_height_counts_from_the_lower_border():
     assert edge_height(alpha, (0.0, 2.0)).item() == pytest.approx((2 + 2.25 + 5) / 3)
     assert edge_height(alpha, (-0.5, 2.0)).isfinite() and edge_height(alpha, (-1.0, 2.0)).isnan()
     assert edge_height(alpha, (3.0, 5.0)).isnan() and edge_height(alpha, (3.2, 3.8)).isnan()
+
+
+def test_coverage_by_alpha_or_by_colour_before_a_painted_backdrop():
+    alpha, image = torch.zeros(1, 32, 32), torch.ones(1, 3, 32, 32)
+    alpha[0, 16:] = 0.75
+    image[0, 0, 16:], image[0, 2, 8:16] = -1.0, 0.75  # a strong colour below, nearly white above it
+    assert torch.equal(coverage(Rendered(image, alpha, alpha)), alpha[0])
+    found = coverage(Rendered(image, torch.ones(1, 32, 32), alpha))
+    assert found[:, 0].tolist() == [0.0] * 8 + [0.5] * 8 + [1.0] * 16
 
 
 def test_lifted_shoulders_go_up_on_either_side():
