@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from torch_utils.distributed import world
-from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
 from training.config import load_train_config
 from training.data.storage import open_dataset
@@ -69,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     config = load_train_config(args.config, find_preset(args.preset), rest)
     dataset = open_dataset(args.data)
     with world(args.device) as processes:
-        if processes.device.type == "cpu":
-            keep_freed_memory()
         try:
             if args.dry_run:
                 dry_run(config, dataset, processes)

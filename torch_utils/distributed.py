@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, distributed, nn
 
+from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import UserError, resolve_device
 
 # Rank 0 draws snapshots and writes checkpoints while the others wait.
@@ -34,6 +35,8 @@ class World(NamedTuple):
 def world(device: str = "auto"):
     """Join the processes that `torchrun` started (or be alone); yields a :class:`World`.
 
+    On a CPU memory that is freed stays with the process, see :func:`torch_utils.host_memory.keep_freed_memory`.
+
     Args:
         device: auto, cpu, cuda or cuda:N; with several processes on CUDA each takes that of its local rank.
 
@@ -42,6 +45,8 @@ def world(device: str = "auto"):
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     own = resolve_device(device)
+    if own.type == "cpu":
+        keep_freed_memory()
     if size == 1:
         yield World(0, 1, own)
         return
