@@ -139,6 +139,7 @@ RULES = (
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
     Rule("bm_floor"),
+    Rule("bm_training .*demo_stage1_64", f"--steps 1 {TINY_RUN} {ROOM}", "a step at 16^2", needs=("runs/demo32",)),
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
     Rule("bm_viewer", "--ckpt ckpts/demo.pt --frames 10", "ten frames of a tiny model"),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
