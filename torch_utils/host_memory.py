@@ -5,14 +5,10 @@ from __future__ import annotations
 import ctypes
 
 # glibc's mallopt, <malloc.h>.
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
-SETTINGS = {
-    True: {M_ARENA_MAX: 1, M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1},
-    False: {M_ARENA_MAX: 0, M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 2**17, M_MMAP_THRESHOLD: 2**17},  # as it starts
-}
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
 
 
-def keep_freed_memory(keep: bool = True) -> bool:
+def keep_freed_memory() -> bool:
     """Keep large blocks that are freed, for the next ones that are asked for; returns whether the C library can.
 
     By default glibc hands them back to the system, which fills every new one with zeros, page by page, when it is first
@@ -23,4 +19,4 @@ def keep_freed_memory(keep: bool = True) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # not glibc
         return False
-    return all([mallopt(name, value) for name, value in SETTINGS[keep].items()])
+    return all([mallopt(M_ARENA_MAX, 1), mallopt(M_MMAP_MAX, 0), mallopt(M_TRIM_THRESHOLD, -1)])

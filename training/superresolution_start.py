@@ -1,7 +1,7 @@
 """U before stage 2: an interpolation of phi's maps, rather than a random network.
 
-The paper does not say how U starts. From random weights it needs thousands of pictures to be as good as bilinear
-interpolation (docs/training.md); from here it begins as that, and everything in it can learn.
+The paper does not say how U starts. From here it begins as bilinear interpolation, a fair picture from the first step,
+and everything in it can learn.
 """
 
 import torch
