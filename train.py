@@ -13,7 +13,7 @@ from torch_utils.distributed import world
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
 from training.config import load_train_config
 from training.data.storage import open_dataset
-from training.dry_run import dry_run
+from training.run.dry_run import dry_run
 from training.training_loop import training_loop
 
 PRESETS = Path(__file__).resolve().parent / "configs" / "presets"

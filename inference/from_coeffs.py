@@ -25,9 +25,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
 
 from inference.plots import Panel, draw_plot
-from networks.body_model import euler_to_matrix
-from networks.tracking import chest_pose, portrait_view
-from networks.tracking_files import SmplFits, load_face_fit
+from networks.person.body_model import euler_to_matrix
+from networks.person.tracking import chest_pose, portrait_view
+from networks.person.tracking_files import SmplFits, load_face_fit
 from torch_utils.misc import UserError, atomic_path, one_line
 
 JOINT_NAMES = ("neck", "left collar", "right collar", "head", "left shoulder", "right shoulder")

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from networks.cameras import PORTRAIT_CAMERA, cast_rays, project
-from networks.compositing import lookup_manifolds
-from networks.generator import upsample_crossings
+from networks.manifold.generator import upsample_crossings
+from networks.manifold.maps import lookup_manifolds
 
 if TYPE_CHECKING:
     from inference.pipeline import Person, PortraitPipeline, Quality

@@ -15,12 +15,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from inference.fast_renderer import FastPerson, FastRenderer
+from inference.fast.renderer import FastPerson, FastRenderer
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
-from networks.body_assets import body_from_dict, load_smpl
 from networks.cameras import FRONTAL
-from networks.generator import Frame
-from networks.priors import LabelPriors, Latents
+from networks.manifold.generator import Frame
+from networks.person.body_assets import body_from_dict, load_smpl
+from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
@@ -61,7 +61,7 @@ class Person:
                 (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
             camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
             quality: ``exact`` is the method as it is; ``fast`` interpolates what is smooth in it (see
-                inference.fast_renderer). The pipeline's first fast frame takes a few seconds longer.
+                inference.fast.renderer). The pipeline's first fast frame takes a few seconds longer.
 
         Returns:
             Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].

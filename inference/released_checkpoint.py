@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
 from networks.cameras import CameraModel, camera_frame
-from networks.generator import Generator, GeneratorConfig
-from networks.manifolds import WARP_SCALE
-from networks.priors import LabelPriors
+from networks.layers import WARP_SCALE
+from networks.manifold.generator import Generator, GeneratorConfig
+from networks.person.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_raw, load_weights, save_checkpoint
 from torch_utils.config import config_from_dict, load_yaml

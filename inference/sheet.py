@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from inference.pipeline import QUALITIES, Person, PortraitPipeline, Quality
 from inference.seeds import parse_seeds
-from networks.controls import Control, draw_sheet, sheet_columns, single_controls
+from networks.person.controls import Control, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from torch_utils.picture_grid import labelled_grid
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def control_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:
-    """A row a person, a column for each of ``networks.controls.sheet_columns``."""
+    """A row a person, a column for each of ``networks.person.controls.sheet_columns``."""
     portraits = [[render(person, control, quality) for control in sheet_columns()] for person in people]
     return draw_sheet(portraits, names, size)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
 
-# Constants that tie SMPL's metres to canonical space (shared with networks.body_model).
+# Constants that tie SMPL's metres to canonical space (shared with networks.person.body_model).
 SMPL_SCALE = 2.2314079
 FACE_OFFSET = (0.0, 0.067489409707008, 0.050608165033568)
 FACE_RADIUS = 0.52767998683149

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from networks.body_assets import BodyArrays, body_from_dict, check_index
-from networks.generator import Generator, GeneratorConfig
-from networks.priors import LabelPriors
+from networks.manifold.generator import Generator, GeneratorConfig
+from networks.person.body_assets import BodyArrays, body_from_dict, check_index
+from networks.person.priors import LabelPriors
 from torch_utils.checkpoint import in_single_precision, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError

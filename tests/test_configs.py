@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from networks.generator import GeneratorConfig
+from networks.manifold.generator import GeneratorConfig
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"

@@ -10,7 +10,7 @@ from PIL import Image
 
 import gen_video
 from inference.pipeline import PortraitPipeline
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import TINY_CONFIG, make_generator, make_priors_dict
 from torch_utils.checkpoint import save_checkpoint

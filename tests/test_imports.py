@@ -47,6 +47,28 @@ def test_packages_import_downwards_only(package):
         assert not wrong, f"{path.relative_to(ROOT)} must not import {wrong}"
 
 
+# Within `networks`: room -> the rooms it may import; "" is what all of them share.
+ROOMS = {
+    "manifold": {"manifold", "person", "embedded", ""},
+    "person": {"person", "embedded", ""},
+    "embedded": {"embedded"},
+}
+ALL_ROOMS = {"saved_model"}  # names the representations, so it sees all of them
+
+
+def test_rooms_of_networks_import_downwards_only():
+    for path in module_files():
+        package, *rooms, name = path.relative_to(ROOT).with_suffix("").parts
+        if package != "networks" or name in ALL_ROOMS:
+            continue
+        allowed = ROOMS.get(rooms[0] if rooms else "", {""})
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "networks":
+                inner = (*node.module.split(".")[1:], *(alias.name for alias in node.names))
+                room = inner[0] if inner[0] in ROOMS else ""
+                assert room in allowed, f"{path.relative_to(ROOT)} must not import {node.module}"
+
+
 def test_programs_keep_to_their_side():
     for name, foreign in PROGRAMS.items():
         path = ROOT / f"{name}.py"

@@ -23,7 +23,7 @@ from training.data.storage import Dataset, open_dataset
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, evaluate
 from training.metrics.renderers import load_renderer
-from training.run_state import LATEST, STATE
+from training.run.state import LATEST, STATE
 from training.training_loop import training_loop
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from networks.generator_config import UPSCALE, GeneratorConfig
+from networks.manifold.generator_config import UPSCALE, GeneratorConfig
 from torch_utils.config import config_from_dict, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from networks.generator import Generator
+from networks.manifold.generator import Generator
 from torch_utils.pixels import to_bytes
 from training.config import TrainConfig
 from training.data.png import decode_png
@@ -12,8 +12,8 @@ from training.data.storage import Dataset
 from training.metrics.detectors import load_detector
 from training.metrics.distances import feature_statistics, frechet_distance
 from training.phases import resize
+from training.run.snapshot import render_images
 from training.sampling import InputSampler
-from training.snapshot import render_images
 
 EVALUATION_KEY = 0xE7A1  # of its draws: the same people every time
 BATCH = 16

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import trange
 
-from networks.generator import Generator
-from networks.tracking import MILLIMETRES
+from networks.manifold.generator import Generator
+from networks.person.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget
 from training.regression import Regression
 from training.sampling import InputSampler, random_generator

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm, trange
 
-from networks.face_model import FaceArrays, embedded_face
-from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
-from networks.tracking import MILLIMETRES
+from networks.person.face_model import FaceArrays, embedded_face
+from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
+from networks.person.tracking import MILLIMETRES
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import CliParser, UserError, check_positive, resolve_device, run_cli
 from torch_utils.worker_pool import worker_pool

@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 from scipy.ndimage import gaussian_filter
 from tqdm import trange
 
-from networks.generator import Generator, GeneratorConfig
+from networks.manifold.generator import Generator, GeneratorConfig
 
 MAX_SLOPE = 1.3  # of the relief; about 52 degrees
 NUM_CELLS = 96  # of the relief, a side

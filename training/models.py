@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from networks.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
 from networks.cameras import FRONTAL, PORTRAIT_CAMERA, project
 from networks.discriminators import Discriminator, DiscriminatorConfig, grown
-from networks.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
-from networks.face_recon import FaceReconstructor, load_face_recon
-from networks.generator import Generator
-from networks.generator_config import GeneratorConfig
+from networks.manifold.generator import Generator
+from networks.manifold.generator_config import GeneratorConfig
+from networks.person.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
+from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights
 from torch_utils.misc import UserError

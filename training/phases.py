@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from networks.discriminators import torso_crop
-from networks.generator import Generator, ManifoldMaps
+from networks.manifold.generator import Generator, ManifoldMaps
 from training.config import TrainConfig
 from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
 from training.losses.consistency import downsample_image, image_consistency_loss, map_consistency_loss

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from networks.body_model import HEAD
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, project, sample_depths
-from networks.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle
-from networks.pose_deformation import apply_volume
-from networks.radiance import RadianceGenerator, RadianceStyle
+from networks.manifold.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle
+from networks.manifold.radiance import RadianceGenerator, RadianceStyle
+from networks.person.body_model import HEAD
+from networks.person.pose_deformation import apply_volume
 from training.sampling import Inputs
 
 

@@ -7,9 +7,9 @@ and everything in it can learn.
 import torch
 from torch import Tensor
 
-from networks.generator import Generator
-from networks.radiance import RadianceGenerator
-from networks.superresolution import OUT_CHANNELS, SLOPE, ManifoldSuperResolution
+from networks.manifold.generator import Generator
+from networks.manifold.radiance import RadianceGenerator
+from networks.manifold.superresolution import OUT_CHANNELS, SLOPE, ManifoldSuperResolution
 from training.sampling import InputSampler, random_generator
 
 START_KEY = 0x51  # of its draws

@@ -25,13 +25,13 @@ from training.data.storage import Dataset
 from training.evaluation import Evaluation
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
-from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.run_log import CONFIG, RunLog, snapshot_path
-from training.run_state import BEST, LATEST, STATE, RunState
+from training.run.log import CONFIG, RunLog, snapshot_path
+from training.run.optimizers import update
+from training.run.snapshot import save_snapshot, snapshot_inputs
+from training.run.state import BEST, LATEST, STATE, RunState
+from training.run.stop_request import StopRequest
 from training.sampling import Inputs, InputSampler, random_generator
-from training.snapshot import save_snapshot, snapshot_inputs
-from training.stop_request import StopRequest
 from training.superresolution_start import start_as_interpolation
 
 STEP_KEY = 1  # of the draws of the steps

@@ -14,7 +14,7 @@ import numpy as np
 
 from inference.keyframes import SHAPES, Kind, Motion
 from networks.cameras import FRONTAL
-from networks.controls import NECK_SHARE
+from networks.person.controls import NECK_SHARE
 
 _SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}
 _ENDS = np.cumsum(list(_SIZES.values())).tolist()

@@ -3,15 +3,15 @@
     python -m tests.benchmarks.bm_floor                # the released size, an H200-class GPU
     python -m tests.benchmarks.bm_floor --tflops 19.5 --terabytes 1.56     # an A100
 
-Counted is what inference/fast_renderer.py computes, with every array read and written once; float32 outside the tensor
+Counted is what inference/fast/renderer.py computes, with every array read and written once; float32 outside the tensor
 cores. Launches, caches missed and threads that wait come on top: it is a floor, not a forecast. Needs no GPU.
 """
 
 from typing import NamedTuple
 
-from inference.fast_grids import DISPLACEMENT_SPACING, FIELD_SPACING, HALF_REACH
-from networks.generator_config import GeneratorConfig
-from networks.pose_deformation import GRID_STRIDE, KERNEL
+from inference.fast.grids import DISPLACEMENT_SPACING, FIELD_SPACING, HALF_REACH
+from networks.manifold.generator_config import GeneratorConfig
+from networks.person.pose_deformation import GRID_STRIDE, KERNEL
 from torch_utils.misc import CliParser, UserError, run_cli
 
 VERTICES = 3690  # of head and shoulders, of the embedded body; SMPL's are about as many
@@ -34,7 +34,7 @@ def stages(config: GeneratorConfig) -> list[Stage]:
     rays, pixels, samples = config.lowres_size**2, config.image_size**2, config.num_samples
     cells = rays * samples // GRID_STRIDE**3
     taps = KERNEL[0] * KERNEL[1] * KERNEL[2]
-    # D^p's second filter with the upsampling before it: see inference/fast_smoothing.py.
+    # D^p's second filter with the upsampling before it: see inference/fast/smoothing.py.
     merged = 1
     for k in KERNEL:
         merged *= 2 * (k // 4 + 1)

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from networks.body_assets import embedded_body
-from networks.face_model import embedded_face
+from networks.person.body_assets import embedded_body
+from networks.person.face_model import embedded_face
 from torch_utils.misc import CliParser, UserError, run_cli
 from training.data.mirror import label_mirror
 from training.data.reader import PortraitReader

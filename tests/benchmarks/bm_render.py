@@ -24,8 +24,8 @@ import torch
 
 from inference.keyframes import Motion, load_keyframes, make_motion
 from inference.pipeline import QUALITIES, Person, PortraitPipeline
-from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.generator import Frame, Generator, GeneratorConfig
+from networks.manifold.generator import Frame, Generator, GeneratorConfig
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 

@@ -23,8 +23,8 @@ from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from train import find_preset
 from training.config import load_train_config
 from training.data.storage import open_dataset
-from training.optimizers import update
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of
+from training.run.optimizers import update
 from training.training_loop import STEP_KEY, begin, real_pictures, train_step
 
 

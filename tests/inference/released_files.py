@@ -6,7 +6,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from networks.generator import GeneratorConfig
+from networks.manifold.generator import GeneratorConfig
 from tests.networks.helpers import TINY_CONFIG, make_body_dict, make_generator
 from torch_utils.config import config_to_dict
 

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from inference import from_coeffs, keyframes
 from inference.from_coeffs import fill, fill_rotations, order_frames, smooth, smooth_rotations, to_eulers
 from inference.keyframes import load_keyframes
-from networks.body_model import MEAN_POSE, euler_to_matrix
 from networks.cameras import camera_frame
+from networks.person.body_model import MEAN_POSE, euler_to_matrix
 from torch_utils.misc import UserError
 
 FRAMES = 30

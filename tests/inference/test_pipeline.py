@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import TINY_CONFIG, make_body_dict, make_generator, make_priors_dict, max_error

@@ -22,9 +22,9 @@ from inference.released_checkpoint import (
     released_body,
     released_state,
 )
-from networks.body_assets import head_shoulder_vertices
 from networks.cameras import PORTRAIT_CAMERA
-from networks.generator import GeneratorConfig
+from networks.manifold.generator import GeneratorConfig
+from networks.person.body_assets import head_shoulder_vertices
 from networks.saved_model import SavedModel
 from tests.inference.released_files import make_released_state, released_names, write_released_file
 from tests.networks.golden import MINI_CONFIG, load_golden, requires_golden

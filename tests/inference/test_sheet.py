@@ -7,7 +7,7 @@ from PIL import Image
 
 from inference.pipeline import PortraitPipeline
 from inference.sheet import main, nearest_pipeline, without_smoothing
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import make_generator, make_priors_dict
 from torch_utils.checkpoint import save_checkpoint

@@ -15,7 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from inference.pipeline import PortraitPipeline
 from inference.viewer.__main__ import listen, make_server, page_url
 from inference.viewer.studio import Studio
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel
 from tests.networks.helpers import make_generator, make_priors_dict
 from torch_utils.pixels import image_to_uint8

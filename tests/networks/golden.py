@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from inference.released_checkpoint import load_released
-from networks.body_assets import body_from_dict
-from networks.generator import Generator, GeneratorConfig
+from networks.manifold.generator import Generator, GeneratorConfig
+from networks.person.body_assets import body_from_dict
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 requires_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="golden values (shared/golden) are not here")

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from networks.body_assets import BodyArrays, body_from_dict, head_shoulder_vertices
-from networks.generator import Generator, GeneratorConfig
+from networks.manifold.generator import Generator, GeneratorConfig
+from networks.person.body_assets import BodyArrays, body_from_dict, head_shoulder_vertices
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 # SMPL's neutral T-pose joints in metres (rounded).

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from networks.cameras import PORTRAIT_CAMERA, Rays, camera_frame, cast_rays, sample_depths
-from networks.generator import ManifoldMaps, ManifoldPoints, upsample_crossings
-from networks.manifolds import WARP_SCALE, find_crossings
-from networks.pose_deformation import apply_volume, inverse_lbs_volume, inverse_vertex_transforms
+from networks.layers import WARP_SCALE
+from networks.manifold.generator import ManifoldMaps, ManifoldPoints, upsample_crossings
+from networks.manifold.manifolds import find_crossings
+from networks.person.pose_deformation import apply_volume, inverse_lbs_volume, inverse_vertex_transforms
 from tests.networks.golden import load_golden, load_mini_generator, requires_golden
 from torch_utils.ops.nearest_vertex import nearest_vertices
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from networks.generator import Generator
-from networks.priors import LabelPriors
+from networks.manifold.generator import Generator
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model, unpack_model
 from tests.networks.helpers import make_generator, make_inputs, make_priors_dict, max_error
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint

@@ -102,6 +102,6 @@ def anchors_of(path: Path) -> set[str]:
 
 
 def files_named_in(path: Path) -> set[str]:
-    """Paths of code in backticks, such as `networks/priors.py`."""
+    """Paths of code in backticks, such as `networks/person/priors.py`."""
     spans = SPAN.findall(without_fences(path.read_text(encoding="utf-8")))
     return {span for span in spans if re.fullmatch(r"[\w./]*\w\.(py|h|js)", span)}

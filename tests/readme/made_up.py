@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict

@@ -135,7 +135,7 @@ RULES = (
          swap={"FOLDER": "keyframes/talk", "16": "1"},
          instead={"inference.pipeline.PortraitPipeline.from_checkpoint": tiny_pipeline}),
     Rule("bm_render", "--frames 1", "a tiny model",
-         instead={"networks.generator.GeneratorConfig": lambda: TINY_CONFIG}),
+         instead={"networks.manifold.generator.GeneratorConfig": lambda: TINY_CONFIG}),
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
     Rule("bm_floor"),

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.generator import Generator
+from networks.manifold.generator import Generator
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
 from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
 from train import find_preset, main
 from training.config import TrainConfig, load_train_config
-from training.memory import estimate
 from training.models import build_discriminators
+from training.run.memory import estimate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = sorted(CONFIGS.glob("*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))

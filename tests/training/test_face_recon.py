@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from networks.face_model import FaceModel, embedded_face
-from networks.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, load_face_recon
+from networks.person.face_model import FaceModel, embedded_face
+from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, load_face_recon
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training import face_recon

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.generator import Generator, GeneratorConfig
+from networks.manifold.generator import Generator, GeneratorConfig
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from training.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
 
 CONFIG = GeneratorConfig(image_size=64, lowres_size=16, num_manifolds=4, manifold_dim=32)

@@ -10,19 +10,19 @@ import torch
 from PIL import Image
 from torch import nn
 
-from networks.face_model import embedded_face
+from networks.person.face_model import embedded_face
 from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from torch_utils.misc import UserError
-from training.ema import WeightAverage
-from training.memory import estimate
 from training.models import build_networks, choose_trained
-from training.optimizers import generator_optimizer, update
 from training.phases import generator_terms, generator_weight, micro_batches, resize
-from training.run_log import RunLog
+from training.run.ema import WeightAverage
+from training.run.log import RunLog
+from training.run.memory import estimate
+from training.run.optimizers import generator_optimizer, update
+from training.run.snapshot import COLUMNS, save_grid, snapshot_inputs, unlike_expressions
+from training.run.stop_request import StopRequest
 from training.sampling import Inputs, InputSampler, random_generator
-from training.snapshot import COLUMNS, save_grid, snapshot_inputs, unlike_expressions
-from training.stop_request import StopRequest
 
 
 def test_draws_follow_from_their_key_and_keep_rows_together():

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project
-from networks.generator import Generator, ManifoldPoints
+from networks.manifold.generator import Generator, ManifoldPoints
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from tests.training.tiny_run import SIZE, make_config, make_sampler
 from training.models import build_networks, manifold_coverage, wrap_manifolds
 from training.phases import generator_terms

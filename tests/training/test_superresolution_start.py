@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from networks.manifold.superresolution import ManifoldSuperResolution
 from networks.saved_model import SavedModel, pack_model
-from networks.superresolution import ManifoldSuperResolution
 from tests.training.tiny_run import ALONE, make_config, make_dataset, make_sampler
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError

@@ -1,6 +1,6 @@
 """A frame's crossings: inverse skinning, D^e and M, all from their grids, and the crossing search, in one pass.
 
-Paper section 3.1, with the fields of a frame interpolated: see inference/fast_renderer.py, which makes the grids.
+Paper section 3.1, with the fields of a frame interpolated: see inference/fast/renderer.py, which makes the grids.
 """
 
 import torch

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices, load_smpl
-from networks.body_model import BodyModel
-from networks.face_model import FaceModel, embedded_face, load_bfm
+from networks.person.body_assets import embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.body_model import BodyModel
+from networks.person.face_model import FaceModel, embedded_face, load_bfm
 from torch_utils.misc import UserError, atomic_path, one_line
 from training.data.checks import Findings, check_dataset
 from training.data.layout import IMAGES

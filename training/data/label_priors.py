@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from training.data.mirror import LabelMirror
 from training.data.storage import Dataset
 

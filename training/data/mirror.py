@@ -14,8 +14,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from networks.body_assets import BodyArrays
-from networks.face_model import FaceArrays
+from networks.person.body_assets import BodyArrays
+from networks.person.face_model import FaceArrays
 
 # Rows of joint_eulers: neck, left collar, right collar, head, left shoulder, right shoulder.
 JOINT_MIRROR = (0, 2, 1, 3, 5, 4)

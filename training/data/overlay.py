@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from networks.body_model import HEAD, POSED_JOINTS, BodyModel
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project, to_pixels
-from networks.face_model import FaceModel
+from networks.person.body_model import HEAD, POSED_JOINTS, BodyModel
+from networks.person.face_model import FaceModel
 
 
 class Overlay(NamedTuple):

@@ -41,7 +41,7 @@ def downsample_image(image: Tensor, size: int) -> Tensor:
 def downsample_maps(maps: Tensor, size: int) -> Tensor:
     """Antialiased bicubic downsampling of manifold maps [B, K, C, H, H] -> [B, K, C, size, size].
 
-    Maps agree at pixel edges at every resolution (networks.manifolds.flat_coordinates).
+    Maps agree at pixel edges at every resolution (networks.manifold.manifolds.flat_coordinates).
     """
     low = F.interpolate(_precise(maps.flatten(0, 1)), (size, size), mode="bicubic", antialias=True, align_corners=False)
     return low.unflatten(0, maps.shape[:2])

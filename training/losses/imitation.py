@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.embedded.face import face_regions
-from networks.face_model import FaceModel
+from networks.person.face_model import FaceModel
 from training.losses.vertex_tree import VertexTree
 
 # Parts of the embedded face that no skin is near to when it rests: the lids close before the eyes, the lips open before

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.pose_deformation import GRID_STRIDE, KERNEL
+from networks.person.pose_deformation import GRID_STRIDE, KERNEL
 
 
 def average_pool(volume: Tensor) -> Tensor:

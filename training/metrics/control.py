@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.body_model import HEAD
 from networks.cameras import PORTRAIT_CAMERA, camera_frame, cast_rays, project
-from networks.face_recon import FaceCoefficients, FaceReconstructor, load_face_recon
-from networks.tracking import MILLIMETRES
+from networks.person.body_model import HEAD
+from networks.person.face_recon import FaceCoefficients, load_face_recon
+from networks.person.tracking import MILLIMETRES
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.detectors import FACE_RECON_FILE
-from training.metrics.renderers import Rendered, Renderer, check_finite, draw_inputs
+from training.metrics.renderers import Renderer, draw_inputs
+from training.metrics.scene import Scene
 from training.metrics.shoulders import shoulder_distance
 from training.rendering import face_crop
 from training.sampling import Inputs, InputSampler
@@ -49,36 +50,6 @@ class ControlConfig:
             raise UserError(f"--control_num: expected at least 2, found {self.num}")
         if self.seed < 0:
             raise UserError(f"--seed: expected at least 0, found {self.seed}")
-
-
-class Scene(NamedTuple):
-    """What the metrics work with."""
-
-    render: Renderer
-    net: FaceReconstructor
-    inputs: Inputs  # of ``num`` people
-    device: torch.device
-
-    def faces(self, inputs: Inputs) -> FaceCoefficients:
-        """What the net finds in the face camera's pictures."""
-        parts = []
-        for i in range(len(inputs.z_id)):
-            row = inputs.part(slice(i, i + 1))
-            image = self.view(row, "face").image
-            found = self.net.coefficients(image.to(self.device), row.face_camera.to(self.device))
-            parts.append([value if value is None else value.cpu() for value in found])
-        columns = zip(*parts, strict=True)
-        return FaceCoefficients(*(None if column[0] is None else torch.cat(column) for column in columns))
-
-    def view(self, inputs: Inputs, camera: str) -> Rendered:
-        """What one camera, ``portrait`` or ``face``, sees. Raises UserError where that is not finite."""
-        found = self.render(inputs, (camera,))[camera]
-        check_finite(found.image, f"{self.render.name}: {camera} picture")
-        return found
-
-    def landmarks(self, z_id: Tensor, z_exp: Tensor) -> Tensor:
-        """[B, 68, 3] of a face, on the CPU."""
-        return self.net.landmark_face(z_id.to(self.device), z_exp.to(self.device)).cpu()
 
 
 @torch.no_grad()

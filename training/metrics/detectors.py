@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from networks.face_recon import load_face_recon
+from networks.person.face_recon import load_face_recon
 from torch_utils.checkpoint import load_raw
 from torch_utils.misc import UserError, file_sha256
 from training.metrics.random_features import RandomFeatures

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.body_model import BodyModel
-from networks.generator import Generator
-from networks.generator_config import UPSCALE
+from networks.manifold.generator import Generator
+from networks.manifold.generator_config import UPSCALE
+from networks.person.body_model import BodyModel
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from networks.body_model import BodyModel
 from networks.cameras import PORTRAIT_CAMERA, project, to_pixels
-from networks.tracking import UNIT
+from networks.person.body_model import BodyModel
+from networks.person.tracking import UNIT
 from training.data.synthetic import ColouredMesh, draw
+from training.metrics.scene import Scene
 
 if TYPE_CHECKING:
-    from training.metrics.control import Scene
     from training.metrics.renderers import Rendered
     from training.sampling import Inputs
 

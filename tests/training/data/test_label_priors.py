@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from networks.priors import LabelPriors
+from networks.person.priors import LabelPriors
 from tests.training.data.sets import make_dataset, make_labels
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from training.data.label_priors import priors_of

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from networks.body_assets import BodyArrays, embedded_body
-from networks.body_model import euler_to_matrix
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project, to_pixels
-from networks.face_model import FaceModel, embedded_face
+from networks.person.body_assets import BodyArrays, embedded_body
+from networks.person.body_model import euler_to_matrix
+from networks.person.face_model import FaceModel, embedded_face
 from training.data.mirror import LANDMARK_MIRROR, LabelMirror, basis_mirror, label_mirror
 from training.data.synthetic import (
     PART_NAMES,

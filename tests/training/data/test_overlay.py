@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.body_model import BodyModel
-from networks.face_model import FaceModel, embedded_face
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_model import BodyModel
+from networks.person.face_model import FaceModel, embedded_face
 from training.data.overlay import project_labels
 from training.data.synthetic import sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.drawing import camera_view, project

@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from networks.body_model import HEAD, BodyModel
 from networks.cameras import PORTRAIT_CAMERA
 from networks.cameras import project as project_reference
+from networks.person.body_model import HEAD, BodyModel
 from torch_utils.misc import UserError
 from training.data import synthesize
 from training.data.storage import DatasetWriter, open_dataset

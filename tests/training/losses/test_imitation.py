@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from networks.face_model import FaceArrays, FaceModel, embedded_face
+from networks.person.face_model import FaceArrays, FaceModel, embedded_face
 from training.data.synthetic import sample_expression, sample_identity
 from training.losses.imitation import ImitationReference, ImitationTarget, embedded_skin_vertices, imitation_loss
 from training.losses.vertex_tree import VertexTree

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from networks.pose_deformation import PoseDeformationProcessor
+from networks.person.pose_deformation import PoseDeformationProcessor
 from tests.networks.helpers import max_error
 from training.losses.consistency import (
     downsample_image,

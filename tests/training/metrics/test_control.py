@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from networks.body_model import HEAD
 from networks.cameras import PORTRAIT_CAMERA, cast_rays
-from networks.face_recon import FaceCoefficients
+from networks.person.body_model import HEAD
+from networks.person.face_recon import FaceCoefficients
 from tests.training.tiny_run import make_sampler
 from torch_utils.misc import UserError
 from training.data.synthetic.portrait import seen_from_head as seen_by_drawer
@@ -16,7 +16,6 @@ from training.metrics.control import (
     CONTROL_METRICS,
     MILLIMETRES,
     ControlConfig,
-    Scene,
     disentanglement,
     expression_distance,
     identity_similarity,
@@ -26,6 +25,7 @@ from training.metrics.control import (
     view_consistency,
 )
 from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
+from training.metrics.scene import Scene
 
 CPU = torch.device("cpu")
 SIZE = 24

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.training.tiny_run import make_sampler
-from training.metrics.control import Scene
 from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
+from training.metrics.scene import Scene
 from training.metrics.shoulders import (
     LIFTS,
     body_outline,

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from networks.body_model import BodyModel
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, camera_frame, project
-from networks.tracking import UNIT, SmplFit, View, five_points, neck_and_head, to_pixels
+from networks.person.body_model import BodyModel
+from networks.person.tracking import UNIT, SmplFit, View, five_points, neck_and_head, to_pixels
 from torch_utils.misc import UserError
 
 MAX_MISFIT = 0.25  # of the five landmarks from the 3DMM's, in units of their own spread

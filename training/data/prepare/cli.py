@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from networks.tracking_files import SmplFits
+from networks.person.tracking_files import SmplFits
 from torch_utils.misc import UserError
 from training.data.prepare.models import FACE_FILE, SMPL_FILE, Models, load_models
 from training.data.prepare.photo import Item, PrepareConfig, Sources

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from networks.body_assets import embedded_body, head_shoulder_vertices, load_smpl
-from networks.body_model import BodyModel
-from networks.face_model import FaceModel, embedded_face, load_bfm
-from networks.tracking import UNIT, FaceFrame
-from networks.tracking_files import bfm_frame
+from networks.person.body_assets import embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.body_model import BodyModel
+from networks.person.face_model import FaceModel, embedded_face, load_bfm
+from networks.person.tracking import UNIT, FaceFrame
+from networks.person.tracking_files import bfm_frame
 from torch_utils.misc import file_sha256
 
 SMPL_FILE, FACE_FILE = Path("smpl_models/SMPL_NEUTRAL.pkl"), Path("smpl_models/BFM_model_front.mat")

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from networks.body_model import HEAD
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
-from networks.tracking import SmplFit, View, chest_pose, face_view, portrait_view
-from networks.tracking_files import SmplFits, load_face_fit, load_five_points
+from networks.person.body_model import HEAD
+from networks.person.tracking import SmplFit, View, chest_pose, face_view, portrait_view
+from networks.person.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
 from training.data.prepare.models import Models

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from networks.tracking_files import SmplFits
+from networks.person.tracking_files import SmplFits
 from torch_utils.worker_pool import worker_pool
 from training.data.prepare.models import Models
 from training.data.prepare.photo import Item, PrepareConfig, Skipped, Sources, prepare_photo

@@ -10,13 +10,13 @@ import torch
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from networks.body_assets import embedded_body, head_shoulder_vertices
-from networks.body_model import HEAD, POSED_JOINTS, BodyModel
 from networks.embedded.face import face_regions
 from networks.embedded.frames import to_canonical
 from networks.embedded.head import EYE
 from networks.embedded.head import EYE_RADIUS as HEAD_EYE_RADIUS
-from networks.face_model import FaceArrays, embedded_face
+from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_model import HEAD, POSED_JOINTS, BodyModel
+from networks.person.face_model import FaceArrays, embedded_face
 from training.data.synthetic.clothes import below_neckline
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces, polar
 from training.data.synthetic.hair_fit import KNOTS, Scalp, between_knots

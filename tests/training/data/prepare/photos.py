@@ -17,10 +17,10 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from smplx.lbs import lbs
 
-from networks.body_assets import embedded_body
-from networks.body_model import MEAN_POSE
 from networks.embedded.frames import FACE_OFFSET, FACE_RADIUS, UNIT
-from networks.face_model import embedded_face
+from networks.person.body_assets import embedded_body
+from networks.person.body_model import MEAN_POSE
+from networks.person.face_model import embedded_face
 from training.data.synthetic import SyntheticPerson, sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.drawing import camera_view, rasterise
 

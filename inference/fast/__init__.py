@@ -1,0 +1,1 @@
+"""Frames in a fraction of the time, by interpolating what is smooth."""

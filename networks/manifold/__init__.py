@@ -1,0 +1,1 @@
+"""Radiance manifolds: M, phi, U, crossings, and the generator of AniPortraitGAN."""

@@ -1,0 +1,61 @@
+"""What a run would be: the resolved configuration, sizes, an estimate of memory, and one step as a trial."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import replace
+
+import torch
+import yaml
+
+from torch_utils.config import config_to_dict
+from torch_utils.distributed import World
+from training.config import TrainConfig
+from training.data.storage import Dataset
+from training.run.memory import estimate
+from training.training_loop import begin, check_finite, describe, train_step
+
+GIB = 2**30
+
+
+def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
+    """Print it all, write nothing. Raises UserError as training would."""
+    task, state = begin(replace(config, expression_warmup=0, superresolution_init="random"), dataset, world)
+    local = config.optim.batch_size // world.size
+    batch = min(config.run.micro_batch or local, local)
+    parameters = tuple(
+        sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
+    )
+    memory = estimate(config, batch, bf16=task.bf16, parameters=parameters)
+    device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
+
+    def show(*lines: str) -> None:
+        if world.is_main:
+            print(*lines, sep="\n", flush=True)
+
+    # Before the step, which may ask for more memory than there is.
+    show(
+        yaml.safe_dump(config_to_dict(config), sort_keys=False),
+        f"data: {dataset.path}, {len(dataset)} images, checksum {dataset.checksum[:12]}",
+        *describe(config, state),
+        f"{world.size} process(es) on {device}, {local} images each a step, {batch} at a time",
+        f"memory estimate: {memory.total / GIB:.2f} GiB (weights and moments {memory.weights / GIB:.2f}, "
+        f"G's step {memory.generator / GIB:.2f}, D's step {memory.discriminators / GIB:.2f})",
+    )
+    start = time.perf_counter()
+    losses = train_step(task, state)
+    seconds = time.perf_counter() - start
+    state.reader.close()
+    check_finite(losses, 0, dataset.path)
+    show(
+        f"one step: {seconds:.2f} s, peak {_peak(world.device) / GIB:.2f} GiB, losses:",
+        *(f"  {name:24s} {value:.5g}" for name, value in losses.items()),
+    )
+
+
+def _peak(device: torch.device) -> float:
+    """Bytes: of the allocator on a GPU, of the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
