@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
-from tests.networks.test_face_model import make_bfm
 
 from networks.cameras import FACE_CAMERA, project
 from networks.person.face_model import FaceModel, embedded_face
@@ -23,6 +22,7 @@ from networks.person.face_recon import (
 )
 from networks.person.tracking import FaceFrame
 from tests.networks.helpers import max_error
+from tests.networks.person.test_face_model import make_bfm
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
 

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.networks.test_tracking import make_fit, make_rotations
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_assets import head_shoulder_vertices
 from networks.person.body_model import BodyModel
 from networks.person.tracking import UNIT, SmplFit, View, chest_pose, neck_and_head, portrait_view, to_pixels
 from tests.networks.helpers import make_body
+from tests.networks.person.test_tracking import make_fit, make_rotations
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
 
