@@ -45,7 +45,7 @@ class Inputs(NamedTuple):
 def random_generator(*numbers: int) -> torch.Generator:
     """A CPU generator seeded by whole numbers, e.g. (seed, step, purpose); other numbers, other draws."""
     sequence = np.random.SeedSequence([len(numbers), *numbers])  # which ignores zeros at the end
-    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
 
 
 class InputSampler:

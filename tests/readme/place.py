@@ -12,7 +12,10 @@ from tests.readme.documents import ROOT, Command
 from tests.readme.rules import find_rule
 
 OUTPUTS = ("--out", "--outdir")  # options that say what is written
-LINKED = ("configs", "smpl_models", "gen_video.py", "train.py", "requirements.txt", "environment.yml", "Makefile")
+LINKED = (
+    *("configs", "smpl_models", "gen_video.py", "train.py"),
+    *("requirements.lock", "requirements.txt", "environment.yml", "Makefile"),
+)
 
 
 class Place:
