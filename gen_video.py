@@ -16,10 +16,11 @@ from inference.pipeline import QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape
+from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parent
-MAX_INTERVAL, MAX_FRAMES = 10_000, 1_000_000
+MAX_INTERVAL = 10_000
 
 EPILOG = """\
 paths: --exp_path, --pose_path and --cam_path take a .npy file, `rand` (keyframes drawn from the checkpoint's priors,
@@ -49,16 +50,32 @@ def make_parser() -> CliParser:
     who.add_argument("--seeds", nargs="+", default=["0,1"], help="people, e.g. 3 or 0-3,7 (default: 0,1)")
     blend_help = "one video that blends from each seed to the next in N frames, and at last to the first again; slow, "
     blend_help += "since every frame is a new person (default: 0, off)"
-    who.add_argument("--seeds_interval", type=int, default=0, metavar="N", help=blend_help)
-    who.add_argument("--psi", type=float, default=0.7, help="truncation, 0 (the mean person) to 1 (default: 0.7)")
+    who.add_argument("--seeds_interval", type=whole_number(0, MAX_INTERVAL), default=0, metavar="N", help=blend_help)
+    who.add_argument(
+        "--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 (the mean person) to 1 (default: 0.7)"
+    )
     drive = parser.add_argument_group("what they do")
     drive.add_argument("--exp_path", help="expression keyframes [N,64]")
     drive.add_argument("--pose_path", help="pose keyframes [N,6,3]: Euler angles of SMPL joints 12..17 in radians")
     drive.add_argument("--cam_path", help="camera keyframes [N,2]: pitch and yaw in radians, pitch first")
-    drive.add_argument("--n_interval", type=int, default=8, help="frames from one keyframe to the next (default: 8)")
-    drive.add_argument("--cam_yaw_range", type=float, default=0.2, help="swing to either side, radians (default: 0.2)")
-    drive.add_argument("--cam_cycle", type=int, default=96, help="frames per swing of the camera (default: 96)")
-    drive.add_argument("--video_length", type=int, help="frames in all (default: what the keyframes say)")
+    drive.add_argument(
+        "--n_interval",
+        type=whole_number(1, MAX_INTERVAL),
+        default=8,
+        help="frames from one keyframe to the next (default: 8)",
+    )
+    drive.add_argument(
+        "--cam_yaw_range",
+        type=real_number(0, round(math.pi, 5)),
+        default=0.2,
+        help="swing to either side, radians (default: 0.2)",
+    )
+    drive.add_argument(
+        "--cam_cycle", type=whole_number(1, MAX_FRAMES), default=96, help="frames per swing of the camera (default: 96)"
+    )
+    drive.add_argument(
+        "--video_length", type=whole_number(1, MAX_FRAMES), help="frames in all (default: what the keyframes say)"
+    )
     out = parser.add_argument_group("output")
     out.add_argument("--output_dir", default="out", help="folder, made if missing (default: out)")
     out.add_argument("--fps", type=float, default=20.0, help="frames per second (default: 20)")
@@ -86,22 +103,7 @@ def parse_grid(text: str | None, n_people: int) -> tuple[int, int] | None:
 
 
 def check_args(args: argparse.Namespace, n_people: int) -> None:
-    """Raises a UserError for the first number that makes no sense."""
-
-    def whole(flag: str, value: int | None, least: int, most: int = MAX_FRAMES) -> None:
-        if value is not None and not least <= value <= most:
-            raise UserError(f"--{flag}: expected a whole number from {least} to {most}, found {value}")
-
-    def real(flag: str, value: float, most: float) -> None:
-        if not (math.isfinite(value) and 0 <= value <= most):
-            raise UserError(f"--{flag}: expected a number from 0 to {most:g}, found {value:g}")
-
-    whole("n_interval", args.n_interval, 1, MAX_INTERVAL)
-    whole("cam_cycle", args.cam_cycle, 1)
-    whole("video_length", args.video_length, 1)
-    whole("seeds_interval", args.seeds_interval, 0, MAX_INTERVAL)
-    real("psi", args.psi, 2)
-    real("cam_yaw_range", args.cam_yaw_range, math.pi)
+    """Raises a UserError for options that do not go together."""
     if args.seeds_interval and n_people < 2:
         raise UserError(f"--seeds_interval: expected at least two --seeds to blend between, found {n_people}")
     if args.seeds_interval and args.grid:

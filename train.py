@@ -16,6 +16,7 @@ from training.data.storage import open_dataset
 from training.run.dry_run import dry_run
 from training.training_loop import training_loop
 
+NO_MEMORY = "can't allocate memory"  # torch, of a CPU
 PRESETS = Path(__file__).resolve().parent / "configs" / "presets"
 
 EPILOG = """\
@@ -75,10 +76,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 command = command_line(sys.argv[1:] if argv is None else argv, processes.size)
                 outdir, change = Path(args.outdir), args.allow_change
                 training_loop(config, dataset, outdir, processes, command=command, allow_change=change)
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
             found = one_line(str(error)).partition(". ")[0]
-            expected = "expected a step that fits the GPU, by --preset or a smaller --micro_batch"
-            raise UserError(f"{args.config}: {expected}, found: {found}") from error
+            if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and NO_MEMORY not in found:
+                raise
+            expected = "expected a step that fits the memory, by --preset or a smaller --micro_batch"
+            raise UserError(f"{args.config}: {expected}, found: {found or 'MemoryError'}") from error
 
 
 if __name__ == "__main__":

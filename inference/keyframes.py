@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import roma
 import torch
 
 from networks.cameras import FRONTAL
-from torch_utils.misc import CliParser, UserError, reason, run_cli
+from torch_utils.misc import CliParser, UserError, check_file, reason, run_cli, shortened
 
 Kind = Literal["expression", "pose", "camera"]
 
@@ -26,6 +26,7 @@ MEANING: dict[Kind, str] = {
     "pose": "Euler angles of SMPL joints 12..17 in radians",
     "camera": "pitch and yaw in radians, pitch first",
 }
+MAX_BYTES = 2**32  # of a keyframe file
 LIMIT = 1000.0  # no coefficient or angle in radians is that large; such a file holds something else
 
 
@@ -45,33 +46,38 @@ def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
     """Reads one keyframe file.
 
     Args:
-        path: a `.npy` file of floating-point numbers, [N,64] (expression), [N,6,3] (pose) or [N,2] (camera).
+        path: a `.npy` file of numbers, or an `.npz` archive of one array: [N,64] (expression), [N,6,3] (pose) or
+            [N,2] (camera). Integers lose nothing and are taken.
         kind: which of the three it should be.
 
     Returns:
         float64 array of the file's values, N >= 1.
 
     Raises:
-        UserError: the file is missing, is no `.npy` file, is empty, or has a wrong shape, dtype or value.
+        UserError: the file is missing, is no such file, is empty, or has a wrong shape, dtype or value.
     """
-    path = Path(path)
+    check_file(path, f"{kind} keyframe", most=MAX_BYTES)
+    return check_keyframes(read_array(path, str(path)), kind, str(path))
+
+
+def read_array(file: str | Path | BinaryIO, where: str) -> np.ndarray:
+    """The array of a `.npy` file, or of an `.npz` archive that holds one; a UserError names `where`."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {kind} keyframe file") from None
+        array = np.load(file, allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return array
+        with array:
+            arrays = {name: array[name] for name in array.files[:2]}
+            found = ", ".join(array.files)
     except OSError as error:
-        raise UserError(f"{path}: {kind} keyframes cannot be read: {reason(error)}") from error
+        raise UserError(f"{where}: cannot be read: {reason(error)}") from error
     except Exception as error:  # a damaged header may raise anything
-        what = (
-            "an object array, which is not loaded"
-            if "Object arrays" in str(error)
-            else "something else, or half of one"
-        )
-        raise UserError(f"{path}: expected a .npy file of numbers for {kind} keyframes, found {what}") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise UserError(f"{path}: expected one .npy array of {kind} keyframes, found an .npz archive")
-    return check_keyframes(array, kind, str(path))
+        objects = "Object arrays" in str(error)
+        what = "an object array, which is not loaded" if objects else "something else, or half of one"
+        raise UserError(f"{where}: expected a .npy file of numbers, found {what}") from error
+    if len(arrays) != 1:
+        raise UserError(f"{where}: expected an .npz archive of one array, found {shortened(found, 200) or 'none'}")
+    return next(iter(arrays.values()))
 
 
 def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
@@ -81,8 +87,8 @@ def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
     found = "[" + ",".join(map(str, array.shape)) + "]"
     if array.shape[1:] != shape or array.ndim != len(shape) + 1:
         raise UserError(f"{where}: {kind} keyframes: expected shape {expected} ({MEANING[kind]}), found {found}")
-    if not np.issubdtype(array.dtype, np.floating):
-        raise UserError(f"{where}: {kind} keyframes: expected floating-point numbers, found dtype {array.dtype}")
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"{where}: {kind} keyframes: expected numbers, found dtype {array.dtype}")
     if len(array) == 0:
         raise UserError(f"{where}: {kind} keyframes: expected at least one keyframe, found none (shape {found})")
     array = array.astype(np.float64)

@@ -5,7 +5,6 @@ Marching cubes of the opacity that views of the person accumulate (inference.mes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from inference.keyframes import SHAPES, Kind, load_keyframes
 from inference.mesh_field import Mesh, Still, extract_mesh
 from inference.pipeline import QUALITIES, PortraitPipeline
 from networks.cameras import FRONTAL
+from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,13 +40,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
-    parser.add_argument("--seed", type=int, default=0, help="the person (default: 0)")
-    parser.add_argument("--psi", type=float, default=0.7, help="truncation, 0 to 1 (default: 0.7)")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="the person (default: 0)")
+    parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")
     parser.add_argument("--exp_path", help="expression keyframes [N,64] (default: neutral)")
     parser.add_argument("--pose_path", help="pose keyframes [N,6,3] (default: neutral)")
     parser.add_argument("--cam_path", help="camera keyframes [N,2]: the camera in the middle (default: frontal)")
-    parser.add_argument("--row", type=int, default=0, help="row of the keyframe files (default: 0)")
-    parser.add_argument("--resolution", type=int, default=160, help="voxels along the longest side (default: 160)")
+    parser.add_argument(
+        "--row", type=whole_number(0, MAX_FRAMES), default=0, help="row of the keyframe files (default: 0)"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=whole_number(*RESOLUTIONS),
+        default=160,
+        help="voxels along the longest side (default: 160)",
+    )
     quality_help = "as in gen_video.py: how crossings are found (default: fast)"
     parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     parser.add_argument("--backdrop", action="store_true", help="keep white surfaces that reach the mesh's edge")
@@ -55,13 +62,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.out.suffix.lower() != ".ply":
         raise UserError(f"--out: expected a name that ends in .ply, found '{args.out}'")
-    if not RESOLUTIONS[0] <= args.resolution <= RESOLUTIONS[1]:
-        expected = f"a whole number from {RESOLUTIONS[0]} to {RESOLUTIONS[1]}"
-        raise UserError(f"--resolution: expected {expected}, found {args.resolution}")
-    if not (math.isfinite(args.psi) and 0 <= args.psi <= 2):
-        raise UserError(f"--psi: expected a number from 0 to 2, found {args.psi:g}")
-    if not 0 <= args.seed < 1 << 32:
-        raise UserError(f"--seed: expected a whole number from 0 to {(1 << 32) - 1}, found {args.seed}")
     paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
     still = Still(*(keyframe(path, kind, args.row) for kind, path in paths.items()))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))

@@ -19,6 +19,7 @@ from inference.pipeline import QUALITIES, Person, PortraitPipeline, Quality
 from inference.seeds import parse_seeds
 from networks.person.controls import Control, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel
+from torch_utils.bounds import real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from torch_utils.picture_grid import labelled_grid
 
@@ -36,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--seeds", nargs="+", default=["0-3"], help="people, a row each, e.g. 0-3,7 (default: 0-3)")
-    parser.add_argument("--psi", type=float, default=0.7, help="truncation, 0 to 1 (default: 0.7)")
+    parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")
     smoothing_help = "head movements with D^p and with nearest-vertex skinning alone, side by side"
     parser.add_argument("--smoothing", action="store_true", help=smoothing_help)
-    parser.add_argument("--size", type=int, help="pixels a side of a picture (default: the model's)")
+    parser.add_argument("--size", type=whole_number(*SIZES), help="pixels a side of a picture (default: the model's)")
     quality_help = "as in gen_video.py (default: fast)"
     parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -50,10 +51,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seeds: expected at most {MAX_PEOPLE} people on a sheet, found {len(seeds)}")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out: expected a name that ends in .png, found '{args.out}'")
-    if not 0 <= args.psi <= 2:
-        raise UserError(f"--psi: expected a number from 0 to 2, found {args.psi:g}")
-    if args.size is not None and not SIZES[0] <= args.size <= SIZES[1]:
-        raise UserError(f"--size: expected a whole number from {SIZES[0]} to {SIZES[1]}, found {args.size}")
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
     if args.smoothing and pipe.generator.config.pose != "smoothed":
         raise UserError(

@@ -6,17 +6,19 @@ score and the camera the picture seems to be taken from (paper section 3.3). Lik
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.cameras import FRONTAL
+from torch_utils.bounds import Range, check_ranges
 
 CAMERA_DIM = 2  # pitch, yaw
 LAST_SIZE = 2  # pixels a side before the last convolution
 SLOPE = 0.2  # of leaky ReLUs below 0
+ChannelBase, MaxChannels = Annotated[int, Range(1, 2**20)], Annotated[int, Range(1, 4096)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +31,15 @@ class DiscriminatorConfig:
 
     width: int  # pixels of the picture, powers of two
     height: int
-    channel_base: int = 8192
-    max_channels: int = 400
+    channel_base: ChannelBase = 8192
+    max_channels: MaxChannels = 400
 
     def __post_init__(self):
+        check_ranges(self)
         for name in ("width", "height"):
             size = getattr(self, name)
             if not (isinstance(size, int) and LAST_SIZE <= size <= 4096 and size & (size - 1) == 0):
                 raise ValueError(f"{name}: expected a power of two from {LAST_SIZE} to 4096, found {size}")
-        for name in ("channel_base", "max_channels"):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise ValueError(f"{name}: expected a positive whole number, found {getattr(self, name)}")
 
     @property
     def channels(self) -> tuple[int, ...]:

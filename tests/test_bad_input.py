@@ -19,7 +19,12 @@ ROOT = Path(__file__).resolve().parents[1]
 BAD_INPUT = {
     "missing keyframes": ("--exp_path {dir}/no.npy", "{dir}/no.npy: no such expression keyframe file"),
     "shape": ("--exp_path {dir}/wide.npy", "{dir}/wide.npy: expression keyframes: expected shape [N,64]"),
-    "dtype": ("--exp_path {dir}/ints.npy", "{dir}/ints.npy: expression keyframes: expected floating-point numbers"),
+    "dtype": ("--exp_path {dir}/text.npy", "{dir}/text.npy: expression keyframes: expected numbers, found dtype <U1"),
+    "device file": (
+        "--exp_path /dev/zero",
+        "/dev/zero: expression keyframe: expected a regular file, found a device or pipe",
+    ),
+    "long line": ("--speed " + 5000 * "x", "xx ... xx"),
     "nan": ("--pose_path {dir}/nan.npy", "{dir}/nan.npy: pose keyframes: expected finite numbers, found nan"),
     "empty": ("--cam_path {dir}/none.npy", "{dir}/none.npy: camera keyframes: expected at least one keyframe"),
     "lengths": ("--exp_path {dir}/e.npy --pose_path {dir}/p4.npy", "{dir}/e.npy has 3, {dir}/p4.npy has 4; rule: "),
@@ -65,7 +70,7 @@ def bad_files(folder):
     """The files that BAD_INPUT speaks of."""
     np.save(folder / "e.npy", np.zeros((3, 64)))
     np.save(folder / "wide.npy", np.zeros((3, 65)))
-    np.save(folder / "ints.npy", np.zeros((3, 64), dtype=np.int32))
+    np.save(folder / "text.npy", np.full((3, 64), "a"))
     np.save(folder / "nan.npy", np.full((3, 6, 3), np.nan))
     np.save(folder / "none.npy", np.zeros((0, 2)))
     np.save(folder / "p4.npy", np.zeros((4, 6, 3)))

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from torch_utils.misc import UserError, one_line, reason
+from torch_utils.misc import UserError, check_file, one_line, reason
 
 T = TypeVar("T")
+MAX_BYTES = 2**20  # of a configuration file
 
 
 def load_yaml(path: str | Path) -> dict[str, Any]:
@@ -23,17 +24,13 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, is not YAML, or holds something else than a mapping.
     """
+    check_file(path, "configuration", most=MAX_BYTES)
     try:
         text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         found = reason(error) if isinstance(error, OSError) else "not a text file"
         raise UserError(f"{path}: cannot be read: {found}") from error
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(str(error))}") from error
+    data = _parse(text, f"{path}: not valid YAML")
     if not isinstance(data, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {_kind(data)}")
     return data
@@ -64,6 +61,16 @@ def load_layered(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def _parse(text: str, complaint: str) -> Any:
+    """What YAML says; UserError, beginning with ``complaint``, where it is none, too deep, or a number of a novel."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an integer of thousands of digits, a date that is none
+        raise UserError(f"{complaint}: {one_line(str(error))}") from error
+    except RecursionError:
+        raise UserError(f"{complaint}: nested too deeply") from None
+
+
 def merge(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`data` with `changes`; mappings in both are merged key by key, anything else is replaced."""
     merged = dict(data)
@@ -88,10 +95,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
             given, text = "=", rest.pop(0)
         if not given or not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"{word}: expected an option, or a key of the configuration as --key value or key=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"{word}: expected a YAML value, found '{one_line(text)}'") from error
+        value = _parse(text, f"--{name}: expected a YAML value, found {_short(text)}")
         for part in reversed(name.split(".")):
             value = {part: value}
         data = merge(data, value)
@@ -188,7 +192,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         plain_ok = value is None
     else:
         plain_ok = isinstance(value, plain) and (plain is bool or not isinstance(value, bool))
-    if plain_ok:
+    if plain_ok and not (isinstance(value, str) and "\0" in value):  # no file has such a name
         return value
     raise _wrong(where, key, _hint_name(hint), value)
 
@@ -237,7 +241,10 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = "" if value is None else one_line(repr(value))
+    try:
+        text = "" if value is None else one_line(repr(value))
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists in lists in lists
+        return ""
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -41,7 +42,7 @@ def run_cli(main: Callable[[], None]) -> None:
     try:
         main()
     except UserError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        print(f"error: {shortened(one_line(str(error)))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted; files written so far are complete", file=sys.stderr)
@@ -53,16 +54,39 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def shortened(text: str, most: int = 1000) -> str:
+    """`text` if it has at most `most` characters; else its beginning and its end."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most * 2 // 3]} ... {text[-most // 4 :]}"
+
+
+def check_file(path: str | Path, what: str, *, most: int = 2**36) -> None:
+    """Look at a file before it is opened: devices and pipes never end, and a file of another size is another file.
+
+    Args:
+        what: the kind of file, for the message: "no such ... file".
+        most: bytes.
+
+    Raises:
+        UserError: there is no such file, it is no regular file, is empty, or has more than `most` bytes.
+    """
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what} file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise UserError(f"{path}: cannot be read: {reason(error) if isinstance(error, OSError) else error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or pipe"
+        raise UserError(f"{path}: {what}: expected a regular file, found {kind}")
+    if not 0 < found.st_size <= most:
+        raise UserError(f"{path}: {what}: expected a file of 1 to {most:,} bytes, found {found.st_size:,}")
+
+
 def reason(error: OSError) -> str:
     """The words of an `OSError` without its number and path, e.g. `Permission denied`."""
     return error.strerror or type(error).__name__
-
-
-def check_positive(args: argparse.Namespace, *names: str) -> None:
-    """Raises a UserError unless the options ``names`` are positive, finite numbers."""
-    for name in names:
-        if not 0 < getattr(args, name) < float("inf"):
-            raise UserError(f"--{name}: expected a positive number, found {getattr(args, name)}")
 
 
 def file_sha256(path: str | Path) -> str:

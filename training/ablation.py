@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from torch_utils.bounds import MAX_IMAGES, real_number, whole_number
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import config_to_dict, load_layered, load_yaml, merge
 from torch_utils.distributed import World, wait_for_all, world
 from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
 from training.ablation_table import PAPER, Result, write_tables
-from training.config import TrainConfig, load_train_config
+from training.config import TINY, TrainConfig, load_train_config
 from training.data.storage import Dataset, open_dataset
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, evaluate
@@ -66,13 +67,22 @@ def make_parser() -> CliParser:
     )
     parser.add_argument("--data", required=True, help="data set")
     parser.add_argument("--outdir", required=True, type=Path, help="folder of all rows, made if missing")
-    parser.add_argument("--kimg", required=True, type=float, help="thousands of images every stage is trained for")
+    parser.add_argument(
+        "--kimg", required=True, type=real_number(TINY, 1e6), help="thousands of images every stage is trained for"
+    )
     parser.add_argument("--table", type=int, choices=sorted(TABLES), default=2, help="(default: %(default)s)")
     parser.add_argument("--rows", help="some rows, e.g. full,no_torso (default: all of the table)")
     parser.add_argument("--config", default=str(CONFIGS / "shhq_hs_stage1.yaml"), help="base of stage 1")
     parser.add_argument("--config2", default=str(CONFIGS / "shhq_hs_stage2.yaml"), help="base of stage 2 (table 1)")
-    parser.add_argument("--num", type=int, help="pictures compared (default: the paper's, 20000 or 5000)")
-    parser.add_argument("--kid_subset", type=int, default=1000, help="pictures in a KID subset (default: %(default)s)")
+    parser.add_argument(
+        "--num", type=whole_number(2, MAX_IMAGES), help="pictures compared (default: the paper's, 20000 or 5000)"
+    )
+    parser.add_argument(
+        "--kid_subset",
+        type=whole_number(2, MAX_IMAGES),
+        default=1000,
+        help="pictures in a KID subset (default: %(default)s)",
+    )
     parser.add_argument("--detector", default="inception", help=f"of {', '.join(DETECTORS)} (default: %(default)s)")
     parser.add_argument("--inception", help="file of the Inception weights (default: where torch.hub keeps them)")
     parser.add_argument("--cache", type=Path, help="folder of data sets' features (default: in ~/.cache)")

@@ -6,21 +6,31 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from networks.manifold.generator_config import UPSCALE, GeneratorConfig
+from networks.discriminators import ChannelBase, MaxChannels
+from networks.manifold.generator_config import MAX_MANIFOLDS, UPSCALE, GeneratorConfig
+from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_WORKERS, Range, check_ranges
 from torch_utils.config import config_from_dict, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
 
 DISCRIMINATORS = ("whole", "face", "torso")
+MAX_MEANS = 4  # running means, each as large as the generator
+TINY = 1e-12  # for numbers that must be above 0
+Weight, Factor = Annotated[float, Range(0.0, 1e6)], Annotated[float, Range(TINY, 1e6)]
+Rate, Decay = Annotated[float, Range(TINY, 10.0)], Annotated[float, Range(0.0, 1 - 1e-9)]
+Thousands = Annotated[float, Range(TINY, 1e6)]  # of images
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversaryConfig:
     """One discriminator."""
 
-    weight: float  # of its score in the generator's loss; 0 leaves the discriminator out
-    r1_gamma: float  # 0.5 * gamma * |grad|^2 on real images
+    weight: Weight  # of its score in the generator's loss; 0 leaves the discriminator out
+    r1_gamma: Weight  # 0.5 * gamma * |grad|^2 on real images
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +42,14 @@ class DiscriminatorsConfig:
     torso: AdversaryConfig
     # Where D_face's pictures come from: a camera of their own, or aligned crops of the portrait (an ablation).
     face_view: Literal["camera", "crop"] = "camera"
-    channel_base: int = 8192  # channels of a block that sees W pixels: min(channel_base / W, max_channels)
-    max_channels: int = 400
-    r1_interval: int = 1  # R1 every so many steps, with as many times its weight
+    channel_base: ChannelBase = 8192  # channels of a block that sees W pixels: min(channel_base / W, max_channels)
+    max_channels: MaxChannels = 400
+    r1_interval: Annotated[int, Range(1, 1000)] = 1  # R1 every so many steps, with as many times its weight
 
     def __post_init__(self):
+        check_ranges(self)
         if not any(self.active):
             raise ValueError("discriminators: expected one with a weight above 0, found none")
-        if self.r1_interval < 1:
-            raise ValueError(f"r1_interval: expected a positive whole number, found {self.r1_interval}")
 
     @property
     def active(self) -> tuple[str, ...]:
@@ -59,56 +68,66 @@ class DiscriminatorsConfig:
 class LossConfig:
     """Weights of the losses; 0 leaves one out."""
 
-    camera: float = 15.0  # regression of (pitch, yaw) by every discriminator, beside its score
-    landmarks: float = 0.0  # eq. 9
-    imitation: float = 0.0  # eq. 10
-    pose_smooth: float = 0.0  # eq. 11
-    expression_smooth: float = 0.0  # eq. 12
-    expression_minimal: float = 0.0  # eq. 13
-    opacity: float = 0.0  # mean opacity: on white pictures discriminators cannot tell white surfaces from nothing
-    map_consistency: float = 0.0  # stage 2: U's maps, looked at coarsely, against phi's
-    image_consistency: float = 0.0  # stage 2: the image likewise
-    points: int = 4096  # points a picture at which eqs. 10, 12 and 13 are evaluated
-    jitter: float = 0.004  # standard deviation of eq. 12's delta, canonical units
+    camera: Weight = 15.0  # regression of (pitch, yaw) by every discriminator, beside its score
+    landmarks: Weight = 0.0  # eq. 9
+    imitation: Weight = 0.0  # eq. 10
+    pose_smooth: Weight = 0.0  # eq. 11
+    expression_smooth: Weight = 0.0  # eq. 12
+    expression_minimal: Weight = 0.0  # eq. 13
+    opacity: Weight = 0.0  # mean opacity: on white pictures discriminators cannot tell white surfaces from nothing
+    map_consistency: Weight = 0.0  # stage 2: U's maps, looked at coarsely, against phi's
+    image_consistency: Weight = 0.0  # stage 2: the image likewise
+    points: Annotated[int, Range(1, 2**20)] = 4096  # points a picture at which eqs. 10, 12 and 13 are evaluated
+    jitter: Annotated[float, Range(0.0, 1.0)] = 0.004  # standard deviation of eq. 12's delta, canonical units
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """Adam for both sides, and the running means of the generator's weights."""
 
-    batch_size: int = 32  # images a step, over all processes
-    g_lr: float = 2e-5
-    d_lr: float = 2e-4
-    betas: tuple[float, float] = (0.0, 0.9)
-    clip_norm: float = 0.3  # of the gradient of a sub-network of G, or of a discriminator
-    head_lr_scale: float = 1.0  # times g_lr for phi's linear heads, whose outputs are large beside a SIREN's weights
-    expression_lr_scale: float = 1.0  # times g_lr for D^e, whose outputs are millimetres where the unit is a metre
-    ema_decays: tuple[float, ...] = (0.999, 0.9999)  # a step; the first one's generator is the one that is kept
-    ema_rampup: float = 0.05  # a mean reaches back over at most this share of the steps so far
+    batch_size: Annotated[int, Range(1, MAX_BATCH)] = 32  # images a step, over all processes
+    g_lr: Rate = 2e-5
+    d_lr: Rate = 2e-4
+    betas: tuple[Decay, Decay] = (0.0, 0.9)
+    clip_norm: Factor = 0.3  # of the gradient of a sub-network of G, or of a discriminator
+    head_lr_scale: Factor = 1.0  # times g_lr for phi's linear heads, whose outputs are large beside a SIREN's weights
+    expression_lr_scale: Factor = 1.0  # times g_lr for D^e, whose outputs are millimetres where the unit is a metre
+    ema_decays: tuple[Decay, ...] = (0.999, 0.9999)  # a step; the first one's generator is the one that is kept
+    ema_rampup: Weight = 0.05  # a mean reaches back over at most this share of the steps so far
 
     def __post_init__(self):
-        if not self.ema_decays:
-            raise ValueError("ema_decays: expected at least one number, found none")
-        for name in ("betas", "ema_decays"):
-            if max(getattr(self, name)) >= 1:
-                raise ValueError(f"{name}: expected numbers below 1, found {max(getattr(self, name))}")
+        check_ranges(self)
+        if not 1 <= len(self.ema_decays) <= MAX_MEANS:
+            raise ValueError(f"ema_decays: expected 1 to {MAX_MEANS} numbers, found {len(self.ema_decays)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """How a run goes about it. Nothing here changes what is computed beyond rounding, so it may change on resuming."""
 
-    total_kimg: float = 10_000.0  # thousands of images to train for
-    micro_batch: int = 0  # images a process renders at a time, the rest of its batch is accumulated; 0: all
-    rays_per_chunk: int = 0  # stage 1: recompute the backward pass in chunks of so many rays; 0: keep everything
-    manifolds_per_chunk: int = 0  # stage 2: the same of U, manifolds at a time
+    total_kimg: Thousands = 10_000.0  # thousands of images to train for
+    micro_batch: Annotated[int, Range(0, MAX_BATCH)] = (
+        0  # images a process renders at a time, the rest of its batch is accumulated; 0: all
+    )
+    rays_per_chunk: Annotated[int, Range(0, 2**24)] = (
+        0  # stage 1: recompute the backward pass in chunks of so many rays; 0: keep everything
+    )
+    manifolds_per_chunk: Annotated[int, Range(0, MAX_MANIFOLDS)] = 0  # stage 2: the same of U, manifolds at a time
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
-    workers: int = 2  # processes that decode images
-    tick_kimg: float = 4.0  # a line of statistics
-    snapshot_kimg: float = 40.0  # pictures, and everything needed to resume
-    snapshot_people: int = 6  # rows of the picture
-    metric_images: int = 512  # for the distance to the data at a snapshot; 0: none is computed
+    workers: Annotated[int, Range(1, MAX_WORKERS)] = 2  # processes that decode images
+    tick_kimg: Thousands = 4.0  # a line of statistics
+    snapshot_kimg: Thousands = 40.0  # pictures, and everything needed to resume
+    snapshot_people: Annotated[int, Range(1, 64)] = 6  # rows of the picture
+    metric_images: Annotated[int, Range(0, MAX_IMAGES)] = (
+        512  # for the distance to the data at a snapshot; 0: none is computed
+    )
     metric_detector: Literal["random", "attributes", "inception"] = "random"  # whose features it compares
+
+    def __post_init__(self):
+        check_ranges(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +140,14 @@ class TrainConfig:
     losses: LossConfig
     optim: OptimConfig
     run: RunConfig
-    seed: int = 0
+    seed: Annotated[int, Range(0, MAX_SEED)] = 0
     mirror: bool = True  # half of the training images are mirrored
     manifold_init: Literal["relief", "spheres"] = "relief"  # M's first level sets: around the mean body, or as released
     # Stage 2: U's first weights, or bilinear interpolation of phi's maps to begin with.
     superresolution_init: Literal["random", "interpolation"] = "random"
-    expression_warmup: int = 0  # steps of D^e alone (eq. 10) before a run that begins from nothing
+    expression_warmup: Annotated[int, Range(0, 10**6)] = (
+        0  # steps of D^e alone (eq. 10) before a run that begins from nothing
+    )
     init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
     grow_from: str | None = None  # state.pt of a run at a smaller size, whose discriminators grow
     body_model: str | None = None  # SMPL file that the labels belong to; null: the embedded body
@@ -134,11 +155,10 @@ class TrainConfig:
     face_recon: str | None = None  # weights of the face reconstruction net (eq. 9)
 
     def __post_init__(self):
-        _check_positive(self)
+        check_ranges(self)
         sizes = self.generator
         room = min(2 * sizes.feature_dim, 2 * sizes.sr_features, *sizes.sr_up_channels) >= 8
         checks = {
-            "seed": (self.seed < 2**63, "a number below 2^63"),
             "init_from": (self.stage == 1 or self.init_from is not None, "the model of stage 1 (runs/.../latest)"),
             "expression_warmup": (
                 self.expression_warmup == 0 or self.losses.imitation > 0,
@@ -172,37 +192,6 @@ class TrainConfig:
         """(width, height) of what a discriminator sees."""
         width = self.face_size if discriminator == "face" else self.portrait_size
         return width, width // 4 if discriminator == "torso" else width
-
-
-# Numbers that may be 0, beside those of LossConfig; all others must be above.
-_MAY_BE_ZERO = {
-    "micro_batch",
-    "rays_per_chunk",
-    "manifolds_per_chunk",
-    "expression_warmup",
-    "metric_images",
-    "weight",
-    "r1_gamma",
-    "seed",
-    "betas",
-    "ema_rampup",
-}
-
-
-def _check_positive(config: Any, prefix: str = "") -> None:
-    """ValueError naming the first number in ``config`` that is negative, not finite or a zero that makes no sense."""
-    for field in fields(config):
-        value, name = getattr(config, field.name), prefix + field.name
-        if isinstance(value, DiscriminatorsConfig | AdversaryConfig | LossConfig | OptimConfig | RunConfig):
-            _check_positive(value, f"{name}.")
-        numbers = value if isinstance(value, tuple) else (value,)
-        for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                continue
-            zero = field.name in _MAY_BE_ZERO or (isinstance(config, LossConfig) and field.name != "points")
-            if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
-                expected = "a number of at least 0" if zero else "a number above 0"
-                raise ValueError(f"{name}: expected {expected}, found {number}")
 
 
 def load_train_config(path: str | Path, preset: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -23,8 +23,9 @@ from tqdm import tqdm, trange
 from networks.person.face_model import FaceArrays, embedded_face
 from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
 from networks.person.tracking import MILLIMETRES
+from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_WORKERS, real_number, whole_number
 from torch_utils.checkpoint import save_checkpoint
-from torch_utils.misc import CliParser, UserError, check_positive, resolve_device, run_cli
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from torch_utils.worker_pool import worker_pool
 from training.data.checks import require_sound
 from training.data.png import decode_png
@@ -59,18 +60,27 @@ def main() -> None:
     parser = CliParser(prog="python -m training.face_recon", description=__doc__.split("\n")[0])
     parser.add_argument("--out", default="ckpts/face_recon_synth.pt", help="file to write (default: %(default)s)")
     parser.add_argument("--data", help="data set made by 'python -m training.data synthesize' (default: draw faces)")
-    parser.add_argument("--people", type=int, default=1200, help="people to draw (default: %(default)s)")
-    parser.add_argument("--shots", type=int, default=4, help="pictures of each (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1800, help="of the fit (default: %(default)s)")
-    parser.add_argument("--batch_size", type=int, default=32, help="pictures a step (default: %(default)s)")
-    parser.add_argument("--lr", type=float, default=2e-3, help="largest learning rate (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of people and fit (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that draw (default: %(default)s)")
+    parser.add_argument(
+        "--people", type=whole_number(1, MAX_IMAGES), default=1200, help="people to draw (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shots", type=whole_number(1, 1000), default=4, help="pictures of each (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=whole_number(1, 10**7), default=1800, help="of the fit (default: %(default)s)")
+    parser.add_argument(
+        "--batch_size", type=whole_number(1, MAX_BATCH), default=32, help="pictures a step (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lr", type=real_number(1e-12, 10), default=2e-3, help="largest learning rate (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, MAX_SEED), default=0, help="of people and fit (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers", type=whole_number(1, MAX_WORKERS), default=2, help="processes that draw (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     args = parser.parse_args()
-    check_positive(args, "people", "shots", "steps", "batch_size", "lr", "workers")
-    if args.seed < 0:
-        raise UserError(f"--seed: expected a number of at least 0, found {args.seed}")
     device = resolve_device(args.device)
     faces = read_faces(args.data) if args.data else draw_faces(args)
     # Whole people are held out; a data set has one picture of each.

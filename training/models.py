@@ -17,12 +17,15 @@ from networks.person.face_model import FaceArrays, FaceModel, embedded_face, loa
 from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights
-from torch_utils.misc import UserError
+from torch_utils.misc import UserError, check_file, reason
 from training.config import TrainConfig
 from training.losses.imitation import ImitationTarget, embedded_skin_vertices
 from training.manifold_shape import fit_manifolds
 
 RELIEF_STEPS = 400
+# How files of a kind begin; ours, safetensors, with the length of a header that follows.
+TORCH, PICKLE, MAT = (b"PK\x03\x04", b"\x80\x02"), (b"PK\x03\x04", b"\x80", b"(", b"c"), (b"MATLAB", b"\x89HDF")
+NAMES = {TORCH: "checkpoint", PICKLE: "SMPL model (.pkl, .npz)", MAT: "face model (.mat)"}
 
 
 class Networks(NamedTuple):
@@ -48,6 +51,30 @@ def load_face(config: TrainConfig) -> FaceArrays:
     return embedded_face() if config.face_model is None else load_bfm(config.face_model)
 
 
+def check_files(config: TrainConfig, *, resuming: bool = False) -> None:
+    """Look at every file that ``config`` names, before anything slow begins.
+
+    Raises:
+        UserError: one is missing, is no regular file, or begins as no file of its kind does.
+    """
+    kinds = {"body_model": PICKLE, "face_model": MAT, "face_recon": TORCH}
+    if not resuming:  # a run that goes on has its own
+        kinds |= {"init_from": TORCH, "grow_from": TORCH}
+    for key, beginnings in kinds.items():
+        path = getattr(config, key)
+        if path is None:
+            continue
+        check_file(path, key)
+        try:
+            with open(path, "rb") as file:
+                start = file.read(9)
+        except OSError as error:
+            raise UserError(f"{path}: {key}: cannot be read: {reason(error)}") from error
+        ours = beginnings is TORCH and start[8:] == b"{"
+        if not ours and not start.startswith(beginnings):
+            raise UserError(f"{path}: {key}: expected a {NAMES[beginnings]}, found a file that begins with {start}")
+
+
 def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     """The networks as a run begins with them, on the CPU; they follow from ``config.seed``.
 
@@ -57,6 +84,7 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     Raises:
         UserError: a file that ``config`` names cannot be loaded.
     """
+    check_files(config, resuming=resuming)
     torch.manual_seed(config.seed)
     body = load_body(config)
     generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))

@@ -27,6 +27,7 @@ from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
 from training.run.log import CONFIG, RunLog, snapshot_path
+from training.run.memory import check_memory
 from training.run.optimizers import update
 from training.run.snapshot import save_snapshot, snapshot_inputs
 from training.run.state import BEST, LATEST, STATE, RunState
@@ -68,6 +69,7 @@ def training_loop(
             a loss or gradient is not finite (the last checkpoint stays), or files cannot be written.
     """
     resuming = is_begun(outdir, world)
+    check_memory(config, world)
     task, state = begin(config, dataset, world, resuming=resuming)
     if resuming:
         state.load(outdir, allow_change=allow_change)

@@ -17,6 +17,7 @@ import uvicorn
 from inference.pipeline import PortraitPipeline
 from inference.viewer.server import make_app
 from inference.viewer.studio import Studio
+from torch_utils.bounds import whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
 DEMO = Path(__file__).resolve().parents[2] / "ckpts/demo.pt"
@@ -34,15 +35,13 @@ def make_parser() -> CliParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     host_help = "address to listen on; anybody who reaches it may use the page (default: 127.0.0.1, this machine only)"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
-    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one (default: 8765)")
+    parser.add_argument("--port", type=whole_number(0, 65535), default=8765, help="0 takes a free one (default: 8765)")
     parser.add_argument("--no_browser", action="store_true", help="print the address only")
     return parser
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections; a UserError where there can be none."""
-    if not 0 <= port < 2**16:
-        raise UserError(f"--port: expected a whole number from 0 to {2**16 - 1}, found {port}")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion
+from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion, read_array
 from inference.viewer.controls import motion_rows
 from networks.cameras import FRONTAL
 from torch_utils.misc import UserError, one_line
@@ -100,18 +100,13 @@ def read_keyframes(data: bytes, name: str) -> tuple[Kind, np.ndarray]:
     """A keyframe file; its shape says of which kind it is.
 
     Args:
-        data: the bytes of a ``.npy`` file, [N,64], [N,6,3] or [N,2].
+        data: the bytes of a ``.npy`` file, or an ``.npz`` archive of one array: [N,64], [N,6,3] or [N,2].
         name: of the file, for messages.
 
     Raises:
         UserError: something else, or something is wrong with the numbers.
     """
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception:  # numpy raises many kinds: ValueError, TypeError, OverflowError, tokenize.TokenError ...
-        array = None
-    if not isinstance(array, np.ndarray):
-        raise UserError(f"{name}: expected a .npy file of numbers, found something else, or half of one")
+    array = read_array(io.BytesIO(data), name)
     for kind, shape in SHAPES.items():
         if array.shape[1:] == shape:
             return kind, check_keyframes(array, kind, name)

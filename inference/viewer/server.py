@@ -48,7 +48,7 @@ from inference.viewer.messages import (
     read_keyframes,
 )
 from inference.viewer.studio import Studio, Who
-from torch_utils.misc import UserError, one_line
+from torch_utils.misc import UserError, one_line, shortened
 
 PAGE = Path(__file__).parent / "page"
 KEYFRAMES = Path(__file__).resolve().parents[2] / "keyframes"
@@ -117,7 +117,7 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     return Starlette(
         routes=routes,
         middleware=[Middleware(SameOrigin, hosts=hosts)],
-        exception_handlers={UserError: _complain},
+        exception_handlers={UserError: _complain, RuntimeError: _fail, MemoryError: _fail},
         lifespan=lifespan,
     )
 
@@ -130,6 +130,11 @@ def _plain(group: Group) -> dict[str, Any]:
 
 def _complain(request: Request, error: UserError) -> Response:
     return PlainTextResponse(one_line(str(error)), status_code=400)
+
+
+def _fail(request: Request, error: Exception) -> Response:
+    """What torch says where it cannot draw, as when memory is short."""
+    return PlainTextResponse(shortened(one_line(str(error)) or type(error).__name__), status_code=503)
 
 
 async def _body(request: Request) -> bytes:

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from networks.cameras import FACE_CAMERA, FRONTAL, project
 from networks.person.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
 from networks.person.tracking import FaceFrame
 from networks.person.tracking_files import bfm_frame
+from torch_utils.bounds import Range, check_ranges
 from torch_utils.checkpoint import check_format, in_single_precision, load_raw, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
@@ -133,6 +134,8 @@ class Deep3DFaceRecon(FaceReconstructor):
         return FaceCoefficients(z_id, z_exp, None)
 
 
+Size = Annotated[int, Range(1, 4096)]
+
 # ---- The embedded face ----------------------------------------------------------------------------------------------
 
 
@@ -140,12 +143,13 @@ class Deep3DFaceRecon(FaceReconstructor):
 class FaceReconConfig:
     """Sizes of the small net."""
 
-    image_size: int = 64  # pictures are resized to it
-    widths: tuple[int, ...] = (32, 64, 128, 192)  # channels of the stages; each halves the picture
-    hidden_dim: int = 256
+    image_size: Size = 64  # pictures are resized to it
+    widths: tuple[Size, ...] = (32, 64, 128, 192)  # channels of the stages; each halves the picture
+    hidden_dim: Size = 256
 
     def __post_init__(self):
-        if min(self.image_size, self.hidden_dim, *self.widths) < 1 or self.image_size % 2 ** len(self.widths):
+        check_ranges(self)
+        if self.image_size % 2 ** len(self.widths):
             raise ValueError(f"image_size: expected a multiple of {2 ** len(self.widths)}, found {self.image_size}")
 
 

@@ -132,6 +132,15 @@ def test_a_person_that_cannot_be_made(pipe, monkeypatch):
         assert page.until(type="frame", id=3, seed=2)
 
 
+def test_a_png_that_cannot_be_drawn_is_one_line(pipe, monkeypatch):
+    def person(seed, *, psi):
+        raise RuntimeError("not enough memory:\nyou tried")
+
+    monkeypatch.setattr(pipe, "person", person)
+    with serve(pipe) as url:
+        assert complaint(url, "frame.png", make_shot(seed=7)) == (503, "not enough memory: you tried")
+
+
 BAD_SHOTS = {
     "text": ("hello", "message: expected JSON, found 'hello'"),
     "bytes": (b"\x00", "message: expected JSON, found ''"),

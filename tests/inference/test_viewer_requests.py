@@ -63,12 +63,12 @@ BAD_FILES = {
     "text": (b"hello", NO_ARRAY),
     "empty": (b"", NO_ARRAY),
     "half": (npy(np.zeros((3, 64)))[:-1], NO_ARRAY),
-    "objects": (npy(np.array([{}])), NO_ARRAY),
+    "objects": (npy(np.array([{}])), "a.npy: expected a .npy file of numbers, found an object array"),
     "header": (npy(np.zeros((3, 64))).replace(b"}", b" "), NO_ARRAY),
     "giant": (npy(np.zeros((3, 2))).replace(b"(3, 2), }".ljust(len(GIANT)), GIANT), NO_ARRAY),
     "zip": (b"PK\x03\x04", NO_ARRAY),
     "shape": (npy(np.zeros((3, 65))), "a.npy: expected keyframes of expression [N,64] or pose [N,6,3] or camera [N,2]"),
-    "integers": (npy(np.zeros((3, 64), int)), "a.npy: expression keyframes: expected floating-point numbers, found"),
+    "text array": (npy(np.full((3, 64), "a")), "a.npy: expression keyframes: expected numbers, found dtype <U1"),
     "none": (npy(np.zeros((0, 2))), "a.npy: camera keyframes: expected at least one keyframe, found none"),
 }
 

@@ -107,7 +107,7 @@ def test_torso_is_the_lowest_quarter():
 def test_bad_sizes():
     with pytest.raises(ValueError, match="width: expected a power of two from 2 to 4096, found 48"):
         DiscriminatorConfig(width=48, height=64)
-    with pytest.raises(ValueError, match="max_channels: expected a positive whole number, found 0"):
+    with pytest.raises(ValueError, match="max_channels: expected a whole number from 1 to 4096, found 0"):
         DiscriminatorConfig(width=64, height=64, max_channels=0)
     with pytest.raises(ValueError, match=r"expected images \[B, 3, 4, 16\], found \[1, 3, 16, 16\]"):
         make_discriminator(16, 4, max_channels=4)(torch.zeros(1, 3, 16, 16))

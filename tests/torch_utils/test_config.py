@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from torch_utils.config import config_from_dict, config_to_dict, load_yaml
+from torch_utils.config import config_from_dict, config_to_dict, load_layered, load_yaml, parse_overrides
 from torch_utils.misc import UserError
 
 
@@ -96,7 +96,7 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
         (None, "no such configuration file"),
         (b"a: [1, 2", "not valid YAML"),
         (b"- 1\n- 2\n", "expected a mapping of keys to values, found list"),
-        (b"", "expected a mapping of keys to values, found nothing"),
+        (b"", "configuration: expected a file of 1 to 1,048,576 bytes, found 0"),
         (b"\xff\xfe\x00", "not a text file"),
         (b"a: !!python/object/apply:os.system ['true']", "not valid YAML"),
     ],
@@ -108,3 +108,42 @@ def test_bad_files_are_named(tmp_path, content, message):
     with pytest.raises(UserError) as error:
         load_yaml(path)
     assert str(error.value).startswith(f"{path}: ") and message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (50_000 * "[", "nested too deeply"),
+        ("a: " + 20_000 * "{b: ", "nested too deeply"),
+        ("seed: " + 5000 * "7", "not valid YAML"),
+        ("day: 2020-13-45", "not valid YAML"),
+        ("\0", "not valid YAML"),
+    ],
+)
+def test_hostile_text_is_one_line(tmp_path, text, found):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError) as error:
+        load_yaml(tmp_path / "a.yaml")
+    assert str(error.value).startswith(f"{tmp_path / 'a.yaml'}: not valid YAML: ") and found in str(error.value)
+    with pytest.raises(UserError, match="--seed: expected a YAML value"):
+        parse_overrides(["--seed", text])
+
+
+def test_files_that_never_end_are_not_begun(tmp_path):
+    with pytest.raises(UserError, match="^/dev/zero: configuration: expected a regular file, found a device or pipe$"):
+        load_yaml("/dev/zero")
+    (tmp_path / "a.yaml").write_text("base: /dev/zero\n")
+    with pytest.raises(UserError, match="^/dev/zero: configuration: expected a regular file"):
+        load_layered(tmp_path / "a.yaml")
+    (tmp_path / "large.yaml").write_bytes(b"a" * (2**20 + 1))
+    with pytest.raises(UserError, match="expected a file of 1 to 1,048,576 bytes, found 1,048,577"):
+        load_yaml(tmp_path / "large.yaml")
+
+
+def test_names_with_a_nul_are_refused():
+    @dataclasses.dataclass(frozen=True)
+    class Files:
+        body: str | None = None
+
+    with pytest.raises(UserError, match="here: key 'body': expected str, found str 'a.x00b'"):
+        config_from_dict(Files, {"body": "a\0b"}, "here")

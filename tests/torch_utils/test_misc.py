@@ -6,13 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
-from torch_utils.misc import CliParser, UserError, atomic_path, check_positive, file_sha256, resolve_device, run_cli
+from torch_utils.misc import (
+    CliParser,
+    UserError,
+    atomic_path,
+    check_file,
+    file_sha256,
+    resolve_device,
+    run_cli,
+    shortened,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,11 +130,26 @@ def test_atomic_path_where_nothing_can_be_written(tmp_path):
         pytest.fail("must not get here")
 
 
-def test_check_positive():
-    check_positive(Namespace(people=1, lr=1e-9), "people", "lr")
-    for value in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(UserError, match=f"^--lr: expected a positive number, found {value}$"):
-            check_positive(Namespace(people=1, lr=value), "people", "lr")
+def test_long_messages_are_shortened():
+    assert shortened("short") == "short"
+    text = shortened("a" * 3000 + "b" * 3000)
+    assert text == "a" * 666 + " ... " + "b" * 250
+
+
+def test_a_file_is_looked_at_before_it_is_opened(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    check_file(tmp_path / "a", "model", most=3)
+    os.mkfifo(tmp_path / "pipe")
+    for name, expected in (
+        ("missing", "no such model file"),
+        (".", "model: expected a regular file, found a folder"),
+        ("pipe", "model: expected a regular file, found a device or pipe"),
+        ("a", "model: expected a file of 1 to 2 bytes, found 3"),
+        ("a\0b", "cannot be read: embedded null byte"),
+    ):
+        with pytest.raises(UserError) as error:
+            check_file(tmp_path / name, "model", most=2)
+        assert str(error.value) == f"{tmp_path / name}: {expected}"
 
 
 def test_file_sha256_over_several_blocks(tmp_path):

@@ -13,6 +13,7 @@ import torch
 from networks.person.body_assets import embedded_body, head_shoulder_vertices, load_smpl
 from networks.person.body_model import BodyModel
 from networks.person.face_model import FaceModel, embedded_face, load_bfm
+from torch_utils.bounds import whole_number
 from torch_utils.misc import UserError, atomic_path, one_line
 from training.data.checks import Findings, check_dataset
 from training.data.layout import IMAGES
@@ -36,15 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line; see the module's docstring."""
     parser.add_argument("path", type=Path, help="data set: a folder or an uncompressed zip")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a sheet with joints and landmarks")
-    parser.add_argument("--num", type=int, default=24, help="people on the sheet (default: %(default)s)")
+    parser.add_argument(
+        "--num", type=whole_number(1, 1000), default=24, help="people on the sheet (default: %(default)s)"
+    )
     parser.add_argument("--body_model", type=Path, metavar="FILE", help="SMPL file of the labels (default: embedded)")
     parser.add_argument("--face_model", type=Path, metavar="FILE", help="3DMM file of the labels (default: embedded)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Prints statistics and findings, writes the sheet. Raises UserError if the data set has errors."""
-    if args.num < 1:
-        raise UserError(f"--num: expected at least 1, found {args.num}")
     if args.sheet is not None and args.sheet.suffix.lower() != ".png":
         raise UserError(f"--sheet: expected a name that ends in .png, found {args.sheet}")
     dataset = open_dataset(args.path)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, whole_number
 from torch_utils.distributed import World, world
 from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
 from training.data.layout import MANIFEST
@@ -44,14 +45,33 @@ def make_parser() -> CliParser:
     parser.add_argument("--data", required=True, help="data set (with --fakes also a folder of pictures)")
     parser.add_argument("--metrics", default="fid,kid", help="of fid, kid, control or its parts (default: %(default)s)")
     parser.add_argument("--regions", default="full,face", help="of full, face (default: %(default)s)")
-    parser.add_argument("--num", type=int, default=20_000, help="generated pictures, and at most so many real ones")
-    parser.add_argument("--kid_subset", type=int, default=1000, help="pictures in a subset (default: %(default)s)")
-    parser.add_argument("--control_num", type=int, default=64, help="people of control metrics (default: %(default)s)")
+    parser.add_argument(
+        "--num",
+        type=whole_number(2, MAX_IMAGES),
+        default=20_000,
+        help="generated pictures, and at most so many real ones",
+    )
+    parser.add_argument(
+        "--kid_subset",
+        type=whole_number(2, MAX_IMAGES),
+        default=1000,
+        help="pictures in a subset (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--control_num",
+        type=whole_number(2, MAX_IMAGES),
+        default=64,
+        help="people of control metrics (default: %(default)s)",
+    )
     parser.add_argument("--detector", default="inception", help=f"of {', '.join(DETECTORS)} (default: %(default)s)")
     parser.add_argument("--inception", help="file of the Inception weights (default: where torch.hub keeps them)")
     parser.add_argument("--face_recon", default=str(FACE_RECON_FILE), help="face reconstruction net")
-    parser.add_argument("--batch_size", type=int, default=16, help="pictures a detector sees at a time")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default: %(default)s)")
+    parser.add_argument(
+        "--batch_size", type=whole_number(1, MAX_BATCH), default=16, help="pictures a detector sees at a time"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, MAX_SEED), default=0, help="of what is drawn (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--cache", type=Path, help="folder of data sets' features (default: in ~/.cache)")
     parser.add_argument("--out", type=Path, help="JSON file to write the numbers to")

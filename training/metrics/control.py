@@ -46,10 +46,6 @@ class ControlConfig:
         unknown = [name for name in self.metrics if name not in CONTROL_METRICS]
         if unknown:
             raise UserError(f"--metrics: expected some of {', '.join(CONTROL_METRICS)}, found '{unknown[0]}'")
-        if self.num < 2:
-            raise UserError(f"--control_num: expected at least 2, found {self.num}")
-        if self.seed < 0:
-            raise UserError(f"--seed: expected at least 0, found {self.seed}")
 
 
 @torch.no_grad()

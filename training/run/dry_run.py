@@ -13,7 +13,7 @@ from torch_utils.config import config_to_dict
 from torch_utils.distributed import World
 from training.config import TrainConfig
 from training.data.storage import Dataset
-from training.run.memory import estimate
+from training.run.memory import check_memory, estimate
 from training.training_loop import begin, check_finite, describe, train_step
 
 GIB = 2**30
@@ -43,6 +43,7 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
         f"memory estimate: {memory.total / GIB:.2f} GiB (weights and moments {memory.weights / GIB:.2f}, "
         f"G's step {memory.generator / GIB:.2f}, D's step {memory.discriminators / GIB:.2f})",
     )
+    check_memory(config, world)
     start = time.perf_counter()
     losses = train_step(task, state)
     seconds = time.perf_counter() - start

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from torch_utils.misc import CliParser, UserError, atomic_path, check_positive, one_line
+from torch_utils.bounds import whole_number
+from torch_utils.misc import CliParser, UserError, atomic_path, one_line
 from torch_utils.picture_grid import INK, PAPER, RULE, labelled_grid
 from training.config import TrainConfig, load_train_config
 from training.run.log import CONFIG, find_snapshots, read_ticks
@@ -39,12 +40,13 @@ class Stage(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = CliParser(prog="python -m training.history", description=__doc__.split(": ", 1)[1])
     parser.add_argument("run_dirs", nargs="+", type=Path, help="folders of runs (train.py --outdir), in their order")
-    parser.add_argument("--snapshots", type=int, default=3, help="of every run (default: 3)")
-    parser.add_argument("--people", type=int, default=2, help="of every snapshot (default: 2)")
-    parser.add_argument("--size", type=int, default=96, help="pixels a side of a picture (default: 96)")
+    parser.add_argument("--snapshots", type=whole_number(1, 100), default=3, help="of every run (default: 3)")
+    parser.add_argument("--people", type=whole_number(1, 64), default=2, help="of every snapshot (default: 2)")
+    parser.add_argument(
+        "--size", type=whole_number(16, 1024), default=96, help="pixels a side of a picture (default: 96)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write, .png")
     args = parser.parse_args(argv)
-    check_positive(args, "snapshots", "people", "size")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out: expected a name that ends in .png, found '{args.out}'")
     page = draw_history([read_stage(folder) for folder in args.run_dirs], args.snapshots, args.people, args.size)

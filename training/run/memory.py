@@ -6,10 +6,13 @@ the generator or of the discriminators, whichever is more. Temporary buffers of 
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from networks.discriminators import DiscriminatorConfig
 from networks.manifold.manifolds import FLAT_SAMPLES
+from torch_utils.distributed import World
+from torch_utils.misc import UserError
 from training.config import TrainConfig
 
 FLOAT = 4  # bytes
@@ -50,6 +53,38 @@ def estimate(config: TrainConfig, batch: int, *, bf16: bool, parameters: tuple[i
     return MemoryEstimate(weights, generator, max(discriminators))
 
 
+def check_memory(config: TrainConfig, world: World) -> None:
+    """UserError where a CPU's step would take more than twice the memory of this machine, which ends in a kill.
+
+    A GPU says by itself that its memory is full.
+    """
+    if world.device.type != "cpu" or not hasattr(os, "sysconf"):  # Windows has none
+        return
+    local = config.optim.batch_size // world.size
+    batch = min(config.run.micro_batch or local, local)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    weights = sum(_discriminator_weights(config, name) for name in config.discriminators.active)
+    needed = estimate(config, batch, bf16=False, parameters=(0, weights)).total
+    if needed > 2 * memory:
+        wanted = (
+            f"a step that fits {memory / 2**30:.0f} GiB (a smaller batch_size or micro_batch, fewer channels or points)"
+        )
+        raise UserError(f"memory: expected {wanted}, found {needed / 2**30:,.0f}")
+
+
+def _discriminator_weights(config: TrainConfig, name: str) -> int:
+    """About as many as its convolutions have."""
+    channels = _discriminator_channels(config, name)
+    return sum(9 * (a + 2) * b + 9 * b * b for a, b in zip(channels[:-1], channels[1:], strict=True))
+
+
+def _discriminator_channels(config: TrainConfig, name: str) -> tuple[int, ...]:
+    width, height = config.picture_size(name)
+    d = config.discriminators
+    sizes = DiscriminatorConfig(width=width, height=height, channel_base=d.channel_base, max_channels=d.max_channels)
+    return sizes.channels
+
+
 def _rendered_picture(config: TrainConfig, narrow: int) -> float:
     """Bytes a picture of stage 1 keeps (:func:`training.rendering.render_radiance`)."""
     g = config.generator
@@ -87,13 +122,11 @@ def _person_maps(config: TrainConfig, narrow: int) -> float:
 def _discriminator(config: TrainConfig, name: str, narrow: int) -> float:
     """Bytes that a pair of pictures, real and generated, keeps in a discriminator's step, R1's graph included."""
     width, height = config.picture_size(name)
-    d = config.discriminators
-    channels = DiscriminatorConfig(
-        width=width, height=height, channel_base=d.channel_base, max_channels=d.max_channels
-    ).channels
+    channels = _discriminator_channels(config, name)
     floats, w, h = 0.0, width, height
     for inner, outer in zip(channels[:-1], channels[1:], strict=True):
         floats += w * h * (inner + 4 * outer)
         w, h = max(2, w // 2), max(2, h // 2)
-    passes = 2 + 2 * (getattr(d, name).r1_gamma > 0)  # real, fake, and R1's graph of the real one's gradient
+    # Real, fake, and R1's graph of the real one's gradient.
+    passes = 2 + 2 * (getattr(config.discriminators, name).r1_gamma > 0)
     return passes * narrow * floats

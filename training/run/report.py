@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from torch_utils.bounds import whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device
 from training.run.control_sheet import PSI, control_sheet
 from training.run.log import CONFIG, find_snapshots, read_text, read_ticks
@@ -41,11 +42,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = CliParser(prog="python -m training.report", description=__doc__, allow_abbrev=False)
     parser.add_argument("run_dir", type=Path, help="folder of a run (train.py --outdir)")
     parser.add_argument("--out", type=Path, help="file to write (default: RUN_DIR/report.html)")
-    parser.add_argument("--people", type=int, default=2, help="rows of the control sheet; 0: no sheet (default: 2)")
+    parser.add_argument(
+        "--people",
+        type=whole_number(0, MAX_PEOPLE),
+        default=2,
+        help="rows of the control sheet; 0: no sheet (default: 2)",
+    )
     parser.add_argument("--device", default="auto", help="to render it on: auto, cpu, cuda or cuda:N (default: auto)")
     args = parser.parse_args(argv)
-    if not 0 <= args.people <= MAX_PEOPLE:
-        raise UserError(f"--people: expected a whole number from 0 to {MAX_PEOPLE}, found {args.people}")
     page = make_page(args.run_dir, args.people, resolve_device(args.device))
     out = args.out or args.run_dir / "report.html"
     with atomic_path(out) as temporary:

@@ -67,6 +67,6 @@ export async function request(path, body) {
   } catch {
     throw new Error("The viewer does not answer: is it still running?");
   }
-  if (!response.ok) throw new Error(response.status === 400 ? await response.text() : `${path}: ${response.statusText}`);
+  if (!response.ok) throw new Error([400, 503].includes(response.status) ? await response.text() : `${path}: ${response.statusText}`);
   return response;
 }

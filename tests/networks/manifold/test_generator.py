@@ -58,10 +58,13 @@ def portrait_points(inputs, generator, size: int = SIZE) -> torch.Tensor:
         ({"radiance_dim": 16.0}, "radiance_dim: expected a whole number from 1 to 4096, found 16.0"),
         ({"sr_up_channels": (6, 0)}, "sr_up_channels: expected a whole number from 1 to 4096, found 0"),
         ({"sr_up_channels": (6, 4, 2)}, "sr_up_channels: expected 2 numbers, found 3"),
-        ({"first_level": math.inf}, "first_level: expected a finite number, found inf"),
-        ({"last_level": math.nan}, "last_level: expected a finite number, found nan"),
+        ({"first_level": math.inf}, "first_level: expected a number from -10000 to 10000, found inf"),
+        ({"last_level": math.nan}, "last_level: expected a number from -10000 to 10000, found nan"),
         ({"manifold_centre": (0.0, 0.0)}, "manifold_centre: expected 3 numbers, found 2"),
-        ({"manifold_centre": (0.0, -math.inf, 0.0)}, "manifold_centre: expected a finite number, found -inf"),
+        (
+            {"manifold_centre": (0.0, -math.inf, 0.0)},
+            "manifold_centre: expected a number from -10000 to 10000, found -inf",
+        ),
     ],
 )
 def test_sizes_that_cannot_be(change, message):

@@ -13,7 +13,6 @@ from tests.training.tiny_run import make_sampler
 from torch_utils.misc import UserError
 from training.data.synthetic.portrait import seen_from_head as seen_by_drawer
 from training.metrics.control import (
-    CONTROL_METRICS,
     MILLIMETRES,
     ControlConfig,
     disentanglement,
@@ -147,5 +146,3 @@ def test_pictures_that_are_not_finite_are_no_numbers():
 def test_bad_control_settings():
     with pytest.raises(UserError, match="--metrics: expected some of expression, .*, found 'ssim'"):
         ControlConfig(metrics=("ssim",))
-    with pytest.raises(UserError, match="--control_num: expected at least 2, found 1"):
-        ControlConfig(metrics=CONTROL_METRICS, num=1)

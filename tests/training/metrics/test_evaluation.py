@@ -210,8 +210,11 @@ def place(dataset, tmp_path_factory):
         ("--fakes a --data b", "about.json: cached features of something else (pictures: expected "),
         ("--ckpt large.pt --data data", "expected at least 40 pixels, as the model has, found full pictures of 16"),
         ("--ckpt nan.pt --data data", "nan.pt: weights do not fit Generator: 1 not finite: radiance.mapping.0.weight"),
-        ("--ckpt nan.pt --data data --metrics kid,pose --control_num 1", "--control_num: expected at least 2, found 1"),
-        ("--ckpt nan.pt --data data --metrics pose --seed -1", "--seed: expected at least 0, found -1"),
+        (
+            "--ckpt nan.pt --data data --metrics kid,pose --control_num 1",
+            "--control_num: expected a whole number from 2 to",
+        ),
+        ("--ckpt nan.pt --data data --metrics pose --seed -1", "--seed: expected a whole number from 0 to"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words, expected):
