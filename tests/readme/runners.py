@@ -135,7 +135,7 @@ def environment_has_its_name(root: Path, words: list[str], instead: dict[str, ob
 
 
 def folder_is_the_makefile_s(root: Path, words: list[str], instead: dict[str, object]) -> None:
-    assert words[-1].split("/")[0] == ".venv" and "VENV := .venv\n" in (ROOT / "Makefile").read_text()
+    assert words[-1].split("/")[0] == ".venv" and "VENV ?= .venv\n" in (ROOT / "Makefile").read_text()
 
 
 @contextmanager
