@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from torch_utils.device import constant, full_precision
+
 FRONTAL = math.pi / 2  # pitch and yaw of the camera that looks straight at the face
 
 # Constants that tie SMPL's metres to canonical space (shared with networks.person.body_model).
@@ -70,9 +72,8 @@ def camera_frame(camera: Tensor, radius: float) -> tuple[Tensor, Tensor]:
     pitch, yaw = camera.unbind(-1)
     origin = radius * torch.stack([pitch.sin() * yaw.cos(), pitch.cos(), pitch.sin() * yaw.sin()], -1)
     forward = torch.nn.functional.normalize(-origin, dim=-1)
-    world_up = torch.zeros_like(forward)
-    world_up[..., 1] = 1.0  # a constant made of a list would wait for the device
-    left = torch.nn.functional.normalize(torch.cross(world_up, forward, dim=-1), dim=-1)
+    x, _, z = forward.unbind(-1)
+    left = torch.nn.functional.normalize(torch.stack([z, torch.zeros_like(z), -x], -1), dim=-1)  # (0, 1, 0) x forward
     up = torch.nn.functional.normalize(torch.cross(forward, left, dim=-1), dim=-1)
     return torch.stack([-left, up, -forward], -1), origin
 
@@ -89,6 +90,7 @@ def pixel_directions(resolution: int, fov_degrees: float, *, dtype=torch.float32
     return torch.nn.functional.normalize(directions.reshape(-1, 3), dim=-1)
 
 
+@full_precision()
 def cast_rays(camera: Tensor, model: CameraModel, resolution: int, frame: Tensor | None = None) -> Rays:
     """Rays of a square image.
 
@@ -102,7 +104,7 @@ def cast_rays(camera: Tensor, model: CameraModel, resolution: int, frame: Tensor
     rotation, origin = camera_frame(camera, model.radius)
     directions = pixel_directions(resolution, model.fov_degrees, dtype=camera.dtype, device=camera.device)
     directions = torch.einsum("bij,rj->bri", rotation, directions)
-    origin = origin + torch.tensor(model.offset, dtype=camera.dtype, device=camera.device)
+    origin = origin + constant(model.offset, camera)
     if frame is not None:
         directions = torch.einsum("bij,brj->bri", frame[:, :3, :3], directions)
         origin = torch.einsum("bij,bj->bi", frame[:, :3, :3], origin) + frame[:, :3, 3]
@@ -114,6 +116,7 @@ def sample_depths(model: CameraModel, num_samples: int, *, dtype=torch.float32, 
     return torch.linspace(model.near, model.far, num_samples, dtype=dtype, device=device)
 
 
+@full_precision()
 def project(points: Tensor, camera: Tensor, model: CameraModel, frame: Tensor | None = None) -> Tensor:
     """Where points appear: the inverse of :func:`cast_rays`.
 
@@ -129,8 +132,7 @@ def project(points: Tensor, camera: Tensor, model: CameraModel, frame: Tensor | 
     if frame is not None:
         points = (points - frame[:, None, :3, 3]) @ frame[:, :3, :3]
     rotation, origin = camera_frame(camera, model.radius)
-    offset = torch.tensor(model.offset, dtype=points.dtype, device=points.device)
-    local = torch.einsum("bij,bni->bnj", rotation, points - (origin + offset)[:, None])
+    local = torch.einsum("bij,bni->bnj", rotation, points - (origin + constant(model.offset, points))[:, None])
     focal = 1.0 / math.tan(math.radians(model.fov_degrees) / 2)
     return torch.cat([focal * local[..., :2] / -local[..., 2:], local.norm(dim=-1, keepdim=True)], -1)
 

@@ -25,7 +25,7 @@ SIREN_RATE, OUTPUT_RATE = 1e-3, 2e-3  # Adam's, at their peak
 
 
 def warm_up_expression(
-    generator: Generator, imitation: ImitationTarget, sampler: InputSampler, *, steps: int, seed: int, show: bool
+    generator: Generator, imitation: ImitationTarget, sampler: InputSampler, *, steps: int, seed: int
 ) -> float:
     """Fit D^e to dx_ref around the faces that the data's labels describe, in place.
 
@@ -38,7 +38,6 @@ def warm_up_expression(
         sampler: of latents.
         steps: of Adam, warmed up and annealed.
         seed: of latents and points.
-        show: a progress bar.
 
     Returns:
         root mean square error of the last tenth of the steps, canonical units.
@@ -47,7 +46,7 @@ def warm_up_expression(
     rates = {SIREN_RATE: [d_e.mapping.parameters(), d_e.layers.parameters()], OUTPUT_RATE: [d_e.output.parameters()]}
     regression = Regression(rates, steps)
     device, errors = imitation.mean.device, []
-    for step in trange(steps, desc="D^e alone", disable=not show):
+    for step in trange(steps, desc="D^e alone"):
         inputs = sampler.draw(PEOPLE, seed, WARMUP_KEY, step)
         random = random_generator(seed, WARMUP_KEY + 1, step)
         points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)

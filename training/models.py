@@ -79,7 +79,8 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     """The networks as a run begins with them, on the CPU; they follow from ``config.seed``.
 
     Args:
-        resuming: the run's own state comes on top of them, so files that they would begin from are not read.
+        resuming: other weights come on top of them, the run's own state or those of another process, so files that they
+            would begin from are not read and M is fitted to nothing.
 
     Raises:
         UserError: a file that ``config`` names cannot be loaded.

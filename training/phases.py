@@ -13,6 +13,7 @@ from torch import Tensor
 
 from networks.discriminators import torso_crop
 from networks.manifold.generator import Generator, ManifoldMaps
+from torch_utils.device import full_precision
 from training.config import TrainConfig
 from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
 from training.losses.consistency import downsample_image, image_consistency_loss, map_consistency_loss
@@ -25,7 +26,6 @@ from training.rendering import (
     View,
     build_maps,
     face_crop,
-    full_precision,
     head_frame,
     render_maps,
     render_radiance,
@@ -43,7 +43,7 @@ def render_views(
 ) -> tuple[dict[str, View], ManifoldMaps | None]:
     """All views that the discriminators need, by name, and in stage 2 the maps they were looked up in."""
     run = config.run
-    with full_precision(inputs.z_id):  # phi's frequencies are some 30: bfloat16 would round them to an eighth
+    with full_precision():  # phi's frequencies are some 30: bfloat16 would round them to an eighth
         style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
     views = config.discriminators.views
     if config.stage == 1:
@@ -102,7 +102,7 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
         terms[f"G/{name}"] = generator_loss(judgement.score.float())
         terms[f"G/{name}_camera"] = camera_loss(judgement.camera.float(), camera_of(name, inputs))
     if weights.landmarks and "face" in pictures:  # eq. 9
-        with full_precision(inputs.z_id):
+        with full_precision():
             asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
             seen = networks.face_recon.landmarks(pictures["face"], inputs.face_camera)
         terms["landmarks"] = landmark_loss(asked, seen)
@@ -132,7 +132,7 @@ def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: V
     neutral = view.neutral.detach().flatten(1, 2)  # [B, RS, 3]
     index = (inputs.where * neutral.shape[1]).long().clamp_max(neutral.shape[1] - 1)
     points = neutral.gather(1, index[..., None].expand(-1, -1, 3))  # [B, P, 3]
-    with full_precision(points):
+    with full_precision():
         style = generator.expression_deformation.style(inputs.z_id, inputs.z_exp)
         nearby = points + weights.jitter * inputs.delta
         displacement, displacement_nearby = (generator.expression_deformation(x, style) for x in (points, nearby))

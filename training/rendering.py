@@ -1,8 +1,8 @@
 """Pictures that gradients flow through (paper section 3.2).
 
 Stage 1 evaluates phi where rays cross the manifolds; stage 2 looks crossings up in the maps that U made. Either way the
-portrait camera and the face camera are two renders of one person. Positions are computed in single precision under
-autocast, too: bfloat16 would round them to a pixel.
+portrait camera and the face camera are two renders of one person. What computes positions does so in true single
+precision, by itself (``torch_utils.device.full_precision``): bfloat16 would round them to a pixel.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from networks.manifold.generator import UPSCALE, Generator, ManifoldMaps, Manifo
 from networks.manifold.radiance import RadianceGenerator, RadianceStyle
 from networks.person.body_model import HEAD
 from networks.person.pose_deformation import apply_volume
+from torch_utils.device import constant, full_precision
 from training.sampling import Inputs
 
 
@@ -48,17 +49,11 @@ class Camera(NamedTuple):
         return cast_rays(self.angles, self.model, size, self.frame)
 
 
-def full_precision(like: Tensor) -> torch.autocast:
-    """No autocast on the device of ``like`` within the block."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
 def head_frame(generator: Generator, betas: Tensor, joint_eulers: Tensor) -> Tensor:
     """The posed head joint's rigid transform [B, 4, 4], canonical units; the identity for a generator without pose."""
     if generator.config.pose == "none":
         return torch.eye(4, device=betas.device).expand(len(betas), 4, 4)
-    with full_precision(betas):
-        return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
+    return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
 
 
 def view_camera(generator: Generator, inputs: Inputs, view: str) -> Camera:
@@ -120,12 +115,10 @@ def render_radiance(
     """
     size = generator.config.lowres_size
     camera = view_camera(generator, inputs, view)
-    with full_precision(inputs.betas):
-        neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
+    neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
 
     def radiate(rays: slice) -> tuple[ManifoldPoints, Tensor]:
-        with full_precision(neutral):
-            points = generator.find_manifold_points(neutral[:, rays], inputs.z_id, inputs.z_exp, camera.model)
+        points = generator.find_manifold_points(neutral[:, rays], inputs.z_id, inputs.z_exp, camera.model)
         return points, radiance_at(generator.radiance, points, style)
 
     parts = _in_chunks(radiate, size * size, rays_per_chunk)
@@ -154,7 +147,7 @@ def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: 
     """Stage 2: the portrait at 4 x lowres_size, the face at half of that, both from crossings of lowres_size^2 rays."""
     size = generator.config.lowres_size
     camera = view_camera(generator, inputs, view)
-    with torch.no_grad(), full_precision(inputs.betas):
+    with torch.no_grad():
         neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
         points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
         image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
@@ -175,7 +168,7 @@ def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor
         camera: [B, 2] (pitch, yaw) of the portrait camera.
         size: pixels a side of the crop [B, 3, size, size].
     """
-    with full_precision(frame):
+    with full_precision():
         above = frame[:, :3, 3] + 0.01 * frame[:, :3, 1]
         head, above = project(torch.stack([frame[:, :3, 3], above], 1), camera, PORTRAIT_CAMERA).unbind(1)
         centre = head[:, :2]
@@ -184,7 +177,7 @@ def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor
         up = F.normalize(above[:, :2] - centre, dim=-1) * reach  # [B, 2] half a crop, x right and y up
         right = torch.stack([up[:, 1], -up[:, 0]], -1)
         # Rows of an image run down: y changes its sign, that of the output's and that of the input's.
-        flip = torch.tensor([1.0, -1.0], device=image.device)
+        flip = constant((1.0, -1.0), centre)
         matrix = torch.stack([right * flip, -up * flip, centre * flip], -1)  # [B, 2, 3]
         grid = F.affine_grid(matrix, [len(image), 3, size, size], align_corners=True)
         return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)

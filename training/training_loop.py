@@ -127,14 +127,15 @@ def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool
         resuming: a saved state will be loaded, so nothing is read or trained that would be the run's beginning.
     """
     check_data(config, dataset, world)
-    networks = build_networks(config, resuming=resuming).to(world.device)
+    makes = world.is_main and not resuming  # the others take over what it has made
+    networks = build_networks(config, resuming=not makes).to(world.device)
     mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
     sampler = InputSampler(dataset, mirror, config.losses.points)
     steps = config.expression_warmup
-    if steps and config.init_from is None and not resuming:
+    if steps and config.init_from is None and makes:
         generator, imitation = networks.generator, networks.imitation
-        warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed, show=world.is_main)
-    if config.stage == 2 and config.superresolution_init == "interpolation" and not resuming:
+        warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed)
+    if config.stage == 2 and config.superresolution_init == "interpolation" and makes:
         start_as_interpolation(networks.generator, sampler, seed=config.seed)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)

@@ -8,16 +8,14 @@ turn; the others stay, or move with the nearest of those above them. So a vertex
 from typing import NamedTuple
 
 import torch
-from smplx.lbs import blend_shapes
 from torch import Tensor
 
 from networks.cameras import FACE_RADIUS, SMPL_SCALE
-from networks.person.body_model import POSED_JOINTS, BodyModel, euler_to_matrix
+from networks.person.body_model import POSED_FEATURES, POSED_JOINTS, BodyModel, euler_to_matrix
 from networks.person.pose_deformation import inverse_vertex_transforms
+from torch_utils.device import full_precision
 
 _POSED = range(POSED_JOINTS.start, POSED_JOINTS.stop)
-# Of SMPL's 207 pose features those of the joints that turn; the root has none.
-_FEATURES = slice(9 * (_POSED.start - 1), 9 * (_POSED.stop - 1))
 
 
 class Pose(NamedTuple):
@@ -39,11 +37,12 @@ class FastBody:
         betas: [1, 10].
     """
 
+    @full_precision()
     def __init__(self, body: BodyModel, betas: Tensor):
         index = body.head_shoulder_index
         # Skinned in metres, as SMPL is: where rounded weights do not add up to 1, it matters where the origin is.
-        self._rest = (body.v_template[index] + blend_shapes(betas, body.shapedirs[index]))[0]  # [V', 3]
-        self._directions = body.posedirs[index][..., _FEATURES].flatten(0, 1).T.contiguous()  # [54, 3 V']
+        self._rest = body.v_template[index] + body.shapedirs[index] @ betas[0]  # [V', 3]
+        self._directions = body.posedirs[index][..., POSED_FEATURES].flatten(0, 1).T.contiguous()  # [54, 3 V']
         self._origin = body.to_canonical(torch.zeros_like(self._rest[None, :1]), betas)[0]  # [1, 3]
         joints = body.rest_joints(betas), body.canonical_joints(betas)
         self._joints = torch.cat(joints)[:, POSED_JOINTS].cpu()  # [2, 6, 3]
@@ -72,6 +71,7 @@ class FastBody:
             chain.append(chain[above] @ turn)
         return torch.stack(chain, 1)
 
+    @full_precision()
     def vertices(self, pose: Pose) -> Tensor:
         """Posed head-and-shoulder vertices [V', 3]; the pose on the body's device."""
         moved = self._rest + (pose.features @ self._directions).view(-1, 3)

@@ -3,6 +3,8 @@
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from traceback import extract_tb
 from typing import TypeVar
 
 import torch
@@ -30,12 +32,13 @@ class Recording:
             self._warm_up()
             try:
                 graph = torch.cuda.CUDAGraph()
+                # A stream of its own: torch's own one for recordings belongs to the device that was recorded first.
                 # Another thread may be waiting for frames meanwhile: only what this one does is recorded.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
                     self._outputs = function(self._inputs)
                 self._graph = graph
             except RuntimeError as error:
-                _warn_once(str(error).splitlines()[0])
+                _warn_once(_cause(error))
 
     def _warm_up(self) -> None:
         """Builds and loads what the first call needs, on a stream of its own as recording demands."""
@@ -48,12 +51,23 @@ class Recording:
 
     def __call__(self, numbers: Tensor) -> Outputs:
         """The function of other numbers [N] on the CPU; results of their own. Returns before the GPU is done."""
+        # Nobody holds the pinned copy, and yet it lasts: torch records an event behind the copy to the GPU, and gives
+        # its memory to nobody else before that event has come.
         self._inputs.copy_(numbers.pin_memory(), non_blocking=True)
         if self._graph is None:
             return self._function(self._inputs)
         with torch.cuda.device(self._device):
             self._graph.replay()
         return type(self._outputs)(*(part.clone() for part in self._outputs))
+
+
+def _cause(error: BaseException) -> str:
+    """What went wrong first, and where: the end of a failed recording complains once more, of nothing in particular."""
+    while error.__context__ is not None:
+        error = error.__context__
+    torch_folder = str(Path(torch.__file__).parent)
+    places = [frame for frame in extract_tb(error.__traceback__) if not frame.filename.startswith(torch_folder)]
+    return f"{str(error).splitlines()[0]}, at {places[-1].filename}:{places[-1].lineno}"
 
 
 @cache

@@ -41,6 +41,7 @@ from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
 from networks.person.expression_deformation import POINT_DIM, ExpressionDeformation
 from networks.person.pose_deformation import GRID_STRIDE, KERNEL
+from torch_utils.device import full_precision
 from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
 from torch_utils.ops.march_rays import BoxGrid, Sampling, march_rays
 from torch_utils.ops.nearest_vertex import nearest_vertices
@@ -165,6 +166,7 @@ class FastRenderer:
             # Recording costs three frames: it is for those who are drawn again, not for blends of people.
             if not person.drawn:
                 person.drawn = True
+                # The pinned copy lasts until it has been read, see Recording.
                 numbers = motion.pack().pin_memory().to(person.z_id.device, non_blocking=True)
                 return self._draw_packed(person, motion, numbers)
             if person.recording is None:
@@ -192,6 +194,7 @@ class FastRenderer:
         motion = Motion.of(body, z_exp.cpu(), joint_eulers.cpu(), camera.cpu())
         return self._trace(z_id, body, motion.unpack(motion.pack().to(z_id.device)))
 
+    @full_precision()
     def _trace(self, z_id: Tensor, body: FastBody | None, motion: Motion) -> ManifoldPoints:
         size, stride = self._generator.config.lowres_size, self._sampling.stride
         directions = (self._directions @ motion.rotation[0].T).unflatten(0, (size, size))

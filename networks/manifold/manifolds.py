@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.layers import warp
+from torch_utils.device import full_precision
 from torch_utils.ops.ray_manifold import Crossings as Crossings
 from torch_utils.ops.ray_manifold import find_crossings as find_crossings
 
@@ -38,6 +39,7 @@ class ManifoldPredictor(nn.Module):
         nn.init.constant_(self.output.weight, 10 * math.sqrt(math.pi / hidden_dim))
         nn.init.zeros_(self.output.bias)
 
+    @full_precision()
     def forward(self, points: Tensor) -> Tensor:
         """Canonical points [..., 3] -> s [...]."""
         inplace = not torch.is_grad_enabled()

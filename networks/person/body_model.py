@@ -2,16 +2,17 @@
 
 from typing import NamedTuple
 
-import roma
 import torch
-from smplx.lbs import batch_rigid_transform, blend_shapes, lbs, vertices2joints
 from torch import Tensor, nn
 
 from networks.cameras import FACE_OFFSET, FACE_RADIUS, SMPL_SCALE
 from networks.person.body_assets import BodyArrays
+from torch_utils.device import constant, full_precision
 
 NECK, HEAD = 12, 15
 POSED_JOINTS = slice(12, 18)  # neck, left collar, right collar, head, left shoulder, right shoulder
+# Of SMPL's 207 pose features those of the joints that turn; the root has none.
+POSED_FEATURES = slice(9 * (POSED_JOINTS.start - 1), 9 * (POSED_JOINTS.stop - 1))
 # Euler angles of the canonical ("mean") pose at POSED_JOINTS: arms hang down, the head is slightly bowed.
 MEAN_POSE = (
     (0.0, 0.0, 0.0),
@@ -25,7 +26,14 @@ MEAN_POSE = (
 
 def euler_to_matrix(eulers: Tensor) -> Tensor:
     """Euler angles [..., 3] in radians -> rotation [..., 3, 3] = Rz(e0) Ry(e1) Rx(e2)."""
-    return roma.euler_to_rotmat("ZYX", eulers)
+    (c0, c1, c2), (s0, s1, s2) = eulers.cos().unbind(-1), eulers.sin().unbind(-1)
+    a, b = s1 * s2, s1 * c2
+    rows = (
+        c0 * c1, c0 * a - s0 * c2, c0 * b + s0 * s2,
+        s0 * c1, s0 * a + c0 * c2, s0 * b - c0 * s2,
+        -s1, c1 * s2, c1 * c2,
+    )  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
 
 
 class PosedBody(NamedTuple):
@@ -33,8 +41,17 @@ class PosedBody(NamedTuple):
     joint_transforms: Tensor  # [B, 24, 4, 4] canonical pose -> this pose
 
 
+class _Shape(NamedTuple):
+    """A body in T-pose, metres."""
+
+    vertices: Tensor  # [B, V, 3]
+    joints: Tensor  # [B, 24, 3]
+
+
 class BodyModel(nn.Module):
-    """SMPL with its arrays as buffers; skinning through smplx.
+    """SMPL with its arrays as buffers: smplx's arithmetic, for the joints that turn here.
+
+    On a GPU nothing waits: the joint tree, which smplx reads from the device joint by joint, is kept as indices.
 
     Args:
         arrays: SMPL's arrays (:class:`networks.person.body_assets.BodyArrays`).
@@ -53,6 +70,7 @@ class BodyModel(nn.Module):
         self.register_buffer("faces", torch.tensor(arrays.faces))  # [F, 3]
         self.register_buffer("head_shoulder_index", torch.as_tensor(head_shoulder_index).clone())  # [V']
         self.register_buffer("mean_pose", torch.tensor(MEAN_POSE), persistent=False)  # [6, 3]
+        self.register_buffer("ancestors", _ancestors(arrays.parents.tolist()), persistent=False)  # [n, 25]
 
     @property
     def head_shoulder_weights(self) -> Tensor:
@@ -69,47 +87,93 @@ class BodyModel(nn.Module):
         """The canonical pose's rotations [count, 6, 3, 3] at POSED_JOINTS."""
         return euler_to_matrix(self.mean_pose).expand(count, -1, -1, -1)
 
+    def _shape(self, betas: Tensor) -> _Shape:
+        vertices = self.v_template + torch.einsum("vck,bk->bvc", self.shapedirs, betas)
+        return _Shape(vertices, self.J_regressor @ vertices)
+
     def rest_joints(self, betas: Tensor) -> Tensor:
         """Joints [B, 24, 3] in T-pose, metres."""
-        return vertices2joints(self.J_regressor, self.v_template + blend_shapes(betas, self.shapedirs))
+        with full_precision():
+            return self._shape(betas).joints
 
-    def _skin(self, betas: Tensor, local: Tensor) -> Tensor:
-        """Vertices [B, V, 3] in metres for rotations ``local`` [B, 6, 3, 3]."""
-        posedirs = self.posedirs.reshape(-1, self.posedirs.shape[-1]).T
-        vertices, _ = lbs(
-            betas, self._rotations(local), self.v_template[None], self.shapedirs, posedirs, self.J_regressor,
-            self.parents, self.lbs_weights, pose2rot=False,
-        )  # fmt: skip
-        return vertices
+    def _pose(self, local: Tensor, joints: Tensor) -> Tensor:
+        """What turns of the posed joints do to all that hangs on them.
+
+        Args:
+            local: [B, 6, 3, 3] rotations at POSED_JOINTS.
+            joints: [B, 24, 3] before the turn.
+
+        Returns:
+            rigid transforms [B, 24, 4, 4], each chained over its joint's ancestors.
+        """
+        rotations = self._rotations(local)
+        still = torch.eye(4, dtype=local.dtype, device=local.device)
+        offsets = joints - (rotations @ joints[..., None]).squeeze(-1)  # each joint turns about itself
+        turns = torch.cat([rotations, offsets[..., None]], -1)
+        turns = torch.cat([turns, still[3:].expand(*turns.shape[:2], 1, 4)], -2)
+        chain = torch.cat([turns, still.expand(len(turns), 1, 4, 4)], 1)  # [B, 25, 4, 4]
+        for ancestor in self.ancestors:  # chains of 1, 2, 4 ... joints
+            chain = chain[:, ancestor] @ chain
+        return chain[:, :-1]
+
+    def _skin(self, shape: _Shape, local: Tensor, index: Tensor | slice) -> Tensor:
+        """Vertices [B, V', 3] that ``index`` chooses, in metres, for rotations ``local`` [B, 6, 3, 3]."""
+        features = (local - torch.eye(3, dtype=local.dtype, device=local.device)).flatten(1)  # [B, 54]
+        directions = self.posedirs[..., POSED_FEATURES][index].flatten(0, 1)  # [3 V', 54]
+        moved = shape.vertices[:, index] + (features @ directions.T).unflatten(1, (-1, 3))
+        rows = self.lbs_weights[index] @ self._pose(local, shape.joints).flatten(2)  # [B, V', 16]
+        rows = rows.unflatten(-1, (4, 4))[..., :3, :]
+        return (rows[..., :3] * moved[..., None, :]).sum(-1) + rows[..., 3]
+
+    def _from_neck(self, points: Tensor, shape: _Shape) -> Tensor:
+        neck = shape.joints[:, NECK, None]
+        return ((points - neck) / SMPL_SCALE - constant(FACE_OFFSET, points)) / FACE_RADIUS
 
     def to_canonical(self, points: Tensor, betas: Tensor) -> Tensor:
         """SMPL's metres [B, N, 3] -> canonical units, relative to the neck of the body with shape ``betas`` [B, 10]."""
-        neck = self.rest_joints(betas)[:, NECK, None]
-        offset = torch.tensor(FACE_OFFSET, dtype=points.dtype, device=points.device)
-        return ((points - neck) / SMPL_SCALE - offset) / FACE_RADIUS
+        with full_precision():
+            return self._from_neck(points, self._shape(betas))
 
+    def _canonical_joints(self, shape: _Shape, mean: Tensor) -> Tensor:
+        rows = self._pose(mean, shape.joints)[..., :3, :]
+        return self._from_neck((rows[..., :3] @ shape.joints[..., None]).squeeze(-1) + rows[..., 3], shape)
+
+    @full_precision()
     def canonical_vertices(self, betas: Tensor) -> Tensor:
         """All vertices in the canonical pose [B, V, 3], canonical units."""
-        return self.to_canonical(self._skin(betas, self._mean_rotations(len(betas))), betas)
+        shape = self._shape(betas)
+        return self._from_neck(self._skin(shape, self._mean_rotations(len(betas)), slice(None)), shape)
 
+    @full_precision()
     def canonical_joints(self, betas: Tensor) -> Tensor:
         """Joints [B, 24, 3] in the canonical pose, canonical units; :meth:`joint_transforms` pose them."""
-        mean = self._rotations(self._mean_rotations(len(betas)))
-        joints, _ = batch_rigid_transform(mean, self.rest_joints(betas), self.parents)
-        return self.to_canonical(joints, betas)
+        return self._canonical_joints(self._shape(betas), self._mean_rotations(len(betas)))
 
+    @full_precision()
     def joint_transforms(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """Rigid transforms [B, 24, 4, 4] from the canonical pose to ``joint_eulers`` [B, 6, 3], canonical units."""
-        joints = self.canonical_joints(betas)
-        _, transforms = batch_rigid_transform(self._rotations(euler_to_matrix(joint_eulers)), joints, self.parents)
-        return transforms
+        joints = self._canonical_joints(self._shape(betas), self._mean_rotations(len(betas)))
+        return self._pose(euler_to_matrix(joint_eulers), joints)
 
+    @full_precision()
     def posed_vertices(self, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """All vertices [B, V, 3], posed, canonical units; ``joint_eulers`` [B, 6, 3] are relative to the mean pose."""
-        local = euler_to_matrix(joint_eulers) @ euler_to_matrix(self.mean_pose)
-        return self.to_canonical(self._skin(betas, local), betas)
+        shape, local = self._shape(betas), euler_to_matrix(joint_eulers) @ euler_to_matrix(self.mean_pose)
+        return self._from_neck(self._skin(shape, local, slice(None)), shape)
 
+    @full_precision()
     def forward(self, betas: Tensor, joint_eulers: Tensor) -> PosedBody:
         """betas [B, 10]; joint_eulers [B, 6, 3] radians of joints 12..17 (neck, collars, head, shoulders)."""
-        vertices = self.posed_vertices(betas, joint_eulers)[:, self.head_shoulder_index]
-        return PosedBody(vertices, self.joint_transforms(betas, joint_eulers))
+        shape = self._shape(betas)
+        turns, mean = euler_to_matrix(torch.stack([joint_eulers, self.mean_pose.expand_as(joint_eulers)]))
+        vertices = self._from_neck(self._skin(shape, turns @ mean, self.head_shoulder_index), shape)
+        return PosedBody(vertices, self._pose(turns, self._canonical_joints(shape, mean)))
+
+
+def _ancestors(parents: list[int]) -> Tensor:
+    """[n, J + 1]: of every joint the one 1, 2, 4 ... steps above it, until nobody has one; J stands for none."""
+    none = len(parents)
+    steps = [[parent if parent >= 0 else none for parent in parents] + [none]]
+    while any(joint != none for joint in steps[-1]) and len(steps) < none:
+        steps.append([steps[-1][joint] for joint in steps[-1]])
+    return torch.tensor(steps[:-1] or steps)

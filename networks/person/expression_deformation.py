@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.layers import FiLMLayer, MappingNetwork, warp
+from torch_utils.device import full_precision
 
 NUM_LAYERS = 3
 # The input carries four zeros and the output four unused entries beside position and displacement; the released
@@ -31,10 +32,12 @@ class ExpressionDeformation(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
+    @full_precision()
     def style(self, z_id: Tensor, z_exp: Tensor) -> ExpressionStyle:
         """z_id [B, 80], z_exp [B, 64]."""
         return ExpressionStyle(*self.mapping(torch.cat([z_id, z_exp], -1)).chunk(2, -1))
 
+    @full_precision()
     def forward(self, points: Tensor, style: ExpressionStyle) -> Tensor:
         """Pose-neutral points [B, N, 3] -> displacement [B, N, 3], canonical units."""
         x = torch.nn.functional.pad(warp(points), (0, PADDED_DIM - POINT_DIM))

@@ -4,12 +4,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torch_utils.device import full_precision
 from torch_utils.ops.nearest_vertex import nearest_vertices
 
 GRID_STRIDE = 2  # the volume is built on every second pixel and every second sample
 KERNEL = (5, 9, 9)  # depth, height, width
 
 
+@full_precision()
 def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor) -> Tensor:
     """inv(sum_j w_vj T_j): lbs_weights [V, J], joint_transforms [B, J, 4, 4] -> [B, V, 4, 4]."""
     return _invert_affine(torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms))
@@ -90,6 +92,7 @@ class PoseDeformationProcessor(nn.Module):
         volume = F.pad(volume, (width, width, height, height, depth, depth), mode="reflect")
         return _DepthwiseConv3d.apply(volume, weight)
 
+    @full_precision()
     def forward(self, volume: Tensor) -> Tensor:
         """Inverse transforms [B, 16, S/2, H/2, W/2] -> smoothed [B, 16, S, H, W]."""
         volume = self._smooth(volume, self.weight1)

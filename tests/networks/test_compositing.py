@@ -125,3 +125,18 @@ def test_square_images_by_hand():
     image, alpha, depth = square_images(Composite(rgb, rgb[..., 0], 2 * rgb[..., 0]))
     assert max_error(image[0, 1], torch.tensor([[1 / 12, 4 / 12], [7 / 12, 10 / 12]]) * 2 - 1) < FLOAT
     assert max_error(depth, 2 * alpha) == 0 and alpha[0].tolist() == rgb[0, :, 0].reshape(2, 2).tolist()
+
+
+def test_gradients_of_opaque_layers():
+    """As those of torch.cumprod, also behind layers that let nothing through."""
+    alpha = torch.tensor(
+        [[0.3, 1.0, 0.2, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0, 1.0]], dtype=torch.float64, requires_grad=True
+    )
+    rgba = torch.cat([torch.rand(2, 5, 3, dtype=torch.float64), alpha[..., None]], -1)
+    depth = torch.arange(5.0, dtype=torch.float64).expand(2, 5)
+    composite(rgba, depth, depth).rgb.sum().backward()
+    ours, alpha.grad = alpha.grad, None
+    through = torch.cumprod(torch.cat([torch.ones(2, 1), 1 - alpha[:, :-1] + 1e-10], 1), 1)
+    weights = through * alpha
+    ((weights[..., None] * rgba[..., :3].detach()).sum(-2) + 1 - weights.sum(-1)[:, None]).sum().backward()
+    assert max_error(ours, alpha.grad) < 1e-12 * alpha.grad.abs().max()

@@ -29,7 +29,7 @@ def test_d_e_follows_the_face_afterwards():
     config = make_config({"generator": {"expression_dim": 32, "mapping_dim": 32}})
     networks, sampler = build_networks(config), make_sampler(3, 8)  # people
     before = {name: value.clone() for name, value in networks.generator.state_dict().items()}
-    error = warm_up_expression(networks.generator, networks.imitation, sampler, steps=300, seed=0, show=False)
+    error = warm_up_expression(networks.generator, networks.imitation, sampler, steps=300, seed=0)
     inputs = sampler.draw(8, 99)
     points, expected = face_points(networks.imitation, inputs.z_id, inputs.z_exp, torch.Generator().manual_seed(1))
     still = expected.square().sum(-1).mean().sqrt().item()

@@ -15,6 +15,21 @@ class Composite(NamedTuple):
     depth: Tensor  # [...] along the ray, canonical units; 0, without gradient, where alpha is 0
 
 
+class _CumulativeProduct(torch.autograd.Function):
+    """Of factors [..., K], none of them 0. The gradient of ``torch.cumprod`` asks whether one is, and a GPU waits."""
+
+    @staticmethod
+    def forward(ctx, factors: Tensor) -> Tensor:
+        products = torch.cumprod(factors, -1)
+        ctx.save_for_backward(factors, products)
+        return products
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        factors, products = ctx.saved_tensors
+        return (products * gradient).flip(-1).cumsum(-1).flip(-1) / factors
+
+
 def composite(rgba: Tensor, order: Tensor, depth: Tensor) -> Composite:
     """Front to back: T_i = prod_{k<i} (1 - alpha_k + 1e-10), C = sum T_i alpha_i c_i + (1 - sum T_i alpha_i).
 
@@ -26,7 +41,7 @@ def composite(rgba: Tensor, order: Tensor, depth: Tensor) -> Composite:
     index = order.argsort(dim=-1, stable=True)
     rgba = rgba.gather(-2, index[..., None].expand_as(rgba))
     alpha = rgba[..., 3]
-    transmittance = torch.cumprod(1 - alpha + TRANSMITTANCE_EPSILON, -1)
+    transmittance = _CumulativeProduct.apply(1 - alpha + TRANSMITTANCE_EPSILON)
     transmittance = F.pad(transmittance[..., :-1], (1, 0), value=1.0)
     weights = transmittance * alpha  # [..., K]
     total = weights.sum(-1)

@@ -17,11 +17,11 @@ class BoxGrid(NamedTuple):
 
     def at(self, points: Tensor) -> Tensor:
         """Trilinear interpolation at points [N, 3] (x, y, z) -> [N, C]."""
-        last = points.new_tensor(self.values.shape[2::-1]) - 1  # nodes along x, y, z, less one
         position = (points - self.box[:3]) * self.box[3:]
-        grid = (2 * position / last - 1)[None, None, None]  # [1, 1, 1, N, 3]
+        nodes = self.values.shape[2::-1]  # along x, y, z; numbers of the host, or a GPU would be waited for
+        grid = torch.stack([2 * p / (n - 1) - 1 for p, n in zip(position.unbind(-1), nodes, strict=True)], -1)
         values = self.values.permute(3, 0, 1, 2)[None]
-        return F.grid_sample(values, grid, padding_mode="border", align_corners=True)[0, :, 0, 0].T
+        return F.grid_sample(values, grid[None, None, None], padding_mode="border", align_corners=True)[0, :, 0, 0].T
 
 
 class RayCrossings(NamedTuple):
