@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from inference.keyframes import Kind, load_keyframes, make_motion
-from inference.pipeline import QUALITIES, PortraitPipeline
+from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape
@@ -45,7 +45,7 @@ def make_parser() -> CliParser:
         epilog=EPILOG,
     )
     who = parser.add_argument_group("who")
-    who.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
+    who.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     who.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     who.add_argument("--seeds", nargs="+", default=["0,1"], help="people, e.g. 3 or 0-3,7 (default: 0,1)")
     blend_help = "one video that blends from each seed to the next in N frames, and at last to the first again; slow, "

@@ -24,8 +24,8 @@ any key of the configuration can be set behind the options: --optim.g_lr 1e-4, o
 several GPUs: torchrun --nproc_per_node=8 train.py ...; several machines: torchrun with --nnodes and --rdzv_endpoint.
 going on: the same command continues a run where its last checkpoint was written. A run that was begun with another
   configuration or data set is refused unless --allow_change is given; keys of the section `run` may always change.
-files in --outdir: config.yaml, state.pt (everything to go on with), latest and best (the generator with averaged
-  weights: gen_video.py --ckpt OUTDIR/latest), fakes*.png, stats.jsonl, TensorBoard events.
+files in --outdir: config.yaml, state.safetensors (everything to go on with), latest and best (the generator with
+  averaged weights: gen_video.py --ckpt OUTDIR/latest), fakes*.png, stats.jsonl, TensorBoard events.
 exit code: 0 trained to the end, or stopped by SIGTERM after saving; 2 bad input or a loss that is not finite (one line
   says what); 130 after Ctrl-C, which saves as well.
 """

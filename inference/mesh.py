@@ -13,12 +13,11 @@ import torch
 
 from inference.keyframes import SHAPES, Kind, load_keyframes
 from inference.mesh_field import Mesh, Still, extract_mesh
-from inference.pipeline import QUALITIES, PortraitPipeline
+from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from networks.cameras import FRONTAL
 from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 
-ROOT = Path(__file__).resolve().parents[1]
 RESOLUTIONS = (16, 512)
 
 EPILOG = """\
@@ -38,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__.split(": ", 1)[1],
         epilog=EPILOG,
     )
-    parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
+    parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="the person (default: 0)")
     parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")

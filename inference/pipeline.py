@@ -1,6 +1,6 @@
 """The pipeline a user calls: a checkpoint, a person, a frame.
 
-pipe = PortraitPipeline.from_checkpoint("ckpts/demo.pt")
+pipe = PortraitPipeline.from_checkpoint("ckpts/demo.safetensors")
 person = pipe.person(seed=3, psi=0.7)
 frame = person.render(expression=[64], joint_eulers=[6, 3], camera=(pitch, yaw))   # frame.image [3, H, W]
 """
@@ -25,6 +25,7 @@ from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
 
+DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the shipped model
 FRONTAL_CAMERA = (FRONTAL, FRONTAL)
 Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
 Quality = Literal["fast", "exact"]

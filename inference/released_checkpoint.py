@@ -1,7 +1,5 @@
 """The released checkpoint: its names, its buffers and its oddities. Nothing else in the project knows of them.
 
-    python -m inference.released_checkpoint convert sshq512.pt out.pt [--labels DIR] [--head_shoulder_index FILE]
-
 What differs from a model trained here (the released code's behaviour, which its weights depend on):
 
 1. M is fed coordinates that were warped twice: folded into M's first layer on loading.
@@ -11,7 +9,6 @@ What differs from a model trained here (the released code's behaviour, which its
 5. D^p's filters appear twice.
 """
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +23,10 @@ from networks.layers import WARP_SCALE
 from networks.manifold.generator import Generator, GeneratorConfig
 from networks.person.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
 from networks.person.priors import LabelPriors
-from networks.saved_model import SavedModel, pack_model
-from torch_utils.checkpoint import load_raw, load_weights, save_checkpoint
+from networks.saved_model import SavedModel
+from torch_utils.checkpoint import load_weights
 from torch_utils.config import config_from_dict, load_yaml
-from torch_utils.misc import CliParser, UserError, run_cli
+from torch_utils.misc import UserError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
 # One of the released names, as an example in messages.
@@ -66,7 +63,7 @@ _BODY_NAMES = {
 _NETWORKS = ("radiance_net", "sr_net", "deform_net", "sample_net")
 # SMPL's kinematic tree, for files that leave it out.
 _SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-_LABEL_FILES = {
+LABEL_FILES = {
     "camera_pose": "camera_pose_joint_sample.npy",
     "id_shape": "id_shape_sampler_body.npy",
     "expression": "expression_body.npy",
@@ -205,7 +202,7 @@ def load_labels(folder: str | Path) -> LabelPriors:
         UserError: names a missing or odd file.
     """
     faces = {name: file for name, file in _FACE_LABEL_FILES.items() if (Path(folder) / file).exists()}
-    arrays = {name: load_array(Path(folder) / file) for name, file in {**_LABEL_FILES, **faces}.items()}
+    arrays = {name: load_array(Path(folder) / file) for name, file in {**LABEL_FILES, **faces}.items()}
     return LabelPriors.from_dict(arrays, str(folder))
 
 
@@ -222,29 +219,3 @@ def load_array(path: str | Path) -> Tensor:
             f"{path}: expected a .npy array of numbers, found {getattr(array, 'dtype', type(array).__name__)}"
         )
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
-
-
-def _convert(args: argparse.Namespace) -> None:
-    data = load_raw(args.input)
-    priors = load_labels(args.labels) if args.labels else None
-    config = load_config(args.config)
-    model = load_released(data, config, args.input, head_shoulder_index=args.head_shoulder_index, priors=priors)
-    save_checkpoint(args.output, pack_model(model))
-    print(f"wrote {args.output}")
-
-
-def main() -> None:
-    """Command line; see the module's docstring."""
-    parser = CliParser(prog="python -m inference.released_checkpoint")
-    commands = parser.add_subparsers(dest="command", required=True)
-    convert = commands.add_parser("convert", help="released layout -> our own format")
-    convert.add_argument("input", help="file in the released layout")
-    convert.add_argument("output", help="file to write")
-    convert.add_argument("--config", default="SSHQ512_inf", help="sizes of the model (default: %(default)s)")
-    convert.add_argument("--labels", help=f"folder with {', '.join(_LABEL_FILES.values())}, to sample from")
-    convert.add_argument("--head_shoulder_index", help=".npy with vertex indices; chosen by rule when absent")
-    _convert(parser.parse_args())
-
-
-if __name__ == "__main__":
-    run_cli(main)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from inference.pipeline import QUALITIES, Person, PortraitPipeline, Quality
+from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline, Quality
 from inference.seeds import parse_seeds
 from networks.person.controls import Control, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel
@@ -23,7 +23,6 @@ from torch_utils.bounds import real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from torch_utils.picture_grid import labelled_grid
 
-ROOT = Path(__file__).resolve().parents[1]
 MAX_PEOPLE = 64  # of a sheet
 SIZES = (32, 1024)
 STRONG = 1.5  # times the head movements of a control sheet: 26 degrees of yaw, so that skinning is put to the test
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m inference.sheet",
         description=__doc__.split(": ", 1)[1],
     )
-    parser.add_argument("--ckpt", default=str(ROOT / "ckpts/demo.pt"), help="checkpoint (default: ckpts/demo.pt)")
+    parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--seeds", nargs="+", default=["0-3"], help="people, a row each, e.g. 0-3,7 (default: 0-3)")
     parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")

@@ -13,7 +13,7 @@ from inference.pipeline import PortraitPipeline
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import TINY_CONFIG, make_generator, make_priors_dict
-from torch_utils.checkpoint import save_checkpoint
+from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.misc import UserError
 from torch_utils.pixels import image_to_uint8
 
@@ -22,7 +22,7 @@ TALK = Path(__file__).resolve().parents[1] / "keyframes" / "talk"
 
 @pytest.fixture(scope="module")
 def ckpt(tmp_path_factory):
-    path = tmp_path_factory.mktemp("ckpt") / "tiny.pt"
+    path = tmp_path_factory.mktemp("ckpt") / "tiny.safetensors"
     priors = LabelPriors.from_dict(make_priors_dict(), "made up")
     save_checkpoint(path, pack_model(SavedModel(make_generator(), priors, {"source": "made up"})))
     return path
@@ -77,7 +77,7 @@ def test_rand_and_blending(tmp_path, ckpt, capsys):
 
 
 def test_a_checkpoint_with_wrong_weights_says_which(tmp_path, ckpt):
-    data = torch.load(ckpt, weights_only=True)
+    data = load_checkpoint(ckpt)
     name = "expression_deformation.output.bias"
     for change, message in (
         (None, f"1 missing: {name}"),
@@ -86,9 +86,9 @@ def test_a_checkpoint_with_wrong_weights_says_which(tmp_path, ckpt):
         state = {key: value for key, value in data["state"].items() if key != name}
         if change is not None:
             state[name] = change
-        torch.save({**data, "state": state}, tmp_path / "bad.pt")
-        with pytest.raises(UserError, match=rf"bad\.pt: weights do not fit Generator: .*{message}"):
-            gen_video.main(["--ckpt", str(tmp_path / "bad.pt"), "--output_dir", str(tmp_path / "out"), "--ext", "png"])
+        save_checkpoint(tmp_path / "bad", {**data, "state": state})
+        with pytest.raises(UserError, match=rf"bad: weights do not fit Generator: .*{message}"):
+            gen_video.main(["--ckpt", str(tmp_path / "bad"), "--output_dir", str(tmp_path / "out"), "--ext", "png"])
         assert not list((tmp_path / "out").iterdir())
 
 
@@ -107,5 +107,5 @@ def test_unknown_config(tmp_path, config, message):
 
 
 def test_a_config_beside_our_own_format(ckpt, tmp_path):
-    with pytest.raises(UserError, match="--config SSHQ512_inf: .*tiny.pt is not in the released layout"):
+    with pytest.raises(UserError, match="--config SSHQ512_inf: .*tiny.safetensors is not in the released layout"):
         gen_video.main(["--ckpt", str(ckpt), "--config", "SSHQ512_inf", "--output_dir", str(tmp_path)])

@@ -1,8 +1,11 @@
-"""Checkpoints: tensors and plain data only, written whole or not at all, read without running anything in them."""
+"""Checkpoints: tensors and plain data only, written whole or not at all, read without running anything in them.
+
+Ours are safetensors with a checksum (:mod:`torch_utils.tensor_file`). Torch's archives, which other people's files are
+and ours once were, are read with ``weights_only``.
+"""
 
 from __future__ import annotations
 
-import errno
 import pickle
 import pickletools
 import re
@@ -16,26 +19,20 @@ import torch
 from torch import nn
 
 from torch_utils.misc import UserError, atomic_path, one_line, reason
+from torch_utils.tensor_file import FORMAT, VERSION, is_tensor_file, read_tensor_file, write_tensor_file
 
-FORMAT = "aniportraitgan"
-VERSION = 1
+READABLE = (1, VERSION)  # the first one was a torch archive
 
 
-def save_checkpoint(path: str | Path, data: dict[str, Any]) -> None:
-    """Writes `data` (tensors and plain data) to `path` with the format's name and version; atomic.
+def save_checkpoint(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Writes `data` (tensors and plain data) to `path` in our own format; atomic.
 
     Raises:
         UserError: the place cannot be written to, or the disk is full; a file that was there stays.
-        TypeError: `data` holds something that `weights_only` loading would refuse.
+        TypeError: `data` holds something else.
     """
-    _check_plain(data, "data")
     with atomic_path(path) as temporary:
-        try:
-            torch.save({**data, "format": FORMAT, "version": VERSION}, temporary)
-        except RuntimeError as error:
-            if "inline_container" not in str(error) and "PytorchStreamWriter" not in str(error):
-                raise
-            raise OSError(errno.EIO, "is the disk full?") from error  # torch's archive writer does not say
+        write_tensor_file(temporary, data)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -58,8 +55,9 @@ def check_format(data: Mapping[str, Any], path: str | Path) -> None:
             f"{path}: expected a checkpoint of this project (format '{FORMAT}') or, with --config, one in the released "
             f"layout, found {found}"
         )
-    if not (isinstance(version, int) and version == VERSION):
-        raise UserError(f"{path}: expected checkpoint version {VERSION}, found {_short(version)}")
+    if not (isinstance(version, int) and version in READABLE):
+        known = " or ".join(map(str, READABLE))
+        raise UserError(f"{path}: expected checkpoint version {known}, found {_short(version)}")
 
 
 def load_raw(path: str | Path) -> dict[str, Any]:
@@ -74,6 +72,8 @@ def load_raw(path: str | Path) -> dict[str, Any]:
             raise UserError(f"{path}: expected a checkpoint file, found a folder")
         if path.stat().st_size == 0:
             raise UserError(f"{path}: expected a checkpoint, found an empty file")
+        if is_tensor_file(path):
+            return read_tensor_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the pickle's protocol: what matters becomes an error below
             data = torch.load(path, map_location="cpu", weights_only=True)
@@ -167,17 +167,6 @@ def _has_whole_pickles(path: Path) -> bool:
         except Exception:  # whatever pickletools thinks of bytes that are no pickle
             return False
     return True
-
-
-def _check_plain(value: Any, where: str) -> None:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            _check_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _check_plain(item, f"{where}[{i}]")
-    elif not (value is None or torch.is_tensor(value) or type(value) in (bool, int, float, str, bytes)):
-        raise TypeError(f"{where}: a checkpoint holds tensors and plain data, not {type(value).__name__}")
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Train the small face reconstruction net of the embedded face on synthetic faces (for equation 9).
 
-    python -m training.face_recon --out ckpts/face_recon_synth.pt
+    python -m training.face_recon --out ckpts/face_recon_synth.safetensors
 
 Faces are drawn for the occasion, several of each person, or taken from a data set with ``--data``. The loss is the mean
 square error over the face's surface, once for identity and once for expression, at the landmarks, and of the camera;
@@ -35,6 +35,7 @@ from training.data.synthetic.portrait import HEAD_JOINT, seen_from_head
 from training.losses.imitation import embedded_skin_vertices
 from training.losses.landmarks import landmark_loss
 
+OUT = "ckpts/face_recon_synth.safetensors"
 DRAWN_SIZE = 96  # pixels a side; the net resizes what it is given
 HELD_OUT = 0.1  # of the people
 WHAT_IT_IS = (
@@ -58,7 +59,7 @@ class Faces(NamedTuple):
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = CliParser(prog="python -m training.face_recon", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", default="ckpts/face_recon_synth.pt", help="file to write (default: %(default)s)")
+    parser.add_argument("--out", default=OUT, help="file to write (default: %(default)s)")
     parser.add_argument("--data", help="data set made by 'python -m training.data synthesize' (default: draw faces)")
     parser.add_argument(
         "--people", type=whole_number(1, MAX_IMAGES), default=1200, help="people to draw (default: %(default)s)"

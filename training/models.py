@@ -120,14 +120,14 @@ def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.M
 
 
 def load_discriminators(path: str) -> dict[str, torch.Tensor]:
-    """The discriminators' weights in ``state.pt`` of a run.
+    """The discriminators' weights in ``state.safetensors`` of a run.
 
     Raises:
         UserError: the file cannot be read or is something else.
     """
     state = load_checkpoint(path)
     if not isinstance(state.get("discriminators"), dict):
-        raise UserError(f"{path}: expected the state of a training run (state.pt), found no 'discriminators'")
+        raise UserError(f"{path}: expected the state of a training run (state.safetensors), found no 'discriminators'")
     return state["discriminators"]
 
 

@@ -56,7 +56,7 @@ class Task(NamedTuple):
 def training_loop(
     config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, command: str = "", allow_change: bool = False
 ) -> None:
-    """Train until ``config.run.total_kimg``; goes on where ``outdir/state.pt`` was written.
+    """Train until ``config.run.total_kimg``; goes on where ``outdir/state.safetensors`` was written.
 
     Args:
         command: that does this, for ``config.yaml``.

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import uvicorn
 
-from inference.pipeline import PortraitPipeline
+from inference.pipeline import DEMO, PortraitPipeline
 from inference.viewer.server import make_app
 from inference.viewer.studio import Studio
 from torch_utils.bounds import whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
-DEMO = Path(__file__).resolve().parents[2] / "ckpts/demo.pt"
 MAX_MESSAGE = 2**16  # bytes; a shot has two thousand
 
 
@@ -30,7 +29,7 @@ def make_parser() -> CliParser:
         description="Open a page to play with: sliders, live frames, playback and export of keyframes.",
         allow_abbrev=False,
     )
-    parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.pt)")
+    parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     host_help = "address to listen on; anybody who reaches it may use the page (default: 127.0.0.1, this machine only)"

@@ -1,7 +1,7 @@
 """Seconds and peak memory of a person and of a frame.
 
     python -m tests.benchmarks.bm_render                # the released size: 512^2, 24 manifolds, 256 samples a ray
-    python -m tests.benchmarks.bm_render --size demo    # ckpts/demo.pt
+    python -m tests.benchmarks.bm_render --size demo    # ckpts/demo.safetensors
     python -m tests.benchmarks.bm_render --size demo --compare 16   # fast against exact
     python -m tests.benchmarks.bm_render --profile      # where a frame's time goes
 
@@ -23,14 +23,13 @@ import numpy as np
 import torch
 
 from inference.keyframes import Motion, load_keyframes, make_motion
-from inference.pipeline import QUALITIES, Person, PortraitPipeline
+from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
 from networks.manifold.generator import Frame, Generator, GeneratorConfig
 from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from networks.saved_model import SavedModel
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "ckpts" / "demo.pt"
 # The released code, measured on two CPU cores; it peaked at 9.7 GB.
 RELEASED_SECONDS = {"person": 73.0, "exact": 42.0, "fast": 42.0}
 

@@ -1,6 +1,6 @@
 """Frames a second that the viewer's page gets, of those that drawing alone would make.
 
-    python -m tests.benchmarks.bm_viewer                    # ckpts/demo.pt; to meet: 10 a second on 2 cores
+    python -m tests.benchmarks.bm_viewer                    # ckpts/demo.safetensors; to meet: 10 a second on 2 cores
     python -m tests.benchmarks.bm_viewer --busy             # while another person is made, over and over
     python -m tests.benchmarks.bm_viewer --ckpt FILE --device cuda --frames 200
 
@@ -21,13 +21,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from inference.pipeline import Person, PortraitPipeline
+from inference.pipeline import DEMO, Person, PortraitPipeline
 from inference.viewer.messages import parse_shot
 from inference.viewer.server import START
 from tests.inference.viewer_server import Page, make_shot, open_page, serve
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
-DEMO = Path(__file__).resolve().parents[2] / "ckpts/demo.pt"
 GOAL = 10.0  # frames a second of the demo model on 2 cores
 ROUND = 10  # frames in a turn
 
@@ -80,7 +79,7 @@ class Asking:
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = CliParser(prog="python -m tests.benchmarks.bm_viewer")
-    parser.add_argument("--ckpt", default=str(DEMO), help="default: ckpts/demo.pt")
+    parser.add_argument("--ckpt", default=str(DEMO), help="default: ckpts/demo.safetensors")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--frames", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--busy", action="store_true", help="make people meanwhile")

@@ -112,7 +112,7 @@ def test_a_backdrop_is_what_is_white_and_reaches_the_edge():
 
 
 def test_the_surface_is_where_the_demo_model_renders_it(monkeypatch):
-    pipe = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.pt")
+    pipe = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.safetensors")
     person = pipe.person(seed=3, psi=0.7)
     monkeypatch.setattr(mesh_field, "AROUND", ((0.0, -0.3), (0.0, 0.0), (0.0, 0.3)))
     still = Still(torch.zeros(64), torch.zeros(6, 3), FRONTAL)

@@ -12,6 +12,7 @@ from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import TINY_CONFIG, make_body_dict, make_generator, make_priors_dict, max_error
+from torch_utils import checkpoint, tensor_file
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
 
@@ -188,16 +189,18 @@ def test_odd_motion(person, motion, message):
 
 def test_our_own_file_draws_the_same_picture(pipe, tmp_path):
     model = SavedModel(pipe.generator, pipe.priors, pipe.metadata)
-    save_checkpoint(tmp_path / "model.pt", pack_model(model))
-    again = PortraitPipeline.from_checkpoint(tmp_path / "model.pt")
+    save_checkpoint(tmp_path / "model.safetensors", pack_model(model))
+    again = PortraitPipeline.from_checkpoint(tmp_path / "model.safetensors")
     assert again.metadata == {"source": "made up"}
     assert type(again.generator).__name__ == "Generator"
     assert torch.equal(again.person(seed=2).render().image, pipe.person(seed=2).render().image)
-    with pytest.raises(UserError, match="model.pt is not in the released layout; its config is inside"):
-        PortraitPipeline.from_checkpoint(tmp_path / "model.pt", "SSHQ512_inf")
+    with pytest.raises(UserError, match="model.safetensors is not in the released layout; its config is inside"):
+        PortraitPipeline.from_checkpoint(tmp_path / "model.safetensors", "SSHQ512_inf")
     for option in ({"body_model": make_body_dict()}, {"head_shoulder_index": [1, 2]}):
-        with pytest.raises(UserError, match="model.pt: a body model can be given only for a file in the released"):
-            PortraitPipeline.from_checkpoint(tmp_path / "model.pt", **option)
+        with pytest.raises(
+            UserError, match="model.safetensors: a body model can be given only for a file in the released"
+        ):
+            PortraitPipeline.from_checkpoint(tmp_path / "model.safetensors", **option)
 
 
 def test_a_released_file_needs_a_config(released):
@@ -235,18 +238,20 @@ def test_an_index_is_checked_against_the_file_s_own_body(released):
 def test_a_released_file_can_be_packed_again(released, tmp_path):
     """The released convention travels with the weights."""
     pipe = PortraitPipeline.from_checkpoint(**released)
-    save_checkpoint(tmp_path / "again.pt", pack_model(SavedModel(pipe.generator, None, {})))
-    again = PortraitPipeline.from_checkpoint(tmp_path / "again.pt")
+    save_checkpoint(tmp_path / "again.safetensors", pack_model(SavedModel(pipe.generator, None, {})))
+    again = PortraitPipeline.from_checkpoint(tmp_path / "again.safetensors")
     assert type(again.generator) is type(pipe.generator)
     assert torch.equal(again.person(seed=1).render().image, pipe.person(seed=1).render().image)
 
 
 def test_a_file_is_read_once(pipe, tmp_path, monkeypatch):
-    save_checkpoint(tmp_path / "model.pt", pack_model(SavedModel(pipe.generator, None, {})))
-    read, load = [], torch.load
-    monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
-    PortraitPipeline.from_checkpoint(tmp_path / "model.pt")
-    assert read == [tmp_path / "model.pt"]
+    save_checkpoint(tmp_path / "model.safetensors", pack_model(SavedModel(pipe.generator, None, {})))
+    read = []
+    monkeypatch.setattr(
+        checkpoint, "read_tensor_file", lambda path: read.append(path) or tensor_file.read_tensor_file(path)
+    )
+    PortraitPipeline.from_checkpoint(tmp_path / "model.safetensors")
+    assert read == [tmp_path / "model.safetensors"]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu:1", "cuda:99", "mps", ""])

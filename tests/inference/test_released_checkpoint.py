@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference import released_checkpoint
+from inference import convert as program
 from inference.pipeline import PortraitPipeline
 from inference.released_checkpoint import (
     ReleasedGenerator,
@@ -25,6 +25,7 @@ from inference.released_checkpoint import (
 from networks.cameras import PORTRAIT_CAMERA
 from networks.manifold.generator import GeneratorConfig
 from networks.person.body_assets import head_shoulder_vertices
+from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel
 from tests.inference.released_files import make_released_state, released_names, write_released_file
 from tests.networks.golden import MINI_CONFIG, load_golden, requires_golden
@@ -47,10 +48,9 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
-def convert(monkeypatch, *arguments) -> None:
+def convert(*arguments) -> None:
     """The command line, in this process."""
-    monkeypatch.setattr(sys, "argv", ["released_checkpoint", "convert", *map(str, arguments)])
-    released_checkpoint.main()
+    program.main([*map(str, arguments)])
 
 
 def load(files: Path, **options) -> PortraitPipeline:
@@ -149,7 +149,7 @@ def test_weights_one_level_down_and_prefixed():
 
 
 def test_truncation_means_are_over_the_labels_or_a_normal():
-    priors = released_checkpoint.LabelPriors.from_dict(make_priors_dict(rows=1), "here")
+    priors = LabelPriors.from_dict(make_priors_dict(rows=1), "here")
     generator = load_state(priors=priors).generator
     z_id = priors.id_shape[:, :80].expand(10_000, -1)
     z_noise = torch.randn(10_000, 80, generator=torch.Generator().manual_seed(1))
@@ -160,9 +160,9 @@ def test_truncation_means_are_over_the_labels_or_a_normal():
     assert max_error(load_state().generator.mean_frequency, expected) > 0.05
 
 
-def test_a_converted_file_draws_the_same_picture(files, tmp_path, monkeypatch):
-    convert(monkeypatch, files / "released.pt", tmp_path / "own.pt", "--config", files / "tiny.yaml")
-    own = PortraitPipeline.from_checkpoint(tmp_path / "own.pt")
+def test_a_converted_file_draws_the_same_picture(files, tmp_path):
+    convert(files / "released.pt", tmp_path / "own.safetensors", "--config", files / "tiny.yaml")
+    own = PortraitPipeline.from_checkpoint(tmp_path / "own.safetensors")
     original = load(files)
     assert own.metadata == original.metadata == {"source": "released checkpoint"}
     for name, value in original.generator.state_dict().items():
@@ -174,13 +174,13 @@ def test_a_converted_file_draws_the_same_picture(files, tmp_path, monkeypatch):
     assert pictures[0].image.std() > 0.05
 
 
-def test_convert_with_labels_and_index(files, tmp_path, monkeypatch):
+def test_convert_with_labels_and_index(files, tmp_path):
     np.save(tmp_path / "index.npy", np.arange(70, 100))
     convert(
-        monkeypatch, files / "released.pt", tmp_path / "own.pt", "--config", files / "tiny.yaml",
+        files / "released.pt", tmp_path / "own.safetensors", "--config", files / "tiny.yaml",
         "--labels", files, "--head_shoulder_index", tmp_path / "index.npy",
     )  # fmt: skip
-    own = PortraitPipeline.from_checkpoint(tmp_path / "own.pt")
+    own = PortraitPipeline.from_checkpoint(tmp_path / "own.safetensors")
     assert own.generator.body.head_shoulder_index.tolist() == list(range(70, 100))
     for name, rows in make_priors_dict().items():
         assert torch.equal(getattr(own.priors, name), rows)
@@ -192,24 +192,24 @@ def test_convert_with_labels_and_index(files, tmp_path, monkeypatch):
 
 def test_the_command_line(files, tmp_path):
     """In a process of its own."""
-    arguments = [files / "released.pt", tmp_path / "own.pt", "--config", files / "tiny.yaml"]
-    command = [sys.executable, "-m", "inference.released_checkpoint", "convert", *map(str, arguments)]
+    arguments = [files / "released.pt", tmp_path / "own.safetensors", "--config", files / "tiny.yaml"]
+    command = [sys.executable, "-m", "inference.convert", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {tmp_path / 'own.pt'}\n", "")
-    assert os.listdir(tmp_path) == ["own.pt"]
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"wrote {tmp_path / 'own.safetensors'}\n", "")
+    assert os.listdir(tmp_path) == ["own.safetensors"]
 
 
 @pytest.mark.parametrize("arguments", [["--confg", "x"], ["--config"], ["b", "c"]])
-def test_bad_flags_are_one_line(arguments, monkeypatch, capsys):
+def test_bad_flags_are_one_line(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
-        run_cli(lambda: convert(monkeypatch, "in.pt", *arguments))
+        run_cli(lambda: convert("in.pt", *arguments))
     printed = capsys.readouterr()
     assert printed.err.startswith("error: ") and "--help" in printed.err and printed.err.count("\n") == 1
 
 
-def test_an_error_on_the_command_line_is_one_line(files, tmp_path, monkeypatch, capsys):
+def test_an_error_on_the_command_line_is_one_line(files, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        run_cli(lambda: convert(monkeypatch, files / "released.pt", tmp_path / "own.pt", "--config", "nothing"))
+        run_cli(lambda: convert(files / "released.pt", tmp_path / "own.safetensors", "--config", "nothing"))
     printed = capsys.readouterr()
     assert printed.err.startswith("error: --config: unknown config 'nothing'") and printed.err.count("\n") == 1
     assert (printed.out, os.listdir(tmp_path)) == ("", [])
@@ -313,14 +313,14 @@ def test_arrays_that_are_not_numbers(files, tmp_path):
 
 
 @pytest.mark.parametrize("index", [[0, 144], [-1, 3], [5, 5], [[1, 2]], [0.0, 1.0], []])
-def test_indices_must_be_distinct_and_in_range(index, files, tmp_path, monkeypatch):
+def test_indices_must_be_distinct_and_in_range(index, files, tmp_path):
     np.save(tmp_path / "index.npy", np.array(index))
     with pytest.raises(UserError, match="index.npy: expected (distinct )?vertex indices"):
         convert(
-            monkeypatch, files / "released.pt", tmp_path / "own.pt", "--config", files / "tiny.yaml",
+            files / "released.pt", tmp_path / "own.safetensors", "--config", files / "tiny.yaml",
             "--head_shoulder_index", tmp_path / "index.npy",
         )  # fmt: skip
-    assert not (tmp_path / "own.pt").exists()
+    assert not (tmp_path / "own.safetensors").exists()
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32", "uint64", "int8", ">i4", ">u2", ">f4", ">f8", "f2"])

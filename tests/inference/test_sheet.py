@@ -21,7 +21,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def checkpoint(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("model") / "tiny.pt"
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     save_checkpoint(path, pack_model(model))
     return path
 

@@ -51,7 +51,7 @@ def test_a_frame_is_the_person_s_picture(pipe, url):
 def test_the_greeting_describes_the_page(pipe, url):
     with open_page(url) as page:
         hello = page.hello
-    assert (hello["type"], hello["checkpoint"], hello["device"]) == ("hello", "tiny.pt", "cpu")
+    assert (hello["type"], hello["checkpoint"], hello["device"]) == ("hello", "tiny.safetensors", "cpu")
     assert hello["image_size"] == pipe.generator.config.image_size
     assert hello["spans"] == {"expression": [0, 64], "pose": [64, 82], "camera": [82, 84]}
     assert hello["rest"] == [0.0] * 82 + [pytest.approx(torch.pi / 2)] * 2
@@ -214,4 +214,4 @@ def test_other_pages_are_refused(url):
 
 def test_only_this_machine_by_default():
     assert make_parser().parse_args([]).host == "127.0.0.1"
-    assert Path(make_parser().parse_args([]).ckpt).parts[-2:] == ("ckpts", "demo.pt")
+    assert Path(make_parser().parse_args([]).ckpt).parts[-2:] == ("ckpts", "demo.safetensors")

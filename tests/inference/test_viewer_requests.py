@@ -137,10 +137,10 @@ def test_exported_keyframes_make_the_same_frames(pipe, url, tmp_path):
         files.extractall(tmp_path)
     for kind, rows in tracks.items():
         assert np.array_equal(load_keyframes(tmp_path / f"{kind}.npy", kind), rows)
-    save_checkpoint(tmp_path / "tiny.pt", pack_model(make_model()))
+    save_checkpoint(tmp_path / "tiny", pack_model(make_model()))
     paths = [f"--{flag}_path={tmp_path}/{kind}.npy" for flag, kind in
              (("exp", "expression"), ("pose", "pose"), ("cam", "camera"))]  # fmt: skip
-    gen_video.main([*paths, "--ckpt", str(tmp_path / "tiny.pt"), "--seeds", "3", "--psi", "0.7", "--n_interval", "2",
+    gen_video.main([*paths, "--ckpt", str(tmp_path / "tiny"), "--seeds", "3", "--psi", "0.7", "--n_interval", "2",
                     "--ext", "png", "--device", "cpu", "--output_dir", str(tmp_path / "out")])  # fmt: skip
     rows = np.frombuffer(post(url, "motion", {"tracks": tracks, "n_interval": 2}), "<f4").reshape(-1, 84).tolist()
     assert len(rows) == 4

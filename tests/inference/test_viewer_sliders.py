@@ -131,10 +131,10 @@ def test_addresses_for_a_browser():
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to a process there")
 def test_the_command_serves_until_ctrl_c(tmp_path):
-    save_checkpoint(tmp_path / "tiny.pt", pack_model(make_model()))
+    save_checkpoint(tmp_path / "tiny", pack_model(make_model()))
     command = [sys.executable, "-m", "inference.viewer", "--no_browser", "--port", "0", "--device", "cpu"]
     with subprocess.Popen(
-        [*command, "--ckpt", str(tmp_path / "tiny.pt")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*command, "--ckpt", str(tmp_path / "tiny")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True,
     ) as process:  # fmt: skip
         url = process.stdout.readline().split()[0]

@@ -32,7 +32,7 @@ def make_model() -> SavedModel:
 def serve(pipe: PortraitPipeline, port: int = 0) -> Iterator[str]:
     """Serves the page of a pipeline; yields its address."""
     with listen("127.0.0.1", port) as listening:
-        server = make_server(Studio(pipe), checkpoint="tiny.pt", command="python gen_video.py")
+        server = make_server(Studio(pipe), checkpoint="tiny.safetensors", command="python gen_video.py")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

@@ -22,8 +22,8 @@ def make_model(**changes) -> SavedModel:
 
 
 def through_a_file(model: SavedModel, folder, *, half: bool = False) -> SavedModel:
-    save_checkpoint(folder / "model.pt", pack_model(model, half=half))
-    return unpack_model(load_checkpoint(folder / "model.pt"), "model.pt")
+    save_checkpoint(folder / "model.safetensors", pack_model(model, half=half))
+    return unpack_model(load_checkpoint(folder / "model.safetensors"), "model.safetensors")
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
@@ -16,7 +17,7 @@ from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
 from tests.readme.documents import ROOT
 from tests.training.data.prepare.photos import make_photo, write_photos
-from torch_utils.checkpoint import save_checkpoint
+from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from tests.readme.place import Place
@@ -31,10 +32,10 @@ def lay_out(root: Path) -> None:
     """Folders that commands write to, as copies, the shipped model a tiny one."""
     shutil.copytree(ROOT / "keyframes", root / "keyframes", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ckpts").mkdir()
-    (root / "ckpts/face_recon_synth.pt").symlink_to(ROOT / "ckpts/face_recon_synth.pt")
+    (root / "ckpts/face_recon_synth.safetensors").symlink_to(ROOT / "ckpts/face_recon_synth.safetensors")
     priors = LabelPriors.from_dict(make_priors_dict(), "made up")
     metadata = {"what": "made up", "runs": [{"made_by": ["made up"]}]}
-    save_checkpoint(root / "ckpts/demo.pt", pack_model(SavedModel(make_generator(), priors, metadata)))
+    save_checkpoint(root / "ckpts/demo.safetensors", pack_model(SavedModel(make_generator(), priors, metadata)))
 
 
 def photos(place: Place) -> None:
@@ -55,6 +56,11 @@ def released(place: Place) -> None:
     np.save(place.root / "released/index.npy", np.arange(70, 100))
 
 
+def old(place: Place) -> None:
+    """old.pt: a model as earlier versions of this project wrote it."""
+    torch.save({**load_checkpoint(place.root / "ckpts/demo.safetensors"), "version": 1}, place.root / "old.pt")
+
+
 def photos_in_a_zip(place: Place) -> None:
     """datasets/shhq_hs.zip, with the pictures of the synthetic set."""
     source = place.need("datasets/synth512")
@@ -71,6 +77,6 @@ def model_of_photos(place: Place) -> None:
 
 
 MADE_UP: dict[str, Callable[[Place], None]] = {
-    "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
+    "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos,
 }  # fmt: skip

@@ -59,20 +59,20 @@ ROOM = (
     "--run.metric_images 4"
 )
 EMBEDDED = "--body_model null --face_model null"
-EMBEDDED_RECON = EMBEDDED + " --face_recon ckpts/face_recon_synth.pt"
+EMBEDDED_RECON = EMBEDDED + " --face_recon ckpts/face_recon_synth.safetensors"
 TINY_VIDEO = "--video_length 2"
 # Shrunk 8 times, as the tiny run is from the paper's size: a set too small for a run is refused here, too.
 TINY_SET, TINY_SET_512 = "--num 8 --size 32 --face_size 16", "--num 8 --size 64 --face_size 32"
 TINY_METRICS = "--num 8 --kid_subset 4 --control_num 2 --cache cache"
 TINY_TABLE = "--kimg 0.004 --num 8 --kid_subset 4 --cache cache"
-TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.pt"
+TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.safetensors"
 
 
 load_pipeline = PortraitPipeline.from_checkpoint
 
 
 def tiny_pipeline(*_, **__) -> PortraitPipeline:
-    return load_pipeline("ckpts/demo.pt")
+    return load_pipeline("ckpts/demo.safetensors")
 
 
 RULES = (
@@ -86,16 +86,17 @@ RULES = (
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
     Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
     Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames"),
-    Rule("gen_video.py ", "--ckpt ckpts/demo.pt " + TINY_VIDEO, "two frames by a tiny model"),
-    Rule("inference.viewer", "--ckpt ckpts/demo.pt --no_browser --port 0", "a tiny model, a free port", how=serve),
-    Rule("inference.mesh", "--ckpt ckpts/demo.pt --resolution 16", "a tiny model"),
-    Rule("inference.sheet", "--ckpt ckpts/demo.pt", "a tiny model"),
+    Rule("gen_video.py ", "--ckpt ckpts/demo.safetensors " + TINY_VIDEO, "two frames by a tiny model"),
+    Rule("inference.viewer", "--ckpt ckpts/demo.safetensors --no_browser --port 0", "a tiny model", how=serve),
+    Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
+    Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes"),
     Rule("keyframes/make.py"),
     Rule(
-        "released_checkpoint convert", "--config tiny.yaml", "a file of that layout, but small",
+        "inference.convert .*FOLDER", "--config tiny.yaml", "a file of that layout, but small",
         swap={"FOLDER": "released", "FILE.npy": "released/index.npy"},
     ),
+    Rule("inference.convert old.pt"),
     Rule("^python -c "),
     # ---- data
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
@@ -111,7 +112,7 @@ RULES = (
          needs=("runs/demo64",)),
     Rule("training.history", "--people 1", "of tiny runs"),
     Rule("training.release", why="of tiny runs, beside the model that other commands use",
-         swap={"ckpts/demo.pt": "ckpts/mine.pt"}),
+         swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
@@ -141,7 +142,7 @@ RULES = (
     Rule("bm_floor"),
     Rule("bm_training .*demo_stage1_64", f"--steps 1 {TINY_RUN} {ROOM}", "a step at 16^2", needs=("runs/demo32",)),
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
-    Rule("bm_viewer", "--ckpt ckpts/demo.pt --frames 10", "ten frames of a tiny model"),
+    Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),

@@ -34,18 +34,25 @@ def make_data():
 
 
 def test_round_trip(tmp_path):
-    save_checkpoint(tmp_path / "a.pt", make_data())
-    data = load_checkpoint(tmp_path / "a.pt")
-    assert (data["format"], data["version"]) == ("aniportraitgan", 1)
+    save_checkpoint(tmp_path / "a.safetensors", make_data())
+    data = load_checkpoint(tmp_path / "a.safetensors")
+    assert (data["format"], data["version"]) == ("aniportraitgan", 2)
     assert torch.equal(data["weights"]["w"], torch.arange(6.0).reshape(2, 3))
     assert data["config"] == make_data()["config"]
-    assert os.listdir(tmp_path) == ["a.pt"]
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_earlier_files_of_this_project_are_read(tmp_path):
+    torch.save({**make_data(), "format": "aniportraitgan", "version": 1}, tmp_path / "a.pt")
+    data = load_checkpoint(tmp_path / "a.pt")
+    assert torch.equal(data["weights"]["w"], torch.arange(6.0).reshape(2, 3))
+    assert data["config"] == make_data()["config"]
 
 
 @pytest.mark.parametrize("value", [np.zeros(3), {"a": [object()]}, np.float64(1.0)])
 def test_only_plain_data_is_saved(tmp_path, value):
     with pytest.raises(TypeError, match="tensors and plain data"):
-        save_checkpoint(tmp_path / "a.pt", {"value": value})
+        save_checkpoint(tmp_path / "a", {"value": value})
     assert os.listdir(tmp_path) == []
 
 
@@ -96,7 +103,7 @@ def test_other_formats_and_versions(tmp_path):
     with pytest.raises(UserError, match="expected a checkpoint of this project.*found keys generator"):
         load_checkpoint(tmp_path / "a.pt")
     torch.save({"format": "aniportraitgan", "version": 99}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="expected checkpoint version 1, found 99"):
+    with pytest.raises(UserError, match="expected checkpoint version 1 or 2, found 99"):
         load_checkpoint(tmp_path / "a.pt")
 
 
@@ -106,8 +113,8 @@ def test_other_formats_and_versions(tmp_path):
         ({}, "expected a checkpoint of this project .*, found keys none"),
         ({"format": "other"}, "expected a checkpoint of this project .*, found format 'other'"),
         ({"format": torch.zeros(2)}, "expected a checkpoint of this project .*, found format Tensor"),
-        ({"format": "aniportraitgan"}, "expected checkpoint version 1, found None"),
-        ({"format": "aniportraitgan", "version": torch.ones(2, 2)}, "expected checkpoint version 1, found Tensor"),
+        ({"format": "aniportraitgan"}, "expected checkpoint version 1 or 2, found None"),
+        ({"format": "aniportraitgan", "version": torch.ones(2, 2)}, "expected checkpoint version 1 or 2, found Tensor"),
         ({"format": "x" * 999}, "expected .*, found format 'x{56}[.]{3}$"),
     ],
 )

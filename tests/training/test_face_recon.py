@@ -18,7 +18,7 @@ from training.data.synthetic.portrait import make_portrait
 from training.losses.imitation import embedded_skin_vertices
 
 TINY = FaceReconConfig(image_size=16, widths=(8, 16), hidden_dim=16)
-SHIPPED = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.pt"
+SHIPPED = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"
 
 
 def make_faces(count: int, *, seed: int = 0, size: int = 16) -> face_recon.Faces:
@@ -153,7 +153,7 @@ def test_too_few_pictures(monkeypatch):
         face_recon.main()
 
 
-@pytest.mark.skipif(not SHIPPED.exists(), reason="ckpts/face_recon_synth.pt is not there")
+@pytest.mark.skipif(not SHIPPED.exists(), reason="ckpts/face_recon_synth.safetensors is not there")
 def test_the_shipped_net_sees_faces_it_never_saw():
     """People of another seed: landmarks nearer than the mean face's by a third, the camera within 6 degrees."""
     model = load_face_recon(SHIPPED)

@@ -15,7 +15,7 @@ from training.phases import generator_terms
 from training.rendering import build_maps, face_crop, head_frame, radiance_at, render_maps, render_radiance, view_camera
 from training.sampling import Inputs
 
-FACE_RECON = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.pt"
+FACE_RECON = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"
 
 
 @pytest.fixture(scope="module")

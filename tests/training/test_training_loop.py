@@ -20,10 +20,12 @@ import training.training_loop
 from inference.pipeline import PortraitPipeline
 from networks.discriminators import Discriminator, DiscriminatorConfig
 from tests.training.tiny_run import ALONE, CONFIG, gradients, make_config, make_dataset, process_gradients, run
+from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
 from training.config import TrainConfig, load_train_config
 from training.models import build_discriminators, grow
+from training.run.state import STATE
 from training.training_loop import begin, check_data, check_finite, is_begun, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +57,7 @@ def leaves(data, name=""):
 
 def states_differ(first: Path, second: Path) -> list[str]:
     """Places in which two runs' states are not bit for bit the same; time and what may differ by design left out."""
-    a, b = (leaves(torch.load(path / "state.pt", weights_only=True)) for path in (first, second))
+    a, b = (leaves(load_checkpoint(path / STATE)) for path in (first, second))
     names = [
         n for n in {**a, **b} if not n.startswith("/config/run") and n not in ("/counters/seconds", "/counters/best")
     ]
@@ -69,7 +71,7 @@ def test_a_run_leaves_what_is_promised(finished):
     assert wanted | {"expression_smooth", "expression_minimal", "images_per_second"} <= lines[1].keys()
     assert {line["cur_nimg"] for line in lines if "distance" in line} == {0, 8, 16}
     names = {path.name for path in finished.iterdir()}
-    assert {"state.pt", "latest", "best", "fakes000000000.png", "fakes000000008.png", "fakes000000016.png"} <= names
+    assert {STATE, "latest", "best", "fakes000000000.png", "fakes000000008.png", "fakes000000016.png"} <= names
     assert any(name.startswith("events.out") for name in names)
     assert not [name for name in names if "partial" in name]
 
@@ -133,7 +135,7 @@ def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     run(dataset, tmp_path, {"run": {"snapshot_kimg": 1.0}})
     assert steps == [0, 1, 2]
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["counters"]["step"] == 3
+    assert load_checkpoint(tmp_path / STATE)["counters"]["step"] == 3
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -145,10 +147,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_by_name(dataset, tmp_path, monk
         return plain(*args) * (float("nan") if len(calls) > 4 else 1.0)  # two views a step: the third step
 
     monkeypatch.setattr(training.phases, "imitation_loss", poisoned)
-    with pytest.raises(UserError, match=r"step 3 .*imitation is nan.*G/gradient_norm is nan.*state.pt") as caught:
+    with pytest.raises(UserError, match=r"step 3 .*imitation is nan.*G/gradient_norm is nan.*state") as caught:
         run(dataset, tmp_path)
     assert "D/" not in str(caught.value).partition("G/gradient_norm")[0]
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state = load_checkpoint(tmp_path / STATE)
     assert state["counters"]["step"] == 2
     assert all(v.isfinite().all() for v in leaves(state).values() if torch.is_tensor(v))
 
@@ -160,24 +162,24 @@ def test_check_finite_names_infinities():
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(dataset, finished, tmp_path):
-    for name in ("state.pt", "latest", "stats.jsonl"):
+    for name in (STATE, "latest", "stats.jsonl"):
         shutil.copy(finished / name, tmp_path / name)
-    before = (tmp_path / "state.pt").read_bytes()
+    before = (tmp_path / STATE).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
     try:
-        with pytest.raises(UserError, match="state.pt: cannot be written: .*the one before it is still there"):
+        with pytest.raises(UserError, match="state.safetensors: cannot be written: .*the one before it is still there"):
             run(dataset, tmp_path, {"run": {"total_kimg": 0.02}})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
-    assert (tmp_path / "state.pt").read_bytes() == before
+    assert (tmp_path / STATE).read_bytes() == before
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
 def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finished, tmp_path):
-    shutil.copy(finished / "state.pt", tmp_path / "state.pt")
+    shutil.copy(finished / STATE, tmp_path / STATE)
     with pytest.raises(UserError, match=r"begun otherwise \(optim.g_lr: 0.001 -> 0.002\); --allow_change"):
         run(dataset, tmp_path, {"optim": {"g_lr": 2e-3}})
     other = make_dataset(tmp_path / "other", seed=1)
@@ -186,15 +188,15 @@ def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finis
     assert not (tmp_path / "config.yaml").exists()
     config = make_config({"optim": {"g_lr": 2e-3}, "run": {"total_kimg": 0.02}})
     training.training_loop.training_loop(config, other, tmp_path, ALONE, allow_change=True)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    state = load_checkpoint(tmp_path / STATE)
     assert state["counters"]["step"] == 5
     assert load_train_config(tmp_path / "config.yaml") == config  # of the latest session, and none that was refused
     assert state["g_opt"]["param_groups"][0]["lr"] == 2e-3
 
 
 def test_a_damaged_state_is_an_error_of_one_line(dataset, finished, tmp_path):
-    (tmp_path / "state.pt").write_bytes((finished / "state.pt").read_bytes()[:5000])
-    with pytest.raises(UserError, match="state.pt: "):
+    (tmp_path / STATE).write_bytes((finished / STATE).read_bytes()[:5000])
+    with pytest.raises(UserError, match="state.safetensors: "):
         run(dataset, tmp_path)
 
 
@@ -208,10 +210,10 @@ def test_sizes_are_checked(dataset):
 
 def test_a_run_folder_that_some_machines_do_not_see_is_refused(tmp_path, monkeypatch):
     assert not is_begun(tmp_path, ALONE)
-    (tmp_path / "state.pt").touch()
+    (tmp_path / STATE).touch()
     assert is_begun(tmp_path, ALONE)
     monkeypatch.setattr(training.training_loop, "mean_over_processes", lambda values: values / 2)
-    with pytest.raises(UserError, match="expected a folder that all machines share, found state.pt on 50%"):
+    with pytest.raises(UserError, match="expected a folder that all machines share, found state.safetensors on 50%"):
         is_begun(tmp_path, ALONE)
 
 
@@ -273,7 +275,7 @@ def test_sigterm_to_the_whole_group_as_schedulers_send_it(dataset, config_file, 
     os.killpg(process.pid, signal.SIGTERM)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 0, stderr.decode()
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["counters"]["step"] >= 1
+    assert load_checkpoint(tmp_path / STATE)["counters"]["step"] >= 1
 
 
 def test_both_stages_on_two_processes(config_file, tmp_path):
@@ -304,8 +306,8 @@ def test_a_run_goes_on_at_twice_the_size(dataset, tmp_path):
     small, large = tmp_path / "small", tmp_path / "large"
     wide = {"discriminators": {"channel_base": 96}, "run": {"total_kimg": 0.004}}
     run(dataset, small, wide)
-    before = torch.load(small / "state.pt", weights_only=True)
-    changes = merge(wide, {"init_from": str(small / "latest"), "grow_from": str(small / "state.pt")})
+    before = load_checkpoint(small / STATE)
+    changes = merge(wide, {"init_from": str(small / "latest"), "grow_from": str(small / STATE)})
     changes = merge(changes, {"generator": {"lowres_size": 32, "image_size": 128}})
     data = make_dataset(tmp_path / "data", size=32)
     state = begin(make_config(changes), data, ALONE)[1]
@@ -320,15 +322,15 @@ def test_a_run_goes_on_at_twice_the_size(dataset, tmp_path):
     run(data, large, changes)
     shutil.rmtree(small)
     run(data, large, merge(changes, {"run": {"total_kimg": 0.008}}))
-    assert torch.load(large / "state.pt", weights_only=True)["counters"]["step"] == 2
+    assert load_checkpoint(large / STATE)["counters"]["step"] == 2
 
 
 @pytest.mark.parametrize(
     ("file", "changes", "complaint"),
     [
-        ("latest", {}, r"latest: expected the state of a training run \(state.pt\), found no"),
-        ("state.pt", {"discriminators": {"channel_base": 128}}, "whole: weights do not fit Discriminator"),
-        ("state.pt", {"generator": {"lowres_size": 32, "image_size": 128}}, "whole: expected 3 to 3 channels for 32"),
+        ("latest", {}, r"latest: expected the state of a training run \(state.safetensors\), found no"),
+        (STATE, {"discriminators": {"channel_base": 128}}, "whole: weights do not fit Discriminator"),
+        (STATE, {"generator": {"lowres_size": 32, "image_size": 128}}, "whole: expected 3 to 3 channels"),
     ],
 )
 def test_discriminators_that_cannot_grow_so(finished, file, changes, complaint):
@@ -343,8 +345,8 @@ def test_discriminators_that_cannot_grow_so(finished, file, changes, complaint):
 )
 def test_discriminators_never_shrink(name, complaint):
     weights = Discriminator(DiscriminatorConfig(width=16, height=16, max_channels=4)).state_dict(prefix="whole.")
-    with pytest.raises(UserError, match=f"state.pt: discriminators.{complaint}"):
-        grow(weights, name, DiscriminatorConfig(width=8, height=8, max_channels=4), "state.pt")
+    with pytest.raises(UserError, match=f"state.safetensors: discriminators.{complaint}"):
+        grow(weights, name, DiscriminatorConfig(width=8, height=8, max_channels=4), STATE)
 
 
 def test_dry_run_writes_nothing(dataset, config_file, tmp_path):

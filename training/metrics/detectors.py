@@ -18,7 +18,7 @@ DETECTORS = ("inception", "attributes", "random")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 INCEPTION_SHA256 = "6726825d"  # how the file's sha256 begins
-FACE_RECON_FILE = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.pt"
+FACE_RECON_FILE = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"
 
 
 class Detector(NamedTuple):

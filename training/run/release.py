@@ -1,4 +1,4 @@
-"""`python -m training.release RUN_DIR... --out model.pt`: a trained model as one small file that says how it was made.
+"""`python -m training.release RUN_DIR... --out FILE.safetensors`: a trained model as a file that says how it was made.
 
 The folders are those of the stages in their order. The file has the last one's model in half precision, its priors, and
 of every stage the commands, the configuration and the statistics.

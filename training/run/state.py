@@ -23,7 +23,7 @@ from training.run.ema import WeightAverage
 from training.run.optimizers import discriminator_optimizer, generator_optimizer
 from training.sampling import random_generator
 
-STATE, LATEST, BEST = "state.pt", "latest", "best"
+STATE, LATEST, BEST = "state.safetensors", "latest", "best"
 NUM_MEAN_SAMPLES = 10_000  # of the mean styles, as in the method
 
 
@@ -65,11 +65,11 @@ class RunState:
         }
 
     def save(self, outdir: Path) -> None:
-        """Write ``outdir/state.pt``; raises UserError where that fails, and then the one before it is still there."""
+        """Write ``outdir/state.safetensors``; raises UserError where that fails, and then the one before it stays."""
         save_checkpoint(outdir / STATE, self.state_dict())
 
     def load(self, outdir: Path, *, allow_change: bool = False) -> None:
-        """Take over ``outdir/state.pt``.
+        """Take over ``outdir/state.safetensors``.
 
         Raises:
             UserError: the file is damaged, or belongs to another configuration or data set and ``allow_change`` is not

@@ -307,7 +307,7 @@ def test_quality_is_an_argument_of_render():
 
 def test_the_demo():
     """At least 40 dB on the shipped keyframes, from the front and from a side."""
-    person = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.pt").person(seed=1, psi=0.7)
+    person = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.safetensors").person(seed=1, psi=0.7)
     expressions, poses = np.load(ROOT / "keyframes/expression.npy"), np.load(ROOT / "keyframes/pose.npy")
     for i, yaw in ((3, 1.57), (7, 1.9)):
         motion = (expressions[i], poses[i], (1.5, yaw))

@@ -183,7 +183,7 @@ def test_the_interface_alone_is_no_net(face):
 
 def test_round_trip(tmp_path, small):
     """Half precision is good for three digits."""
-    path = tmp_path / "small.pt"
+    path = tmp_path / "small.safetensors"
     save_checkpoint(path, pack_face_recon(small, {"what": "a test"}))
     model, image = load_face_recon(path, bfm_file=tmp_path / "none"), torch.randn(2, 3, 16, 16)
     assert not model.training and not any(p.requires_grad for p in model.parameters())
@@ -204,10 +204,10 @@ def test_round_trip(tmp_path, small):
     ],
 )
 def test_bad_files(tmp_path, change, message):
-    save_checkpoint(tmp_path / "bad.pt", change)
+    save_checkpoint(tmp_path / "bad.safetensors", change)
     with pytest.raises(UserError, match=message) as caught:
-        load_face_recon(tmp_path / "bad.pt")
-    assert str(tmp_path / "bad.pt") in str(caught.value)
+        load_face_recon(tmp_path / "bad.safetensors")
+    assert str(tmp_path / "bad.safetensors") in str(caught.value)
 
 
 def test_bad_config():

@@ -54,7 +54,7 @@ def test_through_a_checkpoint(dataset, tmp_path):
     priors = priors_of(dataset)
     stored = priors.to_dict(half=True)
     assert sum(rows.numel() * rows.element_size() for rows in stored.values()) == 6 * (20 + 90 + 64) * 2
-    save_checkpoint(tmp_path / "a.pt", {"priors": stored})
-    again = LabelPriors.from_dict(load_checkpoint(tmp_path / "a.pt")["priors"], "a.pt")
+    save_checkpoint(tmp_path / "a.safetensors", {"priors": stored})
+    again = LabelPriors.from_dict(load_checkpoint(tmp_path / "a.safetensors")["priors"], "a.safetensors")
     for ours, theirs in zip(again[:3], priors[:3], strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)  # float16 has 11 bits

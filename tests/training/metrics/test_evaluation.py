@@ -195,9 +195,9 @@ def place(dataset, tmp_path_factory):
     note.write_text(note.read_text().replace(source.checksum, FolderPictures(folder / "a").checksum))
     (folder / "data").symlink_to(dataset.path)
     generator = make_generator()
-    save_checkpoint(folder / "large.pt", pack_model(SavedModel(generator, None, {})))
+    save_checkpoint(folder / "large.safetensors", pack_model(SavedModel(generator, None, {})))
     next(generator.radiance.parameters()).data.fill_(torch.nan)
-    save_checkpoint(folder / "nan.pt", pack_model(SavedModel(generator, None, {})))
+    save_checkpoint(folder / "nan.safetensors", pack_model(SavedModel(generator, None, {})))
     return folder
 
 
@@ -208,13 +208,19 @@ def place(dataset, tmp_path_factory):
         ("--fakes empty --data b", "empty: expected pictures (.png, .jpg, .jpeg, .webp, .bmp), found none"),
         ("--fakes mixed --data a --kid_subset 2", "mixed/002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"),
         ("--fakes a --data b", "about.json: cached features of something else (pictures: expected "),
-        ("--ckpt large.pt --data data", "expected at least 40 pixels, as the model has, found full pictures of 16"),
-        ("--ckpt nan.pt --data data", "nan.pt: weights do not fit Generator: 1 not finite: radiance.mapping.0.weight"),
         (
-            "--ckpt nan.pt --data data --metrics kid,pose --control_num 1",
+            "--ckpt large.safetensors --data data",
+            "expected at least 40 pixels, as the model has, found full pictures of 16",
+        ),
+        (
+            "--ckpt nan.safetensors --data data",
+            "nan.safetensors: weights do not fit Generator: 1 not finite: radiance.mapping.0.weight",
+        ),
+        (
+            "--ckpt nan.safetensors --data data --metrics kid,pose --control_num 1",
             "--control_num: expected a whole number from 2 to",
         ),
-        ("--ckpt nan.pt --data data --metrics pose --seed -1", "--seed: expected a whole number from 0 to"),
+        ("--ckpt nan.safetensors --data data --metrics pose --seed -1", "--seed: expected a whole number from 0 to"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words, expected):

@@ -32,7 +32,7 @@ def runs(tmp_path_factory):
 
 
 def test_a_released_model_is_the_run_s_and_says_how_it_was_made(runs, tmp_path, capsys):
-    out = tmp_path / "model.pt"
+    out = tmp_path / "model.safetensors"
     release.main([str(runs / "first"), str(runs / "second"), "--out", str(out), "--what", "a test"])
     assert f"wrote {out} (" in capsys.readouterr().out
     assert out.stat().st_size < 0.7 * (runs / "second/latest").stat().st_size
@@ -62,7 +62,7 @@ def test_runs_that_do_not_follow_each_other_are_refused(runs, tmp_path):
         ([runs / "first", runs / "data"], "data: expected the folder of a training run, found no stats.jsonl"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=complaint):
-            release.main([*map(str, folders), "--out", str(tmp_path / "model.pt")])
+            release.main([*map(str, folders), "--out", str(tmp_path / "model.safetensors")])
     assert not list(tmp_path.iterdir())
 
 
