@@ -12,8 +12,8 @@ HELD := torch==2.14.1 torchvision==0.29.1
 help:
 	@echo "make video   set up, then render the default video to $(OUT)/  (options: make video ARGS='--seeds 3 --depth')"
 	@echo "make viewer  set up, then open the page to play with (options: make viewer ARGS='--port 9000')"
-	@echo "make test    set up, then check the style and run the tests"
-	@echo "make lint    set up, then check the style only"
+	@echo "make test    set up, then check style and types and run the tests"
+	@echo "make lint    set up, then check style and types only"
 	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (needs nvcc, but no GPU)"
 	@echo "make lock    renew requirements.lock from requirements.txt; ARGS=--upgrade takes the newest versions of all"
 	@echo "make test-newest   run the tests with the newest versions that requirements.txt allows, in .venv-newest/"
@@ -33,6 +33,7 @@ test: lint
 lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
 
 cuda-check: $(STAMP)
 	$(VENV)/bin/python -m torch_utils.custom_ops cuda-check

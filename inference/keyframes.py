@@ -7,6 +7,7 @@ from each to the next make exactly N * n_interval frames, and a video can be pla
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -159,7 +160,7 @@ def make_motion(
     video_length: int | None = None,
     cam_yaw_range: float = 0.2,
     cam_cycle: int = 96,
-    names: tuple[str, str, str] = ("expression", "pose", "camera"),
+    names: Sequence[str] = ("expression", "pose", "camera"),
 ) -> Motion:
     """One row per frame from the keyframes that are given.
 

@@ -101,14 +101,14 @@ def fuse(views: Sequence[View], resolution: int, *, backdrop: bool = False) -> M
     sizes = [int(n) + 5 for n in ((high - low) / voxel).tolist()]  # two voxels of margin
     low = low - 2 * voxel
     field, covered = opacity_field(views, low, voxel, sizes)
-    field = gaussian_filter(field, SMOOTHING)
-    vertices, faces, normals, _ = marching_cubes(
-        field, LEVEL, spacing=(voxel,) * 3, mask=covered, gradient_direction="ascent"
+    found = marching_cubes(
+        gaussian_filter(field, SMOOTHING), LEVEL, spacing=(voxel,) * 3, mask=covered, gradient_direction="ascent"
     )
-    vertices, normals = (torch.from_numpy(part.copy()).to(low) for part in (vertices, normals))
+    vertices, normals = (torch.from_numpy(found[i].copy()).to(low) for i in (0, 2))
+    faces = found[1]
     vertices += low
-    weights, colours = paint(views, vertices, normals, SEEN_VOXELS * voxel)
-    seen, colours = even_out(faces, weights.cpu().numpy(), colours.cpu().numpy())
+    painted = paint(views, vertices, normals, SEEN_VOXELS * voxel)
+    seen, colours = even_out(faces, *(part.cpu().numpy() for part in painted))
     faces = faces[seen[faces].all(1)]
     if not len(faces):
         raise ValueError("no surface is seen from where it faces")
@@ -195,8 +195,8 @@ def opacity_field(
             covered += inside
         opacities.append(torch.where(weights > 0, total / weights.clamp_min(1e-6), 1.0))  # hidden from all: inside
         covers.append(covered > 0)
-    opacity, covered = (torch.cat(parts).reshape(*sizes).cpu().numpy() for parts in (opacities, covers))
-    return opacity, covered
+    opacity, cover = (torch.cat(parts).reshape(*sizes).cpu().numpy() for parts in (opacities, covers))
+    return opacity, cover
 
 
 def _ask(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from torch_utils.misc import UserError, resolve_device
 
 DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the shipped model
 FRONTAL_CAMERA = (FRONTAL, FRONTAL)
-Array = Tensor | Sequence[float]  # or anything torch.as_tensor takes
+Array = Tensor | np.ndarray | Sequence[float]  # or anything torch.as_tensor takes
 Quality = Literal["fast", "exact"]
 QUALITIES = get_args(Quality)
 
@@ -186,12 +187,10 @@ class PortraitPipeline:
         """
         if not math.isfinite(psi):
             raise ValueError(f"psi: expected a finite number, found {psi}")
-        drawn = self.sample_latents(seed) if seed is not None else Latents(None, None, None)
-        given = Latents(z_id, z_noise, betas)
-        sizes = Latents((80,), (80,), (10,))
+        drawn = self.sample_latents(seed) if seed is not None else (None, None, None)
         parts = [
-            _vector(g if g is not None else d, size, name, self.device)[None]
-            for g, d, size, name in zip(given, drawn, sizes, Latents._fields, strict=True)
+            _vector(g if g is not None else d, (size,), name, self.device)[None]
+            for g, d, size, name in zip((z_id, z_noise, betas), drawn, (80, 80, 10), Latents._fields, strict=True)
         ]
         return Person(self, Latents(*parts), psi)
 

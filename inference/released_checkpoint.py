@@ -167,11 +167,11 @@ def load_released(
         body = released_body(state, where)
     if head_shoulder_index is None:
         index = head_shoulder_vertices(body)
+    elif isinstance(head_shoulder_index, str | Path):
+        source = str(head_shoulder_index)
+        index = check_index(load_array(source), len(body.v_template), source)
     else:
-        by_name = isinstance(head_shoulder_index, str | Path)
-        source = str(head_shoulder_index) if by_name else "head_shoulder_index"
-        index = load_array(source) if by_name else head_shoulder_index
-        index = check_index(index, len(body.v_template), source)
+        index = check_index(head_shoulder_index, len(body.v_template), "head_shoulder_index")
     generator = ReleasedGenerator(config, body, torch.from_numpy(index))
     kept = {n: v for n, v in generator.state_dict().items() if n.startswith(("body.", "mean_"))}
     load_weights(generator, {**rename_weights(state, config.manifold_centre), **kept}, where)

@@ -194,6 +194,7 @@ class _Mp4Writer(FrameWriter):
         return pipe
 
     def _finish(self) -> None:
+        assert self._pipe is not None
         self._pipe.close()
         if self._temporary.stat().st_size == 0:
             raise self._failed("wrote nothing")

@@ -18,7 +18,8 @@ from torch_utils.bounds import Range, check_ranges
 CAMERA_DIM = 2  # pitch, yaw
 LAST_SIZE = 2  # pixels a side before the last convolution
 SLOPE = 0.2  # of leaky ReLUs below 0
-ChannelBase, MaxChannels = Annotated[int, Range(1, 2**20)], Annotated[int, Range(1, 4096)]
+ChannelBase = Annotated[int, Range(1, 2**20)]
+MaxChannels = Annotated[int, Range(1, 4096)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(channels[:-1], channels[1:], strict=True)))
         self.output = nn.Conv2d(channels[-1], 1 + CAMERA_DIM, LAST_SIZE)
         with torch.no_grad():  # a frontal camera to start with; 1.57 is far for Adam's small steps
-            self.output.bias[1:] = FRONTAL
+            _parameters(self.output)[1][1:] = FRONTAL
 
     def forward(self, image: Tensor) -> Judgement:
         """image [B, 3, H, W] in -1..1, of the configured size.
@@ -144,18 +145,29 @@ def grown(old: Discriminator) -> Discriminator:
     new.output.load_state_dict(old.output.state_dict())
 
     # Colour + 1 is never negative, so that from_rgb's leaky ReLU lets it pass.
-    new.from_rgb.weight[:3] = torch.eye(3)[..., None, None]
-    new.from_rgb.bias[:3] = 1.0
-    weight, centre, front = old.from_rgb.weight[:, :, 0, 0], 1, new.blocks[0]
-    bias = old.from_rgb.bias - weight.sum(1)
+    colour_weight, colour_bias = _parameters(new.from_rgb)
+    colour_weight[:3] = torch.eye(3)[..., None, None]
+    colour_bias[:3] = 1.0
+    weight, bias = _parameters(old.from_rgb)
+    weight, centre, front = weight[:, :, 0, 0], 1, new.blocks[0]
+    bias = bias - weight.sum(1)
     # The old leaky(p) is wanted and the branch makes leaky(leaky(p)). Above 0 both have slope 1, below it SLOPE and
     # SLOPE^2: the shortcut's p in the right proportion makes up for that. Blocks divide the sum by sqrt(2).
     of_branch, of_shortcut = (math.sqrt(2) * share / (1 + SLOPE) for share in (1.0, SLOPE))
     for parameter in front.parameters():
         parameter.zero_()
-    front.conv1.weight[:, :3, centre, centre] = weight
-    front.conv1.bias.copy_(bias)
+    assert isinstance(front, ResidualBlock)
+    branch_weight, branch_bias = _parameters(front.conv1)
+    branch_weight[:, :3, centre, centre] = weight
+    branch_bias.copy_(bias)
     front.conv2.weight[:, :wide, centre, centre] = of_branch * torch.eye(wide)
-    front.shortcut.weight[:, :3, 0, 0] = of_shortcut * weight
-    front.shortcut.bias.copy_(of_shortcut * bias)
+    shortcut_weight, shortcut_bias = _parameters(front.shortcut)
+    shortcut_weight[:, :3, 0, 0] = of_shortcut * weight
+    shortcut_bias.copy_(of_shortcut * bias)
     return new
+
+
+def _parameters(conv: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that has both."""
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    return conv.weight, conv.bias

@@ -27,12 +27,20 @@ class MappingNetwork(nn.Sequential):
         layers: list[nn.Module] = []
         for width_in in (in_dim, hidden_dim, hidden_dim):
             layers += [nn.Linear(width_in, hidden_dim), nn.LeakyReLU(0.2)]
-        super().__init__(*layers, nn.Linear(hidden_dim, out_dim))
+        output = nn.Linear(hidden_dim, out_dim)
+        super().__init__(*layers, output)
         for layer in self:
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, a=0.2, mode="fan_in", nonlinearity="leaky_relu")
         with torch.no_grad():
-            self[-1].weight *= 0.25
+            output.weight *= 0.25
+
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer."""
+        layer = self[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
 
 class FiLMLayer(nn.Module):

@@ -132,6 +132,7 @@ def config_from_dict(cls: type[T], data: dict[str, Any], where: str) -> T:
     if not isinstance(data, dict):
         raise UserError(f"{where}: expected a mapping for {cls.__name__}, found {_kind(data)}")
     hints = typing.get_type_hints(cls)
+    assert dataclasses.is_dataclass(cls), cls
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     for key in data:
         if key not in fields:
@@ -175,7 +176,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         if value in args and type(value) in {type(arg) for arg in args}:
             return value
         raise _wrong(where, key, "one of " + ", ".join(map(repr, args)), value)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         return config_from_dict(hint, value, f"{where}: {key}")

@@ -6,19 +6,18 @@ UserError before anything is called. Python 2 pickles (latin1) and both numpy 1.
 """
 
 import collections
+import importlib
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
 
 from torch_utils.misc import UserError
 
-try:
-    from numpy._core import multiarray as _multiarray
-except ImportError:  # numpy 1.x
-    from numpy.core import multiarray as _multiarray
+# numpy 1.x has no _core.
+_multiarray = importlib.import_module("numpy._core.multiarray" if np.__version__[0] != "1" else "numpy.core.multiarray")
 
 
 class _Chumpy:
@@ -68,6 +67,9 @@ _PLAIN = {
 }  # fmt: skip
 
 
+_OPCODES: dict[int, Any] = pickle._Unpickler.dispatch  # and their methods
+
+
 class _Reader(pickle._Unpickler):
     """The interpreter's Python unpickler (its opcodes can be overridden) with the list above."""
 
@@ -92,11 +94,12 @@ class _Reader(pickle._Unpickler):
 
     def _build(self) -> None:
         """BUILD for instances only: a class or function must not be given new attributes."""
-        if isinstance(self.stack[-2], type) or callable(self.stack[-2]):
+        target = vars(self)["stack"][-2]
+        if isinstance(target, type) or callable(target):
             raise _Refused("new attributes for a class or function")
-        pickle._Unpickler.load_build(self)
+        _OPCODES[pickle.BUILD[0]](self)
 
-    dispatch = pickle._Unpickler.dispatch | {pickle.BUILD[0]: _build}
+    dispatch: ClassVar[dict[int, Any]] = {**_OPCODES, pickle.BUILD[0]: _build}
 
 
 def _plain(value: Any, where: str) -> Any:

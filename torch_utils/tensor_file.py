@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,9 @@ def write_tensor_file(path: Path, data: Mapping[str, Any]) -> None:
     text += b" " * (-len(text) % 8)
     digest = hashlib.sha256()
     with path.open("wb") as file:
-        blocks = (tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() for _, tensor in ordered)
-        for block in (len(text).to_bytes(8, "little"), text, *blocks):
+        arrays = (tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() for _, tensor in ordered)
+        blocks: Iterable[Any] = (len(text).to_bytes(8, "little"), text, *arrays)
+        for block in blocks:
             file.write(block)
             digest.update(block)
         file.seek(8 + text.index(_NO_DIGEST.encode()))

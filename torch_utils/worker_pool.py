@@ -9,7 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -51,7 +51,7 @@ def worker_pool(
 
 def _in_order(pool: ProcessPoolExecutor, items: Iterable[Any], ahead: int) -> Iterator[Any]:
     """Like ``pool.map``, with no more than ``ahead`` results under way or waiting."""
-    pending = deque()
+    pending: deque[Future[bytes]] = deque()
     for item in items:
         pending.append(pool.submit(_call, item))
         if len(pending) >= ahead:
@@ -78,10 +78,14 @@ def _one_thread_each() -> Iterator[None]:
 # ---- In a worker ----------------------------------------------------------------------------------------------------
 
 
+_function: Callable[[Any], Any]  # of a worker
+
+
 def _start(function: bytes) -> None:
     global _function
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
+    assert parent is not None
     threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     torch.set_num_threads(1)
     _function = pickle.loads(function)

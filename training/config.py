@@ -17,8 +17,10 @@ from torch_utils.misc import UserError
 DISCRIMINATORS = ("whole", "face", "torso")
 MAX_MEANS = 4  # running means, each as large as the generator
 TINY = 1e-12  # for numbers that must be above 0
-Weight, Factor = Annotated[float, Range(0.0, 1e6)], Annotated[float, Range(TINY, 1e6)]
-Rate, Decay = Annotated[float, Range(TINY, 10.0)], Annotated[float, Range(0.0, 1 - 1e-9)]
+Weight = Annotated[float, Range(0.0, 1e6)]
+Factor = Annotated[float, Range(TINY, 1e6)]
+Rate = Annotated[float, Range(TINY, 10.0)]
+Decay = Annotated[float, Range(0.0, 1 - 1e-9)]
 Thousands = Annotated[float, Range(TINY, 1e6)]  # of images
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from traceback import extract_tb
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 Outputs = TypeVar("Outputs", bound=tuple[Tensor, ...])
 
 
-class Recording:
+class Recording(Generic[Outputs]):
     """A function of one tensor of numbers, whose shapes depend on nothing else, recorded on its device.
 
     Where it cannot be recorded it is called as it is, and one warning says why.

@@ -35,7 +35,7 @@ from inference.fast.recording import Recording
 from inference.fast.smoothing import after_upsampling, normalised_filter, reflect, reflect_upsampled
 from networks.cameras import camera_frame, pixel_directions, sample_depths
 from networks.compositing import square_images
-from networks.layers import WARP_SCALE
+from networks.layers import WARP_SCALE, FiLMLayer
 from networks.manifold.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
 from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
@@ -144,7 +144,7 @@ class FastRenderer:
     @torch.inference_mode()
     def person(self, maps: ManifoldMaps, z_id: Tensor, betas: Tensor) -> FastPerson:
         """One person, ready for frames: maps of a batch of one, z_id [1, 80], betas [1, 10]."""
-        return FastPerson(*map(FrameMaps.of, maps), z_id, self._body(betas))
+        return FastPerson(FrameMaps.of(maps.low), FrameMaps.of(maps.high), z_id, self._body(betas))
 
     def _body(self, betas: Tensor) -> FastBody | None:
         return None if self._generator.config.pose == "none" else FastBody(self._generator.body, betas)
@@ -181,8 +181,8 @@ class FastRenderer:
     def _draw(self, person: FastPerson, motion: Motion) -> Frame:
         """A frame, given what is new in it, on the device."""
         points = self._trace(person.z_id, person.body, motion)
-        order = self._generator.sort_distances(points.canonical, points.depth, motion.camera, CAMERA)
-        order = None if order is points.depth else order
+        distances = self._generator.sort_distances(points.canonical, points.depth, motion.camera, CAMERA)
+        order = None if distances is points.depth else distances
         image_lr, _, _ = self._shade(person.low, points, order, 1)
         image, alpha, depth = self._shade(person.high, points, order, UPSCALE)
         return Frame(image, image_lr, depth, alpha)
@@ -253,11 +253,12 @@ class FastRenderer:
 
     def _shade(self, maps: FrameMaps, points: ManifoldPoints, order: Tensor | None, upscale: int) -> tuple[Tensor, ...]:
         size = self._generator.config.lowres_size
-        parts = (flat_coordinates(points.canonical), points.depth, points.valid, order)
-        coordinates, depth, valid, order = (p if p is None else p.unflatten(1, (size, size)) for p in parts)
+        parts = (flat_coordinates(points.canonical), points.depth, points.valid)
+        order = None if order is None else order.unflatten(1, (size, size))
         pixels = composite_manifolds(
-            maps.rgba, coordinates, depth, valid, order=order, upscale=upscale, occupied=maps.occupied, impl=self._impl
-        )  # [1, H, W, .]
+            maps.rgba, *(part.unflatten(1, (size, size)) for part in parts), order=order, upscale=upscale,
+            occupied=maps.occupied, impl=self._impl,
+        )  # fmt: skip  # [1, H, W, .]
         rgb, alpha, depth = (part.flatten(1, 2) for part in pixels)
         return square_images(type(pixels)(rgb, alpha, depth))
 
@@ -266,7 +267,8 @@ def _layers(deform: ExpressionDeformation, z_id: Tensor, z_exp: Tensor) -> list[
     """D^e of one person and expression as sine layers from points to displacements (and an unused number)."""
     style = deform.style(z_id, z_exp)
     frequencies, phases = (part.chunk(len(deform.layers), -1) for part in style)
-    folded = [layer.folded(f, p) for layer, f, p in zip(deform.layers, frequencies, phases, strict=True)]
+    films = [layer for layer in deform.layers if isinstance(layer, FiLMLayer)]
+    folded = [layer.folded(f, p) for layer, f, p in zip(films, frequencies, phases, strict=True)]
     layers = [(weight[0], bias[0, 0]) for weight, bias in folded]
     weight, bias = layers[0]
     layers[0] = weight[:POINT_DIM] * WARP_SCALE, bias  # the rest of the input is zeros

@@ -35,7 +35,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 
-from inference.keyframes import Kind, load_keyframes
+from inference.keyframes import SHAPES, load_keyframes
 from inference.pipeline import Person
 from inference.viewer.controls import SPANS, Group, make_groups, rest_row
 from inference.viewer.messages import (
@@ -57,7 +57,7 @@ START: Who = (0, 0.7)  # the first person
 
 
 def _shipped(title: str, n_interval: int = 8, fps: float = 20, **names: str) -> dict[str, Any]:
-    files: dict[Kind, Path] = {kind: KEYFRAMES / name for kind, name in names.items()}
+    files = {kind: KEYFRAMES / names[kind] for kind in SHAPES if kind in names}
     return {"title": title, "files": files, "n_interval": n_interval, "fps": fps}
 
 
@@ -128,7 +128,7 @@ def _plain(group: Group) -> dict[str, Any]:
     return {**group._asdict(), **sliders}
 
 
-def _complain(request: Request, error: UserError) -> Response:
+def _complain(request: Request, error: Exception) -> Response:
     return PlainTextResponse(one_line(str(error)), status_code=400)
 
 
@@ -208,6 +208,7 @@ class Connection:
         while True:
             await self._changed.wait()
             self._changed.clear()
+            assert self._wanted is not None
             number, shot = self._wanted
             who = shot.seed, shot.psi
             if (person := self._studio.ready(who)) is not None:
@@ -230,6 +231,7 @@ class Connection:
             self._changed.set()
 
     async def _send_frame(self, number: Any, shot: Shot) -> None:
+        assert self._shown is not None
         (seed, psi), person = self._shown
         start = time.perf_counter()
         try:

@@ -53,8 +53,8 @@ class Studio:
 
     async def person(self, who: Who) -> Person:
         """The person, made now if need be; takes seconds."""
-        if who in self._people:
-            return self.ready(who)
+        if (known := self.ready(who)) is not None:
+            return known
         if who not in self._begun:
             seed, psi = who
             made = self._run(self._making, functools.partial(self._pipe.person, seed, psi=psi))

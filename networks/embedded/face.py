@@ -86,8 +86,8 @@ def _landmarks(mesh: FaceMesh) -> np.ndarray:
         (range(65, 68), skin & (mesh.lip_side < 0), 2),
     ):
         index = np.flatnonzero(allowed)
-        rows = list(rows)
-        out[rows] = index[cKDTree(mesh.points[index, :dims]).query(targets[rows, :dims])[1]]
+        chosen = list(rows)
+        out[chosen] = index[cKDTree(mesh.points[index, :dims]).query(targets[chosen, :dims])[1]]
     return out
 
 

@@ -158,8 +158,8 @@ def _lattice(taken: np.ndarray, eye_hole: np.ndarray) -> np.ndarray:
         coarse[0] = row % 2 == 0
         nose = (u < 0.030) & (v > -0.052) & (v < -0.012)
         points.append(np.column_stack([u, v, np.where(nose, 1.0, 2.0)])[nose | coarse])
-    points = np.concatenate(points)
-    uv, size = points[:, :2], points[:, 2] * _FINE
+    placed = np.concatenate(points)
+    uv, size = placed[:, :2], placed[:, 2] * _FINE
     distance = cKDTree(taken).query(uv)[0]
     hole = Delaunay(eye_hole)
     keep = (distance > 0.66 * size) & (edge_distance(uv) > 0.6 * size) & (hole.find_simplex(uv) < 0)

@@ -38,11 +38,11 @@ class FaceMesh(NamedTuple):
 
 class _Builder:
     def __init__(self) -> None:
-        self.columns = {
+        self.columns: dict[str, list[np.ndarray]] = {
             name: []
             for name in ("points", "part", "lip_side", "jaw_share", "lip", "brow", "label", "margin", "boundary")
         }
-        self.faces = []
+        self.faces: list[np.ndarray] = []
         self.count = 0
 
     def add(self, points, faces, part, **labels) -> None:

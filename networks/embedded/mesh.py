@@ -23,10 +23,8 @@ def surface_net(values: np.ndarray, axes: tuple[np.ndarray, np.ndarray, np.ndarr
     grid = np.meshgrid(*axes, indexing="ij")
     crossings = []
     for axis in range(3):
-        low = [slice(None)] * 3
-        high = [slice(None)] * 3
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        low, high = tuple(low), tuple(high)
+        low = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+        high = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
         index = np.argwhere(inside[low] != inside[high])
         at = tuple(index.T)
         v0, v1 = values[low][at], values[high][at]

@@ -112,6 +112,10 @@ class Generator(nn.Module):
     # its own, so that nothing runs weights by the wrong rules.
     convention: ClassVar[str] = "aniportraitgan"
 
+    mean_frequency: Tensor
+    mean_phase: Tensor
+    mean_superresolution: Tensor
+
     def __init__(self, config: GeneratorConfig, body: BodyArrays, head_shoulder_index: Tensor):
         super().__init__()
         self.config = config

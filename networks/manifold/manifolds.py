@@ -27,13 +27,17 @@ class ManifoldPredictor(nn.Module):
         centre: of the spheres, in warped coordinates.
     """
 
+    levels: Tensor
+    centre: Tensor
+
     def __init__(self, hidden_dim: int, levels: Tensor, centre: tuple[float, float, float]):
         super().__init__()
-        self.hidden = nn.ModuleList(nn.Linear(width, hidden_dim) for width in (3, hidden_dim, hidden_dim))
+        hidden = [nn.Linear(width, hidden_dim) for width in (3, hidden_dim, hidden_dim)]
+        self.hidden = nn.ModuleList(hidden)
         self.output = nn.Linear(hidden_dim, 1)
         self.register_buffer("levels", levels, persistent=False)  # [K]
         self.register_buffer("centre", torch.tensor(centre), persistent=False)  # [3]
-        for layer in self.hidden:
+        for layer in hidden:
             nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / layer.out_features))
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.output.weight, 10 * math.sqrt(math.pi / hidden_dim))

@@ -29,6 +29,8 @@ class RadianceSample(NamedTuple):
 class RadianceGenerator(nn.Module):
     """FiLM-SIREN; from layer 1 on every layer adds linear heads to sigma, rgb and feature."""
 
+    direction: Tensor
+
     def __init__(self, latent_dim: int, mapping_dim: int, hidden_dim: int, feature_dim: int):
         super().__init__()
         self.mapping = MappingNetwork(latent_dim, mapping_dim, 2 * (NUM_LAYERS + 1) * hidden_dim)
@@ -37,15 +39,16 @@ class RadianceGenerator(nn.Module):
         )
         self.colour_layer = FiLMLayer(hidden_dim + 3, hidden_dim)  # reads [direction, features]
         heads = NUM_LAYERS - 1
-        self.to_sigma = nn.ModuleList(nn.Linear(hidden_dim, 1) for _ in range(heads))
-        self.to_rgb = nn.ModuleList(nn.Linear(hidden_dim, 3) for _ in range(heads))
-        self.to_feature = nn.ModuleList(nn.Linear(hidden_dim, feature_dim) for _ in range(heads))
+        to_sigma, to_rgb, to_feature = (
+            [nn.Linear(hidden_dim, width) for _ in range(heads)] for width in (1, 3, feature_dim)
+        )
+        self.to_sigma, self.to_rgb, self.to_feature = map(nn.ModuleList, (to_sigma, to_rgb, to_feature))
         self.register_buffer("direction", torch.tensor(VIEW_DIRECTION), persistent=False)
-        for head in (*self.to_sigma, *self.to_rgb):
+        for head in (*to_sigma, *to_rgb):
             nn.init.uniform_(head.weight, -math.sqrt(6 / hidden_dim) / 25, math.sqrt(6 / hidden_dim) / 25)
-        for head in self.to_sigma:
+        for head in to_sigma:
             nn.init.constant_(head.bias, INITIAL_SIGMA / heads)
-        for head in self.to_feature:
+        for head in to_feature:
             nn.init.zeros_(head.bias)
 
     def style(self, latent: Tensor) -> RadianceStyle:
@@ -66,13 +69,14 @@ class RadianceGenerator(nn.Module):
 
     def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
         """Canonical points [B, N, 3] -> radiance there."""
-        sigma, rgb, feature = 0.0, 0.0, 0.0
+        sums: tuple[Tensor, ...] = ()
         for i, x in enumerate(self.hidden(points, style)):
-            sigma = sigma + self.to_sigma[i](x)
-            feature = feature + self.to_feature[i](x)
+            sigma, feature = self.to_sigma[i](x), self.to_feature[i](x)
             if i == len(self.to_rgb) - 1:
                 x = torch.cat([self.direction.expand(*x.shape[:2], 3), x], -1)
                 x = self.colour_layer(x, *(part.chunk(NUM_LAYERS + 1, -1)[-1] for part in style))
-            rgb = rgb + self.to_rgb[i](x)
+            here = self.to_rgb[i](x), sigma, feature
+            sums = tuple(map(torch.add, sums, here)) if sums else here
+        rgb, sigma, feature = sums
         alpha = 1 - torch.exp(-OPACITY_SCALE * nn.functional.softplus(sigma))
         return RadianceSample(torch.sigmoid(rgb), alpha.squeeze(-1), feature)

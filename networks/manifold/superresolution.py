@@ -24,6 +24,7 @@ def _conv(in_channels: int, out_channels: int, gain: float = 1.0) -> nn.Conv2d:
     nn.init.kaiming_normal_(conv.weight, a=SLOPE, mode="fan_in", nonlinearity="leaky_relu")
     with torch.no_grad():
         conv.weight *= gain
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
 
@@ -76,7 +77,7 @@ class ManifoldSuperResolution(nn.Module):
         self.style_dims = (*widths, up_channels[-1])  # two up convs, HR conv, output conv
         self.mapping = MappingNetwork(latent_dim, mapping_dim, sum(self.style_dims))
         with torch.no_grad():  # styles multiply weights: start at the identity
-            self.mapping[-1].bias.fill_(1.0)
+            self.mapping.output.bias.fill_(1.0)
         self.conv_first = _conv(in_channels, features)
         self.trunk = nn.Sequential(*(ResidualDenseBlocks(features, growth) for _ in range(blocks)))
         self.trunk_conv = _conv(features, features, gain=0.1)

@@ -58,6 +58,17 @@ class BodyModel(nn.Module):
         head_shoulder_index: [V'] int64, the vertices that stand for the body in inverse skinning.
     """
 
+    v_template: Tensor
+    shapedirs: Tensor
+    posedirs: Tensor
+    J_regressor: Tensor
+    lbs_weights: Tensor
+    parents: Tensor
+    faces: Tensor
+    head_shoulder_index: Tensor
+    mean_pose: Tensor
+    ancestors: Tensor
+
     def __init__(self, arrays: BodyArrays, head_shoulder_index: Tensor):
         super().__init__()
         # Copies: weights that are loaded later must not run into the arrays.

@@ -97,6 +97,8 @@ class Deep3DFaceRecon(FaceReconstructor):
         frame: how the model's own coordinates lie in canonical space.
     """
 
+    origin: Tensor
+
     def __init__(self, face: FaceArrays, frame: FaceFrame):
         super().__init__(face)
         self.net = Deep3DNet()
@@ -223,8 +225,9 @@ def load_face_recon(path: str | Path, *, bfm_file: str | Path = BFM_FILE) -> Fac
     data = load_raw(path)
     if isinstance(data.get("net_recon"), dict):
         face = load_bfm(bfm_file)  # which has checked the file
-        model = Deep3DFaceRecon(face, bfm_frame(bfm_file, face))
-        load_weights(model.net, data["net_recon"], f"{path}: net_recon")
+        deep3d = Deep3DFaceRecon(face, bfm_frame(bfm_file, face))
+        load_weights(deep3d.net, data["net_recon"], f"{path}: net_recon")
+        model: FaceReconstructor = deep3d
     elif isinstance(data.get(KIND), dict):
         check_format(data, path)
         model = _unpack(data[KIND], path)

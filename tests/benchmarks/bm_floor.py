@@ -12,6 +12,7 @@ from typing import NamedTuple
 from inference.fast.grids import DISPLACEMENT_SPACING, FIELD_SPACING, HALF_REACH
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.pose_deformation import GRID_STRIDE, KERNEL
+from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, run_cli
 
 VERTICES = 3690  # of head and shoulders, of the embedded body; SMPL's are about as many
@@ -65,6 +66,7 @@ def main() -> None:
     parser = CliParser(prog="python -m tests.benchmarks.bm_floor")
     parser.add_argument("--tflops", type=float, default=67.0, help="float32 operations a second, 1e12 (default: H200)")
     parser.add_argument("--terabytes", type=float, default=4.8, help="memory, 1e12 bytes a second (default: H200)")
+    add_record(parser)
     args = parser.parse_args()
     for name in ("tflops", "terabytes"):
         if not 0 < getattr(args, name) < float("inf"):
@@ -78,6 +80,8 @@ def main() -> None:
         row = f"{stage.operations / 1e9:8.2f} {stage.bytes / 1e6:8.1f} {1e6 * max(compute, memory):8.1f}"
         print(f"{stage.name:18s} {row}   {limit}")
     print(f"a frame: at least {1e6 * total:.0f} us, at most {1 / total:,.0f} frames a second")
+    if args.record:
+        record("bm_floor", {"floor of a frame, us": 1e6 * total})
 
 
 if __name__ == "__main__":

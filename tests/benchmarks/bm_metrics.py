@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tests.benchmarks.records import add_record, record
 from torch_utils.distributed import World
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from training.data.storage import open_dataset
@@ -35,15 +36,19 @@ def main() -> None:
     parser.add_argument("--detector", default="attributes", help="(default: %(default)s)")
     parser.add_argument("--images", type=int, default=16, help="pictures to render (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_record(parser)
     args = parser.parse_args()
     if args.num < 1000 or args.images < 2:
         raise UserError(f"expected --num >= 1000 and --images >= 2, found {args.num} and {args.images}")
-    time_distances(args.num)
+    device = resolve_device(args.device)
+    figures = time_distances(args.num)
     if args.ckpt and args.data:
-        time_evaluation(args.ckpt, args.data, args.detector, args.images, resolve_device(args.device))
+        figures |= time_evaluation(args.ckpt, args.data, args.detector, args.images, device)
+    if args.record:
+        record("bm_metrics", figures, device)
 
 
-def time_distances(count: int) -> None:
+def time_distances(count: int) -> dict[str, float]:
     """From features in files to FID and KID."""
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"{name}.npy" for name in "ab"]
@@ -54,13 +59,16 @@ def time_distances(count: int) -> None:
         real, fake = (np.load(path, mmap_mode="r") for path in paths)
         start = time.process_time()
         frechet_distance(feature_statistics(real), feature_statistics(fake))
-        print(f"FID of {count} features: {time.process_time() - start:.1f} s of processor time (goal: 10 for 5,000)")
+        fid = time.process_time() - start
+        print(f"FID of {count} features: {fid:.1f} s of processor time (goal: 10 for 5,000)")
         start = time.process_time()
         kernel_distance(real, fake)
-        print(f"KID, 100 subsets of 1000: {time.process_time() - start:.1f} s; peak memory {peak_memory():.2f} GiB")
+        kid = time.process_time() - start
+        print(f"KID, 100 subsets of 1000: {kid:.1f} s; peak memory {peak_memory():.2f} GiB")
+    return {"FID, s of processor time": fid, "KID, s of processor time": kid, "peak memory, GiB": peak_memory()}
 
 
-def time_evaluation(ckpt: str, data: str, name: str, count: int, device: torch.device) -> None:
+def time_evaluation(ckpt: str, data: str, name: str, count: int, device: torch.device) -> dict[str, float]:
     """Rendering alone, and with the detector and files."""
     renderer, detector = load_renderer(ckpt, device), load_detector(name, device)
     pictures = RenderedPictures(renderer, InputSampler(open_dataset(data), None, 0), ("full", "face"), count, 0)
@@ -75,6 +83,7 @@ def time_evaluation(ckpt: str, data: str, name: str, count: int, device: torch.d
         whole = clock() - start
     print(f"{count} people rendered: {rendering:.2f} s; with features {whole:.2f} s, "
           f"{100 * (whole / rendering - 1):.0f} % more (goal: 15)")  # fmt: skip
+    return {"evaluation beyond rendering, %": 100 * (whole / rendering - 1)}
 
 
 def peak_memory() -> float:

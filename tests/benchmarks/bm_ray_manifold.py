@@ -7,6 +7,7 @@ Implementations take turns, so that whatever else the machine does slows all of 
 time of all threads stands beside the time that passed; memory is that of tensors.
 """
 
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from torch_utils.ops.manifold_composite import composite_manifolds
 from torch_utils.ops.ray_manifold import MIN_SCALAR_STEP, Crossings, find_crossings
@@ -116,13 +118,15 @@ def measure(
     }
 
 
-def report(title: str, results: dict[str, Measured]) -> None:
-    """A table; how many times as fast as its first row each is."""
+def report(title: str, results: dict[str, Measured]) -> dict[str, float]:
+    """A table; returned: how many times as fast as its first row each of the others is."""
     print(f"\n{title}\n  {'':26s} {'ms':>9s} {'CPU ms':>9s} {'faster':>8s} {'peak MiB':>9s}")
     first = next(iter(results.values()))
     for name, row in results.items():
         times = f"{1e3 * row.seconds:9.2f} {1e3 * row.cpu_seconds:9.2f} {first.seconds / row.seconds:7.1f}x"
         print(f"  {name:26s} {times} {row.peak / MIB:9.1f}")
+    what = re.split(r", \d", title)[0]
+    return {f"{what}: {name}, x": first.seconds / row.seconds for name, row in [*results.items()][1:]}
 
 
 def main() -> None:
@@ -132,6 +136,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=256, help="samples a ray (default: %(default)s)")
     parser.add_argument("--levels", type=int, default=24, help="levels, and layers of the picture")
     parser.add_argument("--repeats", type=int, default=11, help="turns to take the median of")
+    add_record(parser)
     args = parser.parse_args()
     for name, least in {"samples": 2, "levels": 1, "repeats": 1}.items():
         if getattr(args, name) < least:
@@ -152,9 +157,9 @@ def main() -> None:
     }
     size = f"{len(s)} rays x {args.samples} samples x {args.levels} levels"
     with torch.no_grad():
-        report(f"search, {size}", turns({name: partial(find, s) for name, (find, _) in ways.items()}))
+        figures = report(f"search, {size}", turns({name: partial(find, s) for name, (find, _) in ways.items()}))
     learning = {name: partial(learn, find, impl, s, points) for name, (find, impl) in ways.items()}
-    report(f"search and positions, forward and backward, {size}", turns(learning))
+    figures |= report(f"search and positions, forward and backward, {size}", turns(learning))
 
     scene = make_scene(args.levels, device)
     pixels = f"{UPSCALE * SIZE}^2 pixels x {args.levels} layers, upscaled from {SIZE}^2 rays"
@@ -164,9 +169,11 @@ def main() -> None:
         name = f"{native}, {str(dtype).removeprefix('torch.')} maps"
         pictures[name] = partial(composite_manifolds, maps, *scene[1:], upscale=UPSCALE, impl=native)
     with torch.no_grad():
-        report(f"picture, {pixels}", turns(pictures))
+        figures |= report(f"picture, {pixels}", turns(pictures))
     learning = {name: partial(learn_maps, name, scene) for name in ("ref", native)}
-    report(f"picture, forward and backward to the maps, {pixels}", turns(learning))
+    figures |= report(f"picture, forward and backward to the maps, {pixels}", turns(learning))
+    if args.record:
+        record("bm_ray_manifold", figures, device)
 
 
 if __name__ == "__main__":

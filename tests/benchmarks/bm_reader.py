@@ -20,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from networks.person.body_assets import embedded_body
 from networks.person.face_model import embedded_face
+from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, run_cli
 from training.data.mirror import label_mirror
 from training.data.reader import PortraitReader
@@ -70,6 +71,7 @@ def main() -> None:
     parser.add_argument("--reads", type=int, default=20_000, help="images to read (%(default)s)")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
+    add_record(parser)
     args = parser.parse_args()
     if min(args.reads, args.batch_size, args.workers, args.size) < 1:
         raise UserError("--reads, --batch_size, --workers, --size: expected positive numbers")
@@ -100,6 +102,9 @@ def main() -> None:
         workers = sum(os.times()[2:4])
         print(f"{done / wall:.0f} images/s; CPU time an image: {1000 * own / done:.2f} ms here, ", end="")
         print(f"{1000 * workers / done:.2f} ms in workers: at most {done / (own + workers):.0f} images/s per core")
+        if args.record:
+            figures = {"images/s": done / wall, "images/s per core, at most": done / (own + workers)}
+            record("bm_reader", {**figures, "MB in all": everywhere})
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
 from networks.manifold.generator import Frame, Generator, GeneratorConfig
 from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from networks.saved_model import SavedModel
+from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +88,7 @@ def render(person: Person, motion: Motion, i: int, quality: str) -> Frame:
     return person.render(*rows, camera=tuple(motion.camera[i].tolist()), quality=quality)
 
 
-def compare(person: Person, motion: Motion, count: int, device: torch.device) -> None:
+def compare(person: Person, motion: Motion, count: int, device: torch.device) -> dict[str, float]:
     """Draws pairs of neighbouring frames, spread over the motion, both ways; exact and fast in turn.
 
     Popping shows in the difference between neighbours: it should be as large in fast frames as in exact ones.
@@ -109,6 +110,7 @@ def compare(person: Person, motion: Motion, count: int, device: torch.device) ->
     print(f"PSNR: least {min(closeness):.1f} dB, median {statistics.median(closeness):.1f} dB")
     span = f"{min(popping):.3f} to {max(popping):.3f}, median {statistics.median(popping):.3f}"
     print(f"difference from a frame to the next, fast / exact: {span}")
+    return {"fast / exact, x": statistics.median(ratios), "PSNR, least, dB": min(closeness)}
 
 
 def check_args(args: argparse.Namespace) -> None:
@@ -133,6 +135,7 @@ def main() -> None:
     keyframes_help += "(default: the shipped keyframes)"
     parser.add_argument("--keyframes", metavar="FOLDER", help=keyframes_help)
     parser.add_argument("--profile", action="store_true", help="print the operators a frame spends its time in")
+    add_record(parser)
     args = parser.parse_args()
     check_args(args)
     motion = motion_of(args)
@@ -145,8 +148,10 @@ def main() -> None:
     print(f"{args.size}: {config.image_size}^2, {config.num_manifolds} manifolds, {name}, torch {torch.__version__}")
 
     people: list[Person] = []
+    figures: dict[str, float] = {}
 
     def report(label: str, cost: Cost) -> None:
+        figures[f"{label}, s"] = cost.wall
         released = RELEASED_SECONDS.get(label)
         ratio = "" if demo or not released else f"   {released / cost.wall:6.1f} x as fast as the released code"
         print(f"{label:12s} {cost.wall:8.3f} s {cost.cpu:8.3f} s of CPU   peak {peak_memory(device):5.2f} GiB{ratio}")
@@ -161,7 +166,9 @@ def main() -> None:
                 render(person, motion, 1, quality)
             sys.stdout.write(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=20))
     if args.compare:
-        compare(person, motion, args.compare, device)
+        figures |= compare(person, motion, args.compare, device)
+    if args.record:
+        record("bm_render", {**figures, "peak memory, GiB": peak_memory(device)}, device)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import resource
 import statistics
 import time
 
+from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, run_cli
 from training.data.synthetic.portrait import make_portrait
 
@@ -22,6 +23,7 @@ def main() -> None:
     parser = CliParser(prog="python -m tests.benchmarks.bm_synthesize")
     parser.add_argument("--size", type=int, default=128, help="pixels a side; faces have half of it")
     parser.add_argument("--num", type=int, default=40, help="images to take the median of")
+    add_record(parser)
     args = parser.parse_args()
     if args.num < 1 or args.size < 32:
         raise UserError(f"expected --num of at least 1 and --size of at least 32, found {args.num} and {args.size}")
@@ -38,6 +40,8 @@ def main() -> None:
     print(f"an image of {args.size}^2 with its face and mask: {1e3 * median:.0f} ms of processor time (median),")
     print(f"    {1 / median:.1f} a second on one core, {2 / median:.1f} on two (goal at 128^2: {GOAL:.0f} on two)")
     print(f"    {statistics.mean(sizes) / 1024:.0f} KiB an image; peak memory {peak_memory():.2f} GiB")
+    if args.record:
+        record("bm_synthesize", {"an image, ms of processor time": 1e3 * median, "peak memory, GiB": peak_memory()})
 
 
 def peak_memory() -> float:

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import torch
 
+from tests.benchmarks.records import add_record, record
 from torch_utils.distributed import World
 from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=3, help="steps to take the median of (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="print the operators a step spends its time in")
+    add_record(parser)
     args, overrides = parser.parse_known_args()
     if args.steps < 1:
         raise UserError(f"--steps: expected a positive number, found {args.steps}")
@@ -110,6 +112,9 @@ def main() -> None:
     if returning is not None:
         print(f"where freed memory goes back to the system {returning:.3f} s: {returning / step:.2f} x as long")
     print(f"{optim.batch_size / step:.2f} images/s, peak {peak / 2**30:.2f} GiB")
+    if args.record:
+        figures = {f"{label}, s": seconds for label, seconds in {**parts, "step": step}.items()}
+        record("bm_training", {**figures, "images/s": optim.batch_size / step, "peak, GiB": peak / 2**30}, device)
     if args.profile:
         with torch.profiler.profile() as profile:
             train_step(task, state)

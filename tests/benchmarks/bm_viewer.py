@@ -24,6 +24,7 @@ from typing import NamedTuple
 from inference.pipeline import DEMO, Person, PortraitPipeline
 from inference.viewer.messages import parse_shot
 from inference.viewer.server import START
+from tests.benchmarks.records import add_record, record
 from tests.inference.viewer_server import Page, make_shot, open_page, serve
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--frames", type=int, default=100, help="of each kind (default: 100)")
     parser.add_argument("--busy", action="store_true", help="make people meanwhile")
+    add_record(parser)
     args = parser.parse_args()
     if args.frames < ROUND:
         raise UserError(f"--frames: expected at least {ROUND}, found {args.frames}")
@@ -98,14 +100,18 @@ def main() -> None:
                 alone.append(draw_alone(person, ROUND))
                 through.append(asking.ask(ROUND))
     print(f"{Path(args.ckpt).name} on {pipe.device}{', making people meanwhile' if args.busy else ''}:")
+    figures = {}
     for what, costs in (("drawing alone", alone), ("through the websocket", through)):
         wall, cpu = (statistics.median(part) / ROUND for part in zip(*costs, strict=True))
+        figures |= {f"{what}, frames/s": 1 / wall, f"{what}, ms of processor time": 1e3 * cpu}
         print(f"    {what:22} {1 / wall:5.1f} frames a second, {1e3 * cpu:4.0f} ms of processor time a frame")
     ratio = statistics.median(a.wall / b.wall for a, b in zip(alone, through, strict=True))
     print(
         f"    the page gets {100 * ratio:.0f} % of drawing alone; goal with the demo model: {GOAL:.0f} frames a second"
     )
     print(f"    medians of {len(alone)} turns of {ROUND} frames")
+    if args.record:
+        record("bm_viewer", {**figures, "page / drawing alone, %": 100 * ratio}, pipe.device)
 
 
 def draw_alone(person: Person, frames: int) -> Cost:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
-    *(ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
     *(ROOT / folder / "README.md" for folder in ("ckpts", "keyframes", "smpl_models", "tests/benchmarks")),
 )
 PROGRAMS = {"python", "python3", "torchrun", "make", "pip", "conda", "zip", "pytest", "git", ".", "cd", "bash", "sh"}

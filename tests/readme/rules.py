@@ -16,10 +16,12 @@ from tests.readme.runners import (
     environment_has_its_name,
     files_are_there,
     folder_is_the_makefile_s,
+    hooks_are_configured,
     make_nothing,
     pack_data_set,
     run_here,
     serve,
+    tests_are_there,
     without_launcher,
 )
 from tests.training.tiny_run import CONFIG
@@ -79,9 +81,11 @@ RULES = (
     # ---- setting up
     Rule("^make ", how=make_nothing, why="sets up an environment, and `make test` runs this: only its steps are asked"),
     Rule(r"^python3 -m venv|^\. ", how=folder_is_the_makefile_s, why="as `make` does it"),
+    Rule("^pip install pre-commit|^pre-commit install", how=hooks_are_configured, why="installs; as `make lint`"),
     Rule("^pip install|^conda env create", how=files_are_there, why="installs; test_requirements.py reads the files"),
     Rule("^conda activate", how=environment_has_its_name, why="needs conda"),
     Rule("^pytest ", how=files_are_there, why="needs a GPU"),
+    Rule("^python -m pytest ", how=tests_are_there, why="a test in a test"),
     # ---- videos
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
     Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
@@ -140,6 +144,7 @@ RULES = (
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
     Rule("bm_floor"),
+    Rule("benchmarks.records"),
     Rule("bm_training .*demo_stage1_64", f"--steps 1 {TINY_RUN} {ROOM}", "a step at 16^2", needs=("runs/demo32",)),
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
     Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),

@@ -130,6 +130,18 @@ def files_are_there(root: Path, words: list[str], instead: dict[str, object]) ->
     assert names and all((ROOT / name).exists() for name in names), names
 
 
+def tests_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Not run; the folders and files of tests are in the repository."""
+    files_are_there(root, words[2:], instead)
+
+
+def hooks_are_configured(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """By the tools that `make lint` runs."""
+    configured = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    entries = [hook["entry"] for repository in configured["repos"] for hook in repository["hooks"]]
+    assert all(f".venv/bin/python -m {name}" in " ".join(entries) for name in ("ruff check", "ruff format", "mypy"))
+
+
 def environment_has_its_name(root: Path, words: list[str], instead: dict[str, object]) -> None:
     assert words[-1] == yaml.safe_load((ROOT / "environment.yml").read_text())["name"]
 

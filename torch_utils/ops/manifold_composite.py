@@ -159,6 +159,6 @@ class _CompositeManifolds(torch.autograd.Function):
         grad_layers = torch.zeros_like(layers) if ctx.needs_input_grad[1] else None
         grad_maps = torch.zeros_like(maps, dtype=layers.dtype) if ctx.needs_input_grad[0] else None
         name = f"composite_manifolds_backward_{_MAP_TYPES[maps.dtype]}"
-        grads = [grad.contiguous() for grad in grads]
-        ctx.ops(name, maps, layers, *ctx.sizes, *grads, grad_fetched, grad_layers, grad_maps)
+        pictures = [grad.contiguous() for grad in grads]
+        ctx.ops(name, maps, layers, *ctx.sizes, *pictures, grad_fetched, grad_layers, grad_maps)
         return None if grad_maps is None else grad_maps.to(maps.dtype), grad_layers, None, None, None

@@ -22,7 +22,7 @@ MAX_LEVELS = 64
 class Crossings(NamedTuple):
     """Where rays cross the levels: between samples ``index`` and ``index + 1``, at fraction ``weight``."""
 
-    index: Tensor  # [..., K] int64
+    index: Tensor  # type: ignore[assignment]  # [..., K] int64; hides tuple.index
     weight: Tensor  # [..., K]
     valid: Tensor  # [..., K] bool
 
