@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import signal
 import stat
@@ -39,6 +40,8 @@ def run_cli(main: Callable[[], None]) -> None:
     # A polite kill cleans up just as Ctrl-C does; and shells start background jobs with Ctrl-C switched off.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be no text, or none that a terminal knows
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
@@ -50,8 +53,13 @@ def run_cli(main: Callable[[], None]) -> None:
 
 
 def one_line(text: str) -> str:
-    """`text` with every run of white space, line breaks included, as a single space."""
-    return " ".join(text.split())
+    """`text` with every run of white space, line breaks included, as a single space; see `printable`."""
+    return printable(" ".join(text.split()))
+
+
+def printable(name: str) -> str:
+    """A file's name as text that every program can write: bytes that are not UTF-8 as ``\\xd5``."""
+    return name.encode("utf-8", "backslashreplace").decode().replace("\\udc", "\\x")
 
 
 def shortened(text: str, most: int = 1000) -> str:

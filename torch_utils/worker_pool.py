@@ -35,9 +35,16 @@ def worker_pool(
     function goes to every process once, so what is large belongs into it (``functools.partial``). It, items and results
     are pickled. Ctrl-C is the caller's to handle: leaving drops what has not begun. No worker outlives its parent.
 
+    Args:
+        function: of one item.
+        workers: processes; 0 calls the function in this one.
+
     Raises:
         UserError: a worker was killed.
     """
+    if workers == 0:
+        yield lambda items: map(function, items)
+        return
     with _one_thread_each():
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(pickle.dumps(function),))

@@ -119,7 +119,7 @@ class RunConfig:
     )
     manifolds_per_chunk: Annotated[int, Range(0, MAX_MANIFOLDS)] = 0  # stage 2: the same of U, manifolds at a time
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
-    workers: Annotated[int, Range(1, MAX_WORKERS)] = 2  # processes that decode images
+    workers: Annotated[int, Range(0, MAX_WORKERS)] = 2  # processes that decode images; 0: the training one
     tick_kimg: Thousands = 4.0  # a line of statistics
     snapshot_kimg: Thousands = 40.0  # pictures, and everything needed to resume
     snapshot_people: Annotated[int, Range(1, 64)] = 6  # rows of the picture

@@ -78,7 +78,7 @@ def main() -> None:
         "--seed", type=whole_number(0, MAX_SEED), default=0, help="of people and fit (default: %(default)s)"
     )
     parser.add_argument(
-        "--workers", type=whole_number(1, MAX_WORKERS), default=2, help="processes that draw (default: %(default)s)"
+        "--workers", type=whole_number(0, MAX_WORKERS), default=2, help="processes; 0: this one (default: %(default)s)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
     args = parser.parse_args()

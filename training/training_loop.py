@@ -18,6 +18,7 @@ from torch_utils.config import config_to_dict
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
 from torch_utils.misc import UserError, atomic_path
 from training.config import TrainConfig
+from training.data.label_models import check_models
 from training.data.label_priors import priors_of
 from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
@@ -237,7 +238,9 @@ def check_finite(losses: dict[str, float], step: int, outdir: Path) -> None:
 
 
 def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
-    """UserError where sizes do not fit the data set or the processes: enlarged pictures would teach blur."""
+    """UserError where sizes do not fit the data set or the processes (enlarged pictures would teach blur), or where the
+    labels refer to other models."""
+    check_models(dataset.manifest, {"body": config.body_model, "face": config.face_model}, dataset.path)
     needed = {"portrait": ("images", config.portrait_size, dataset.image_size)}
     needed["face"] = ("faces", config.face_size, dataset.face_size)
     for view in config.discriminators.views:

@@ -19,9 +19,10 @@ pixels of the photo: the eye on the picture's left, the other eye, the nose, the
 other one.
 """
 
+import codecs
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ import torch
 
 from networks.person.face_model import FaceArrays
 from networks.person.tracking import FaceFit, FaceFrame, SmplFit, face_frame
+from torch_utils.files import list_files
 from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError, reason
 from torch_utils.safe_pickle import load_pickle
@@ -54,6 +56,11 @@ MAX_COEFFICIENT = 100.0  # standard deviations
 def first_key(record: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
     """The first of ``names`` that is in ``record``."""
     return next((name for name in names if name in record), None)
+
+
+def photo_stem(name: str) -> str:
+    """A photo's name without folders and suffix, by any system's rules: ``C:\\photos\\anna.jpg`` -> ``anna``."""
+    return PureWindowsPath(name).stem
 
 
 def _numbers(value: Any, sizes: tuple[int, ...], where: str) -> np.ndarray:
@@ -117,12 +124,11 @@ class SmplFits:
         self.path = Path(path)
         self._records: dict[str, list[Any]] = {}
         if self.path.is_dir():
-            for file in sorted(self.path.iterdir()):
-                if file.suffix in SUFFIXES:
-                    self._records.setdefault(file.stem, []).append(file)
+            for file in list_files(self.path, SUFFIXES):
+                self._records.setdefault(file.stem, []).append(file)
         else:
             for name, record in _records(self.path):
-                self._records.setdefault(Path(name).stem, []).append(record)
+                self._records.setdefault(photo_stem(name), []).append(record)
         if not self._records:
             raise UserError(f"{self.path}: expected SMPL fits ({', '.join(SUFFIXES)}), found none")
 
@@ -209,8 +215,9 @@ def load_five_points(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path}: no such file of landmarks")
     try:
-        words = path.read_text(encoding="utf-8").replace(",", " ").split()
-        points = [float(word) for word in words]
+        data = path.read_bytes()
+        encoding = "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"  # PowerShell's >
+        points = [float(word) for word in data.decode(encoding).replace(",", " ").split()]
     except (OSError, ValueError):
         raise UserError(f"{path}: expected five lines 'x y', found something else") from None
     return _numbers(points, (10,), str(path)).reshape(5, 2)

@@ -134,7 +134,7 @@ def test_bad_overrides_are_named(words, message):
         ({"optim": {"ema_decays": [1.0]}}, "ema_decays: expected a number from 0 to 0.999999999, found 1.0"),
         ({"optim": {"betas": [0.0, 1.0]}}, "betas: expected a number from 0 to 0.999999999, found 1.0"),
         ({"losses": {"points": 0}}, "losses: points: expected a whole number from 1 to 1048576, found 0"),
-        ({"run": {"workers": 0}}, "run: workers: expected a whole number from 1 to 256, found 0"),
+        ({"run": {"workers": -1}}, "run: workers: expected a whole number from 0 to 256, found -1"),
         ({"stage": 3}, "stage"),
         ({"seed": 2**63}, "seed: expected a whole number from 0 to 9223372036854775807, found 9223372036854775808"),
         ({"optim": {"g_lr": float("nan")}}, "optim: g_lr: expected a number from 1e-12 to 10, found nan"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ from networks.person.face_model import FaceModel, embedded_face, load_bfm
 from torch_utils.bounds import whole_number
 from torch_utils.misc import UserError, atomic_path, one_line
 from training.data.checks import Findings, check_dataset
-from training.data.layout import IMAGES
+from training.data.label_models import EMBEDDED, KINDS, find_model, model_name, named_models
+from training.data.layout import FILLED, IMAGES
 from training.data.overlay import Overlay, project_labels
 from training.data.picture_checks import check_pictures
 from training.data.sheet import draw_sheet
@@ -40,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num", type=whole_number(1, 1000), default=24, help="people on the sheet (default: %(default)s)"
     )
-    parser.add_argument("--body_model", type=Path, metavar="FILE", help="SMPL file of the labels (default: embedded)")
-    parser.add_argument("--face_model", type=Path, metavar="FILE", help="3DMM file of the labels (default: embedded)")
+    parser.add_argument("--body_model", type=Path, metavar="FILE", help="SMPL file of the labels (default: as it says)")
+    parser.add_argument("--face_model", type=Path, metavar="FILE", help="3DMM file of the labels (default: as it says)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -52,30 +54,52 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.path}: '{dataset.manifest['name']}', made by: {dataset.manifest['made_by']}")
     print(f"{len(dataset)} images {dataset.image_size}^2, faces {dataset.face_size}^2")
     print(f"checksum {dataset.checksum}")
+    files = _model_files(dataset, args)
     findings = check_dataset(dataset)
-    labels_are_sound = not findings.errors
-    check_pictures(dataset, findings)
+    labels_are_sound, landmarks = not findings.errors, None
     if labels_are_sound:
-        models = _load_models(args)
-        _check_landmarks(dataset, models, findings)
-        print("\n".join(["", *label_table(dataset), ""]))
+        models = _load_models(files)
+        landmarks = _overlay(dataset, models, np.arange(len(dataset))).landmarks.numpy()
+    check_pictures(dataset, findings, dataset.labels.get("landmarks", landmarks) if labels_are_sound else None)
+    if labels_are_sound:
+        _check_models(dataset, files, findings)
+        _check_landmarks(dataset, landmarks, findings)
+        print("\n".join(["", *label_table(dataset), *_filled(dataset), ""]))
         if args.sheet is not None:
             _write_sheet(args.sheet, dataset, models, args.num)
     _report(args.path, findings)
 
 
-def _load_models(args: argparse.Namespace) -> Models:
-    body = load_smpl(args.body_model) if args.body_model else embedded_body()
-    face = load_bfm(args.face_model) if args.face_model else embedded_face()
+def _model_files(dataset: Dataset, args: argparse.Namespace) -> dict[str, Path | None]:
+    """The files of body and face, None the embedded one: the given ones, else those that the manifest names.
+
+    Raises:
+        UserError: they are not there.
+    """
+    given, named = {"body": args.body_model, "face": args.face_model}, named_models(dataset.manifest)
+    return {kind: given[kind] or find_model(kind, named.get(kind, EMBEDDED), dataset.path) for kind in KINDS}
+
+
+def _load_models(files: Mapping[str, Path | None]) -> Models:
+    body = load_smpl(files["body"]) if files["body"] else embedded_body()
+    face = load_bfm(files["face"]) if files["face"] else embedded_face()
     return Models(BodyModel(body, torch.from_numpy(head_shoulder_vertices(body))), FaceModel(face))
 
 
-def _check_landmarks(dataset: Dataset, models: Models, findings: Findings) -> None:
-    """Stored landmarks against those that the other labels project."""
+def _check_models(dataset: Dataset, files: Mapping[str, Path | None], findings: Findings) -> None:
+    """Says which models are used, and where given ones are not those that the manifest names."""
+    names = {kind: model_name(files[kind]) for kind in KINDS}
+    print(f"labels projected with: body {names['body']}, face {names['face']}")
+    for kind, named in named_models(dataset.manifest).items():
+        if names[kind] != named:
+            findings.warnings.append(f"{dataset.path}: its labels refer to the {kind} {named}, not to {names[kind]}")
+
+
+def _check_landmarks(dataset: Dataset, projected: np.ndarray, findings: Findings) -> None:
+    """Stored landmarks against those [N, 68, 2] that the other labels project."""
     stored = dataset.labels.get("landmarks")
     if stored is None:
         return
-    projected = _overlay(dataset, models, np.arange(len(dataset))).landmarks.numpy()
     gaps = np.linalg.norm(projected - stored, axis=-1).mean(1)  # [N] pixels
     median, worst = float(np.median(gaps)), int(gaps.argmax())
     print(f"stored and projected landmarks: {median:.2f} pixels apart (median), {gaps[worst]:.2f} at most")
@@ -112,6 +136,17 @@ def label_table(dataset: Dataset) -> list[str]:
         numbers = (values.mean(), values.std(), values.min(), values.max())
         lines.append(f"{name:20s} " + " ".join(f"{number:8.2f}" for number in numbers))
     return lines
+
+
+def _filled(dataset: Dataset) -> list[str]:
+    """How much of the people was made up beyond their photos' edges (prepare --fill)."""
+    if FILLED not in dataset.labels:
+        return []
+    share = dataset.labels[FILLED]
+    return [
+        f"made up beyond the photo's edge: in {(share > 0).sum()} of {len(share)} images, {share.mean():.1%} of the "
+        f"picture on average, {share.max():.1%} at most"
+    ]
 
 
 def _write_sheet(path: Path, dataset: Dataset, models: Models, num: int) -> None:

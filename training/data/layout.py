@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from torch_utils.files import is_clutter, list_files
 from torch_utils.misc import UserError, reason
+from training.data.label_models import KINDS
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -26,7 +28,9 @@ LABEL_SHAPES = {
     "z_exp": (64,),
     "face_camera": (2,),
 }
-OPTIONAL_LABEL_SHAPES = {"landmarks": (68, 2)}  # pixels of the image, x right, y down, pixel centres at integers
+FILLED = "filled"  # share of the image that shows the person beyond the photo's edge, made up (prepare --fill)
+# Landmarks: pixels of the image, x right, y down, pixel centres at integers.
+OPTIONAL_LABEL_SHAPES = {"landmarks": (68, 2), FILLED: ()}
 
 
 class Tree(Protocol):
@@ -49,7 +53,7 @@ class FolderTree:
         names = [name for name in (MANIFEST, LABELS) if (root / name).is_file()]
         for folder in PICTURE_FOLDERS:
             if (root / folder).is_dir():
-                names += [f"{folder}/{entry.name}" for entry in os.scandir(root / folder)]
+                names += [f"{folder}/{file.name}" for file in list_files(root / folder)]
         self.names = np.array(sorted(names), dtype=str)
 
     def read(self, name: str) -> bytes:
@@ -77,7 +81,7 @@ class ZipTree:
             complete = False
         if not complete:
             raise UserError(f"{root}: not a complete zip file; was it cut short?")
-        entries = [entry for entry in entries if not entry.is_dir()]
+        entries = [entry for entry in entries if not entry.is_dir() and not is_clutter(entry.filename)]
         for entry in entries:
             if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
                 raise UserError(
@@ -152,6 +156,9 @@ def read_manifest(tree: FolderTree | ZipTree) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool):
             found = f"{type(value).__name__}" if key in manifest else "nothing"
             raise UserError(f"{path}: {MANIFEST}: '{key}': expected {kind.__name__}, found {found}")
+    models = manifest.get("models", {})
+    if not isinstance(models, dict) or not all(isinstance(models.get(kind), str) for kind in KINDS if models):
+        raise UserError(f"{path}: {MANIFEST}: 'models': expected names by {' and '.join(KINDS)}, found {models}")
     if manifest["format"] != FORMAT_VERSION:
         raise UserError(f"{path}: {MANIFEST}: expected format {FORMAT_VERSION}, found {manifest['format']}")
     return manifest

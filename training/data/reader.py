@@ -41,7 +41,7 @@ class PortraitReader(Iterator[Batch]):
     batch k, of which rank r gets the r-th part. ``state_dict`` is the position in that sequence, so training resumes
     with the next image, whatever the number of workers, ranks or the size of batches.
 
-    Decoding happens in worker processes only. They are given the files' names, open files on every read, and send
+    Decoding happens in worker processes. They are given the files' names, open files on every read, and send
     uint8; labels stay in this process.
 
     Args:
@@ -50,7 +50,7 @@ class PortraitReader(Iterator[Batch]):
         seed: of shuffling and flips.
         mirror: of the models that the labels belong to (:func:`training.data.mirror.label_mirror`); None: no flips.
         rank, world_size: of this process.
-        workers: processes that decode, at least 1.
+        workers: processes that decode; 0: this one does, when it is asked for a batch.
         pin_memory: put batches into page-locked memory, for a GPU.
 
     Raises:
@@ -69,8 +69,8 @@ class PortraitReader(Iterator[Batch]):
         workers: int = 2,
         pin_memory: bool = False,
     ) -> None:
-        if batch_size < 1 or workers < 1 or not 0 <= rank < world_size:
-            raise ValueError("expected batch_size >= 1, workers >= 1 and 0 <= rank < world_size")
+        if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
+            raise ValueError("expected batch_size >= 1, workers >= 0 and 0 <= rank < world_size")
         require_sound(dataset)
         self._dataset, self._mirror, self._seed = dataset, mirror, seed
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size

@@ -19,7 +19,7 @@ from training.data.synthetic.portrait import make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
 DRAWING = 2
-_LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (1, 256), "seed": (0, 2**32)}
+_LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (0, 256), "seed": (0, 2**32)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels a side of an image (default: %(default)s)")
     parser.add_argument("--face_size", type=int, help="pixels a side of a face (default: half of --size)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that draw (default: one a CPU core)")
+    parser.add_argument("--workers", type=int, help="processes that draw; 0: this one (default: one a CPU core)")
     parser.add_argument("--zip", action="store_true", help="write one uncompressed zip instead of a folder")
 
 

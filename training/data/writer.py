@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from torch_utils.files import is_clutter
 from torch_utils.misc import UserError, atomic_path, reason
 from training.data.journal import Journal, Row
 from training.data.layout import (
@@ -52,13 +53,23 @@ class DatasetWriter:
         image_size, face_size: pixels a side.
         name: of the data set.
         made_by: what makes it, with every setting that an item's content follows from; resuming with others is refused.
+        models: the body and face model that its labels refer to, see training.data.label_models.
 
     Raises:
         UserError: the place cannot be written to, holds something else or a set with other settings, or another
             process is writing it.
     """
 
-    def __init__(self, path: str | Path, *, image_size: int, face_size: int, name: str, made_by: str) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        image_size: int,
+        face_size: int,
+        name: str,
+        made_by: str,
+        models: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = Path(path)
         self._zip = self.path.suffix.lower() == ".zip"
         self._root = self.path.with_name(self.path.name + ".partial") if self._zip else self.path
@@ -68,7 +79,7 @@ class DatasetWriter:
             "image_size": image_size,
             "face_size": face_size,
             "made_by": made_by,
-        }
+        } | ({"models": dict(models)} if models else {})
         self._finished = self._find_finished()
         self._journal = self._open_journal() if self._finished is None else None
 
@@ -176,7 +187,7 @@ class DatasetWriter:
     def _open_journal(self) -> Journal:
         path = self._root / _JOURNAL
         try:
-            if not path.exists() and self._root.exists() and any(self._root.iterdir()):
+            if not path.exists() and self._root.exists() and self._holds_something():
                 raise UserError(f"{self._root}: not empty and not a data set begun here; choose another place")
             self._root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -190,6 +201,10 @@ class DatasetWriter:
             journal.close()
             raise
         return journal
+
+    def _holds_something(self) -> bool:
+        """Anything that a person may miss: systems leave files of their own in folders that were opened once."""
+        return any(not is_clutter(path.name) for path in self._root.iterdir())
 
     def _check_alike(self, index: int, row: Row) -> None:
         """Every item has the arrays, their shapes and the kinds of pictures of the first one."""
@@ -205,7 +220,7 @@ class DatasetWriter:
         """Pictures that an interrupted run left and this one did not make again."""
         for folder in PICTURE_FOLDERS:
             for path in (self._root / folder).glob("*"):
-                if f"{folder}/{path.name}" not in files:
+                if path.is_file() and f"{folder}/{path.name}" not in files:
                     path.unlink()
 
     def _pack(self, manifest_json: bytes, names: list[str]) -> None:

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torch_utils.files import list_files
 from torch_utils.misc import UserError, file_sha256
+from torch_utils.pictures import PICTURE_SUFFIXES, read_picture
 from torch_utils.pixels import to_bytes
 from training.data.png import decode_png
-from training.data.prepare.pictures import read_picture
 from training.data.storage import Dataset
 from training.metrics.renderers import VIEWS, Renderer, check_finite, draw_inputs
 from training.phases import resize
 from training.sampling import InputSampler
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 class Pictures(Protocol):
@@ -93,9 +92,9 @@ class FolderPictures:
         self.path, self.name, self.regions = Path(path), str(path), (region,)
         if not self.path.is_dir():
             raise UserError(f"{path}: no such folder of pictures")
-        files = sorted(file for file in self.path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        files = list_files(self.path, PICTURE_SUFFIXES, recursive=True)
         if not files:
-            raise UserError(f"{path}: expected pictures ({', '.join(SUFFIXES)}), found none")
+            raise UserError(f"{path}: expected pictures ({', '.join(PICTURE_SUFFIXES)}), found none")
         self.files = files[:num]
 
     def __len__(self) -> int:
@@ -111,12 +110,12 @@ class FolderPictures:
     @cached_property
     def image_size(self) -> tuple[int, int]:
         """(width, height) of the first one."""
-        return read_picture(self.files[0], "RGB").size
+        return read_picture(self.files[0]).size
 
     def read(self, rows: range) -> dict[str, Tensor]:
         images = []
         for file in (self.files[i] for i in rows):
-            picture = read_picture(file, "RGB")
+            picture = read_picture(file)
             if picture.size != self.image_size:
                 expected, found = ("{} x {}".format(*size) for size in (self.image_size, picture.size))
                 raise UserError(f"{file}: expected {expected} pixels, as {self.files[0].name} has, found {found}")

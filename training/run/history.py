@@ -17,8 +17,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from torch_utils.bounds import whole_number
-from torch_utils.misc import CliParser, UserError, atomic_path, one_line
+from torch_utils.misc import CliParser, UserError, atomic_path
 from torch_utils.picture_grid import INK, PAPER, RULE, labelled_grid
+from torch_utils.pictures import read_picture
 from training.config import TrainConfig, load_train_config
 from training.run.log import CONFIG, find_snapshots, read_ticks
 from training.run.snapshot import COLUMNS, FACE_COLUMNS, GAP
@@ -85,11 +86,7 @@ def draw_history(stages: Sequence[Stage], snapshots: int, people: int, size: int
 
 def cut_snapshot(path: Path, size: int, people: int) -> list[list[torch.Tensor]]:
     """The columns SHOWN and the neutral face of the first people: a list a person of [3, H, H] in -1..1."""
-    try:
-        with Image.open(path) as picture:
-            grid = np.asarray(picture.convert("RGB"))
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ... for damage
-        raise UserError(f"{path}: cannot be read: {one_line(str(error))}") from None
+    grid = np.asarray(read_picture(path))
     columns = [*COLUMNS, *("face" for _ in FACE_COLUMNS)]  # the first of them is of the neutral face
     found = (grid.shape[0] - GAP) // (size + GAP)
     if grid.shape[1] != GAP + len(columns) * (size + GAP) or found < people:

@@ -22,6 +22,14 @@ def make_pixels(index: int, size: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng([index, size]).integers(0, 256, shape, dtype=np.uint8)
 
 
+def make_mask(index: int, size: int) -> np.ndarray:
+    """A mask [size, size] that shows somebody: random, but for a background above and at the sides."""
+    mask = make_pixels(index, size, 1) // 2 + 128
+    edge = max(size // 16, 1)
+    mask[:edge] = mask[:, :edge] = mask[:, -edge:] = 0
+    return mask
+
+
 def make_labels(index: int, image_size: int = 16) -> dict[str, np.ndarray]:
     """Labels of an item: cameras near the front that turn more than they nod, small poses."""
     rng = np.random.default_rng([index, 7])
@@ -41,7 +49,7 @@ def make_labels(index: int, image_size: int = 16) -> dict[str, np.ndarray]:
 def add_items(writer: DatasetWriter, indices, *, masks: bool = True) -> None:
     size = writer.settings["image_size"], writer.settings["face_size"]
     for index in indices:
-        mask = make_png(make_pixels(index, size[0], 1)) if masks else None
+        mask = make_png(make_mask(index, size[0])) if masks else None
         pictures = (make_png(make_pixels(index, s)) for s in size)
         writer.add(index, *pictures, make_labels(index, size[0]), mask)
 

@@ -253,7 +253,7 @@ def test_inspect_lists_errors(path, capsys):
     [
         (["nowhere"], "nowhere: no such data set"),
         ([], "the following arguments are required: path"),
-        (["SET", "--num", "0"], "--num: expected at least 1, found 0"),
+        (["SET", "--num", "0"], "--num: expected a whole number from 1 to 1000, found 0"),
         (["SET", "--sheet", "a.jpg"], "--sheet: expected a name that ends in .png, found a.jpg"),
     ],
 )

@@ -80,7 +80,7 @@ def test_ranks_share_one_sequence(dataset):
     assert len({row for row, _ in first}) == 6  # disjoint
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [0, 1, 2])
 def test_resuming_is_exact(dataset, workers):
     """The state counts batches delivered, not those that workers have ready; any number of workers goes on."""
     reader = make_reader(dataset)
@@ -130,7 +130,7 @@ def test_a_broken_set_is_refused_at_once(tmp_path):
 
 
 def test_odd_arguments(dataset):
-    for options in ({"workers": 0}, {"rank": 2, "world_size": 2}, {"batch_size": 0}):
+    for options in ({"workers": -1}, {"rank": 2, "world_size": 2}, {"batch_size": 0}):
         with pytest.raises(ValueError, match="expected batch_size >= 1"):
             make_reader(dataset, **options)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.data.sets import add_items, make_dataset, make_labels, make_pixels, make_png, make_writer
+from tests.training.data.sets import add_items, make_dataset, make_labels, make_mask, make_pixels, make_png, make_writer
 from torch_utils.misc import UserError
 from training.data.storage import DatasetWriter, open_dataset
 
@@ -35,7 +35,7 @@ def test_round_trip(tmp_path, kind):
     for index in range(4):
         assert dataset.read_image(index) == make_png(make_pixels(index, 16))
         assert dataset.read_face(index) == make_png(make_pixels(index, 8))
-        assert dataset.read_mask(index) == make_png(make_pixels(index, 16, 1))
+        assert dataset.read_mask(index) == make_png(make_mask(index, 16))
         for name, row in make_labels(index).items():
             assert dataset.labels[name].dtype == np.float32
             np.testing.assert_array_equal(dataset.labels[name][index], row)

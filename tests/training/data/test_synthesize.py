@@ -229,7 +229,7 @@ def test_a_set_made_otherwise_is_refused(tmp_path, left, changes, message):
         (dict(num=0), "--num: expected 1 to 1000000, found 0"),
         (dict(size=8), "--size: expected 32 to 2048, found 8"),
         (dict(face_size=1), "--face_size: expected 16 to 2048, found 1"),
-        (dict(workers=0), "--workers: expected 1 to 256, found 0"),
+        (dict(workers=-1), "--workers: expected 0 to 256, found -1"),
         (dict(seed=-1), "--seed: expected 0 to"),
     ],
 )

@@ -176,9 +176,21 @@ def test_folders(tmp_path):
     (tmp_path / "half/a.png").write_bytes((save(tmp_path / "whole", [8]) / "000.png").read_bytes()[:60])
     with pytest.raises(UserError, match="a.png: damaged, cut short or no picture"):
         FolderPictures(tmp_path / "half").read(range(1))
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "whole/000.png")
-    with pytest.raises(UserError, match="000.png: expected an 8-bit picture, found I;16"):
-        FolderPictures(tmp_path / "whole").read(range(1))
+
+
+def test_folders_as_people_have_them(tmp_path):
+    """TIFF, grey of 16 bits and alpha are pictures; what systems leave in folders is not."""
+    folder = tmp_path / "a"
+    (folder / "__MACOSX").mkdir(parents=True)
+    for clutter in (".DS_Store", "._a.png", "Thumbs.db", "__MACOSX/._a.png"):
+        (folder / clutter).write_bytes(b"no picture")
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "a.tif")
+    Image.fromarray(np.full((8, 8), 257 * 7, np.uint16)).save(folder / "b.png")
+    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(folder / "c.png")
+    found = FolderPictures(folder)
+    assert [file.name for file in found.files] == ["a.tif", "b.png", "c.png"]
+    colours = found.read(range(3))["full"][:, :, 0, 0].tolist()
+    assert colours == [[1, 2, 3], [7, 7, 7], [255, 255, 255]]
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +217,10 @@ def place(dataset, tmp_path_factory):
     ("words", "expected"),
     [
         ("--fakes a --data b --kid_subset 7", "--kid_subset: expected at most 6, the number of images, found 7"),
-        ("--fakes empty --data b", "empty: expected pictures (.png, .jpg, .jpeg, .webp, .bmp), found none"),
+        (
+            "--fakes empty --data b",
+            "empty: expected pictures (.png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff), found none",
+        ),
         ("--fakes mixed --data a --kid_subset 2", "mixed/002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"),
         ("--fakes a --data b", "about.json: cached features of something else (pictures: expected "),
         (

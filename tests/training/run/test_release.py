@@ -99,7 +99,7 @@ def test_pictures_that_are_no_snapshot_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"expected 2 or more rows of 11 pictures of 16 pixels, found 100 x 38"):
         cut_snapshot(path, 16, 2)
     path.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="fakes000000000.png: cannot be read"):
+    with pytest.raises(UserError, match="fakes000000000.png: damaged, cut short or no picture"):
         cut_snapshot(path, 16, 2)
     with pytest.raises(UserError, match=r"expected a name that ends in .png"):
         history.main([str(tmp_path), "--out", "history.jpg"])

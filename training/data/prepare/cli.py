@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-from collections import Counter
+import sys
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 
 from tqdm import tqdm
 
 from networks.person.tracking_files import SmplFits
+from torch_utils.bounds import MAX_WORKERS, whole_number
+from torch_utils.files import list_files
 from torch_utils.misc import UserError
+from torch_utils.pictures import PICTURE_SUFFIXES
 from training.data.prepare.models import FACE_FILE, SMPL_FILE, Models, load_models
 from training.data.prepare.photo import Item, PrepareConfig, Sources
-from training.data.prepare.report import Outcome, write_report
+from training.data.prepare.report import Outcome, summary, write_report
 from training.data.prepare.workers import Job, prepare_all
 from training.data.storage import DatasetWriter
-
-PHOTO_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     default = PrepareConfig()
     add("--images", required=True, metavar="DIR", help="photos")
-    add("--masks", required=True, metavar="DIR", help="human masks, named as the photos and as large")
+    add("--masks", required=True, metavar="DIR", help="human masks or cut-outs, named as the photos and as large")
+    add("--mask_invert", action="store_true", help="masks are black, or transparent, where the person is")
     add("--smpl", required=True, metavar="FITS", help="SMPL fits: one .npz, .json or .pkl, or a folder of them")
     add("--face", required=True, metavar="DIR", help="Deep3DFaceRecon's NAME.mat, and 5-point landmarks NAME.txt")
     add(
@@ -45,10 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="skip bodies and faces turned more, degrees (%(default)s)",
     )
     add("--min_side", type=float, default=default.min_side, help="skip portraits of fewer photo pixels (%(default)s)")
+    add(
+        "--fill",
+        type=float,
+        default=default.fill,
+        metavar="SHARE",
+        help="where a photo's edge cuts a person off, go on beyond it by at most this share of the portrait's side and "
+        "keep how much was made up as the label 'filled' (default: 0, such photos are skipped)",
+    )
     add("--zip", action="store_true", help="make an uncompressed zip")
     add("--sr", metavar="CMD|FILE", help="super-resolution: a command with {in} and {out}, or a torchscript file")
     add("--device", default="cpu", help="of the torchscript file: auto, cpu, cuda, cuda:N (%(default)s)")
-    add("--workers", type=int, default=os.cpu_count(), help="processes (%(default)s)")
+    workers = whole_number(0, MAX_WORKERS)
+    add("--workers", type=workers, default=os.cpu_count(), help="processes; 0: this one (%(default)s)")
     add("--body_model", metavar="FILE", help=f"SMPL (default: {SMPL_FILE} if there is one, else the embedded body)")
     add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILE} if there is one, else the embedded face)")
 
@@ -59,22 +71,21 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: an option or a place is wrong, no photo could be used, or the disk is full.
     """
-    config = PrepareConfig(size=args.size, face_size=args.face_size, max_turn=args.max_turn, min_side=args.min_side)
-    if args.workers < 1:
-        raise UserError(f"--workers: expected 1 or more, found {args.workers}")
+    config = PrepareConfig(**{field.name: getattr(args, field.name) for field in fields(PrepareConfig)})
     out = Path(f"{args.out}.zip" if args.zip and Path(args.out).suffix != ".zip" else args.out)
     photos = find_photos(args)
     models = load_models(args.body_model, args.face_model)
     job = Job(photos, SmplFits(args.smpl), models, config, args.sr, args.device)
     made_by = _made_by(photos, config, args, models)
-    with DatasetWriter(
-        out, image_size=config.size, face_size=config.face_size, name=out.stem, made_by=made_by
-    ) as writer:
+    settings = {"name": out.stem, "made_by": made_by, "models": models.names}
+    with DatasetWriter(out, image_size=config.size, face_size=config.face_size, **settings) as writer:
         before = writer.done
         if writer.finished:  # its report stays, too
             print(f"{out}: finished before with {len(before)} items; to prepare skipped photos remove it first")
             return
         print(f"{len(photos)} photos, {len(before)} prepared before; {models.name}")
+        if models.warning:
+            print(f"warning: {models.warning}", file=sys.stderr)
         outcomes = {index: Outcome(photos[index].photo.name, "ok") for index in before}
         pending = [index for index in range(len(photos)) if index not in before]
         with closing(prepare_all(job, pending, args.workers)) as results:
@@ -85,8 +96,7 @@ def run(args: argparse.Namespace) -> None:
                 outcomes[index] = result
         report = out.with_name(f"{out.name}.report.csv")
         write_report(report, outcomes)
-        for kind, count in Counter(outcome.result for outcome in outcomes.values()).most_common():
-            print(f"{count:8d}  {kind}")
+        print("\n".join(summary(outcomes.values())))
         if not writer.done:
             raise UserError(f"{out}: expected photos that can be used, found none; see {report}")
         writer.finish()
@@ -96,9 +106,9 @@ def run(args: argparse.Namespace) -> None:
 def find_photos(args: argparse.Namespace) -> list[Sources]:
     """The files of every photo, sorted by name. Raises UserError: a folder is missing or has no such files."""
     landmarks = [args.landmarks] if args.landmarks else [args.face, os.path.join(args.face, "detections")]
-    photos = _by_stem("--images", [args.images], PHOTO_SUFFIXES)
+    photos = _by_stem("--images", [args.images], PICTURE_SUFFIXES)
     others = (
-        _by_stem("--masks", [args.masks], PHOTO_SUFFIXES),
+        _by_stem("--masks", [args.masks], PICTURE_SUFFIXES),
         _by_stem("--face", [args.face], (".mat",)),
         _by_stem("--landmarks", landmarks, (".txt",)),
     )
@@ -116,9 +126,8 @@ def _by_stem(flag: str, folders: list[str], suffixes: tuple[str, ...]) -> dict[s
     if not Path(folders[0]).is_dir():
         raise UserError(f"{flag}: {folders[0]}: no such folder")
     for folder in filter(os.path.isdir, folders):
-        for path in sorted(Path(folder).iterdir()):
-            if path.suffix.lower() in suffixes:
-                found.setdefault(path.stem, []).append(path)
+        for path in list_files(folder, suffixes):
+            found.setdefault(path.stem, []).append(path)
     if not found:
         raise UserError(f"{flag}: {folders[0]}: expected files {', '.join(suffixes)}, found none")
     return found
@@ -126,8 +135,9 @@ def _by_stem(flag: str, folders: list[str], suffixes: tuple[str, ...]) -> dict[s
 
 def _made_by(photos: list[Sources], config: PrepareConfig, args: argparse.Namespace, models: Models) -> str:
     """Everything that an item follows from, but for the contents of the photos' files."""
-    names = hashlib.sha256("\n".join(source.photo.name for source in photos).encode()).hexdigest()[:12]
+    names = hashlib.sha256(os.fsencode("\n".join(source.photo.name for source in photos))).hexdigest()[:12]
     return (
         f"python -m training.data prepare: {len(photos)} photos {names}, max_turn {config.max_turn:g}, min_side "
-        f"{config.min_side:g}, super-resolution {args.sr or 'none'}, {models.name}"
+        f"{config.min_side:g}, fill {config.fill:g}, masks {'inverted' if config.mask_invert else 'as they are'}, "
+        f"super-resolution {args.sr or 'none'}, {models.name}"
     )

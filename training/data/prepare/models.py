@@ -13,20 +13,38 @@ from networks.person.body_model import BodyModel
 from networks.person.face_model import FaceModel, embedded_face, load_bfm
 from networks.person.tracking import UNIT, FaceFrame
 from networks.person.tracking_files import bfm_frame
-from torch_utils.misc import file_sha256
+from training.data.label_models import EMBEDDED, MODEL_FOLDER, model_name
 
-SMPL_FILE, FACE_FILE = Path("smpl_models/SMPL_NEUTRAL.pkl"), Path("smpl_models/BFM_model_front.mat")
+SMPL_FILE, FACE_FILE = MODEL_FOLDER / "SMPL_NEUTRAL.pkl", MODEL_FOLDER / "BFM_model_front.mat"
 EMBEDDED_FACE_UNIT = 0.1 / UNIT  # canonical units; the Basel model counts in 0.1 m
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """What turns tracking into geometry, and its name."""
+    """What turns tracking into geometry, and the names of its files."""
 
     body: BodyModel
     face: FaceModel
     face_frame: FaceFrame
-    name: str
+    names: dict[str, str]  # of body and face, see training.data.label_models
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{kind} {name}" for kind, name in self.names.items())
+
+    @property
+    def warning(self) -> str:
+        """What it means where embedded models stand in for those of real tracking; empty where none does."""
+        standing_in = {"body": "SMPL", "face": "Basel face model"}
+        missing = [what for kind, what in standing_in.items() if self.names[kind] == EMBEDDED]
+        if not missing:
+            return ""
+        return (
+            f"no {' and no '.join(missing)} given or in {MODEL_FOLDER}/, so an embedded model stands in. That is right "
+            "for drawn people only: fits of real photos refer to the real model's shapes and joints, so portraits will "
+            "be misplaced by a few per cent, and identity, expression and body shape will mean something else. For "
+            f"real photos put the files there first: {MODEL_FOLDER}/README.md"
+        )
 
 
 def load_models(body_file: str | None, face_file: str | None) -> Models:
@@ -47,7 +65,7 @@ def load_models(body_file: str | None, face_file: str | None) -> Models:
         body=BodyModel(arrays, torch.from_numpy(head_shoulder_vertices(arrays))).double(),
         face=FaceModel(face).double(),
         face_frame=frame,
-        name=f"body {_name(body_path)}, face {_name(face_path)}",
+        names={"body": model_name(body_path), "face": model_name(face_path)},
     )
 
 
@@ -55,8 +73,3 @@ def _default(given: str | None, usual: Path) -> Path | None:
     if given is not None:
         return Path(given)
     return usual if usual.is_file() else None
-
-
-def _name(path: Path | None) -> str:
-    """File name and the beginning of its checksum."""
-    return f"{path.name} {file_sha256(path)[:12]}" if path else "embedded"

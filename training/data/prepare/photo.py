@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,21 +12,27 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_model import HEAD
 from networks.person.tracking import SmplFit, View, chest_pose, face_view, portrait_view
 from networks.person.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
+from torch_utils.pictures import read_picture
+from training.data.layout import FILLED
+from training.data.mask_checks import mask_fault
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
+from training.data.prepare.masks import read_mask
 from training.data.prepare.models import Models
-from training.data.prepare.pictures import Cut, cut, enlarge, on_white, png_bytes, read_mask, read_picture, resample
+from training.data.prepare.pictures import Cut, cut, cut_off, enlarge, on_white, outside, png_bytes, resample
 from training.data.prepare.super_resolution import Upscaler
 
 NOSE = 30  # iBUG landmark
 MAX_NOSE_DISTANCE = 0.5  # between the fitted head's nose and the detected face's, in frame coordinates
-MIN_FOREGROUND = 0.05  # share of the portrait
-MAX_CUT_OFF = 0.02  # of the portrait's side: foreground on the photo's edge
+CHECKED_SIZE = 128  # pixels a side of the portrait whose mask is checked
+# Half turns of the camera's axes that some programs write fits in (x right, y up, z to the viewer; or x left, y up).
+OTHER_AXES = np.array([np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, -1.0, 1.0])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +43,17 @@ class PrepareConfig:
     face_size: int = 256  # pixels a side of the face crops
     max_turn: float = 60.0  # degrees that chest or face may be turned away from the camera
     min_side: float = 64.0  # pixels of the photo that a portrait must be wide, at least
+    fill: float = 0.0  # of the portrait's side that may lie beyond a photo's edge which cuts the person off
+    mask_invert: bool = False  # masks are black, or transparent, where the person is
 
     def __post_init__(self) -> None:
-        limits = {"size": (16, 4096), "face_size": (16, 4096), "max_turn": (1, 90), "min_side": (8, 4096)}
+        limits = {
+            "size": (16, 4096),
+            "face_size": (16, 4096),
+            "max_turn": (1, 90),
+            "min_side": (8, 4096),
+            "fill": (0, 1),
+        }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not low <= value <= high:
@@ -109,23 +124,25 @@ def prepare_photo(
         fit = fits[sources.photo.stem]
     geometry = place(fit, sources, models, config)
     with _skip("photo"):
-        photo = read_picture(sources.photo, "RGB")
+        photo = read_picture(sources.photo)
     with _skip("mask"):
-        mask = read_mask(sources.mask, photo.size)
+        mask = read_mask(sources.mask, photo.size, invert=config.mask_invert)
     with _skip("outside the photo"):
         source = cut(photo, mask, [geometry.portrait, geometry.face])
     with _skip("mask"):
-        _check_foreground(mask, geometry.portrait)
+        _check_mask(mask, geometry, config)
+    if sides := _check_cut_off(mask, geometry.portrait, config):
+        source = cut(photo, mask, [geometry.portrait, geometry.face], fill=sides)
     if upscale is not None:
         source = enlarge(source, upscale)
-    return _item(on_white(source), geometry, config)
+    return _item(on_white(source), geometry, config, outside(geometry.portrait, config.size, photo.size))
 
 
 def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig) -> Geometry:
     """Labels and placements, before any pixel is read. Raises Skipped."""
     pose = chest_pose(torch.from_numpy(fit.rotations)[None])
     view = portrait_view(pose.chest)
-    _check_turned("body", view, config)
+    _check_turned("body", view, config, _axes_hint(pose.chest, config))
     portrait = portrait_placement(fit, models.body, view)
     if portrait.side < config.min_side:
         raise Skipped(
@@ -157,33 +174,54 @@ def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig)
     return Geometry(labels, portrait, crop)
 
 
-def _check_turned(what: str, view: View, config: PrepareConfig) -> None:
+def _check_turned(what: str, view: View, config: PrepareConfig, hint: str = "") -> None:
     """Skips a body or face that leans, is upside down or looks elsewhere."""
-    pitch, yaw = view.camera[0].tolist()
-    turned = np.degrees(np.arccos(np.clip(np.sin(pitch) * np.sin(yaw), -1, 1)))
+    turned, leans = _turn_and_lean(view)
     if turned > config.max_turn:
-        raise Skipped(f"{what} turned away", f"the {what} is turned away by {turned:.0f} degrees")
-    leans = abs(np.degrees(view.roll.item()))
+        raise Skipped(f"{what} turned away", f"the {what} is turned away by {turned:.0f} degrees{hint}")
     if leans > config.max_turn:
-        hint = "; expected trackers' axes: x right, y down, z away" if what == "body" and leans > 150 else ""
         raise Skipped(f"{what} leans", f"the {what} leans to the side by {leans:.0f} degrees{hint}")
 
 
-def _check_foreground(mask: Image.Image, portrait: Placement) -> None:
-    """There is a person in the portrait, and the photo's edges do not cut it off."""
-    size = 64
-    small = resample(Cut(mask.convert("RGB"), mask, (0, 0), 1.0), portrait, size)[1]
-    if (share := np.asarray(small, np.float64).mean() / 255) < MIN_FOREGROUND:
-        raise UserError(f"expected a person in the portrait, found a mask that covers {share:.1%} of it")
-    grey = np.asarray(mask)
-    rows, columns = np.nonzero(grey > 127)
-    edge = (rows == 0) | (columns == 0) | (rows == grey.shape[0] - 1) | (columns == grey.shape[1] - 1)
-    frame = portrait.frame(np.stack([columns[edge], rows[edge]], 1))
-    if (np.abs(frame) < 1).all(1).sum() > MAX_CUT_OFF * portrait.side:
-        raise Skipped("cut off", "the photo's edge cuts the person off inside the portrait")
+def _turn_and_lean(view: View) -> tuple[float, float]:
+    """Degrees that a body or face (B = 1) is turned away from the camera, and leans to either side."""
+    pitch, yaw = view.camera[0].tolist()
+    turned = np.degrees(np.arccos(np.clip(np.sin(pitch) * np.sin(yaw), -1, 1)))
+    return float(turned), abs(float(np.degrees(view.roll.item())))
 
 
-def _item(source: Cut, geometry: Geometry, config: PrepareConfig) -> Item:
+def _axes_hint(chest: Tensor, config: PrepareConfig) -> str:
+    """What to say of a fit, chest [1, 3, 3], that would be upright and frontal in other axes than trackers'."""
+    for turn in torch.from_numpy(OTHER_AXES):
+        if max(_turn_and_lean(portrait_view(turn @ chest))) <= config.max_turn:
+            return "; in other axes it would be upright and in front: expected the trackers' x right, y down, z away"
+    return ""
+
+
+def _check_mask(mask: Image.Image, geometry: Geometry, config: PrepareConfig) -> None:
+    """The mask shows a person with a face. Raises UserError."""
+    portrait = geometry.portrait
+    small = np.asarray(resample(Cut(mask.convert("RGB"), mask, (0, 0), 1.0), portrait, CHECKED_SIZE)[1])
+    landmarks = geometry.labels["landmarks"] * ((CHECKED_SIZE - 1) / (config.size - 1))
+    seen = ~outside(portrait, CHECKED_SIZE, mask.size)
+    if (fault := mask_fault(small, landmarks, seen)) is not None:
+        inverted = mask_fault(255 - small, landmarks, seen) is None
+        raise UserError(fault + ("; is it inverted? (--mask_invert)" if inverted and not config.mask_invert else ""))
+
+
+def _check_cut_off(mask: Image.Image, portrait: Placement, config: PrepareConfig) -> tuple[str, ...]:
+    """The sides at which the photo's edge cuts the person off. Skips where more is missing than may be filled."""
+    missing = cut_off(mask, portrait)
+    if missing and (most := max(missing.values())) > config.fill:
+        where = " and ".join(f"{share:.0%} of its side beyond the {side} edge" for side, share in missing.items())
+        offer = f"; --fill {math.ceil(100 * most) / 100:g} continues the person there" if most < 1 else ""
+        raise Skipped("cut off", f"the photo's edge cuts the person off inside the portrait: {where}{offer}")
+    return tuple(missing)
+
+
+def _item(source: Cut, geometry: Geometry, config: PrepareConfig, beyond: np.ndarray) -> Item:
     image, mask = resample(source, geometry.portrait, config.size)
     face, _ = resample(source, geometry.face, config.face_size)
-    return Item(png_bytes(image), png_bytes(face), png_bytes(mask), geometry.labels)
+    filled = (np.asarray(mask, np.float64) / 255 * beyond).mean()
+    labels = geometry.labels | ({FILLED: filled} if config.fill else {})
+    return Item(png_bytes(image), png_bytes(face), png_bytes(mask), labels)

@@ -1,23 +1,26 @@
-"""Pixels of the preparation: reading photos and masks, cutting, super-resolving, and resampling into a frame."""
+"""Pixels of the preparation: cutting, going on beyond a photo's edge, super-resolving, resampling into a frame."""
 
 from __future__ import annotations
 
 import io
 import math
-from pathlib import Path
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 
-from torch_utils.misc import UserError, one_line
+from torch_utils.misc import UserError
+from torch_utils.pictures import WHITE
 from training.data.prepare.alignment import Placement
 from training.data.prepare.super_resolution import Upscaler
 
-WHITE = (255, 255, 255)
 MARGIN = 8  # pixels round what is cut from a photo, for the resampling filters' sake
 CORNERS = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
-_EIGHT_BIT = ("RGB", "RGBA", "L", "LA", "P", "1")
+SIDES = ("left", "top", "right", "bottom")
+MAX_CUT_OFF = 0.02  # of the portrait's side: foreground on a photo's edge
+SMOOTHING = 0.02  # of the photo's edge: how far colours blend where they go on beyond it
 
 
 class Cut(NamedTuple):
@@ -29,41 +32,74 @@ class Cut(NamedTuple):
     factor: float  # its pixels per pixel of the photo
 
 
-def read_picture(path: Path, mode: str) -> Image.Image:
-    """An 8-bit picture as ``mode``. Raises UserError: missing, damaged, cut short or not 8-bit."""
-    try:
-        with Image.open(path) as picture:
-            coding = str(picture.tile[0].args if picture.tile else "")  # Pillow cuts 16-bit colours to 8 in silence
-            if picture.mode not in _EIGHT_BIT or ";16" in coding:
-                raise UserError(f"{path}: expected an 8-bit picture, found {picture.mode} {coding}")
-            return picture.convert(mode)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # decoders raise many kinds: OSError, SyntaxError, DecompressionBombError ...
-        raise UserError(f"{path}: damaged, cut short or no picture ({one_line(str(error))})") from None
+def cut_off(mask: Image.Image, frame: Placement) -> dict[str, float]:
+    """The sides of a photo at which its edge cuts the person off inside a frame, and how far the frame reaches beyond
+    them, as a share of its own side."""
+    person = np.asarray(mask) > 127
+    height, width = person.shape
+    x, y = np.arange(width), np.arange(height)
+    edges = {
+        "left": (person[:, 0], np.zeros(height), y),
+        "top": (person[0], x, np.zeros(width)),
+        "right": (person[:, -1], np.full(height, width - 1), y),
+        "bottom": (person[-1], x, np.full(width, height - 1)),
+    }
+    corners = frame.pixels(CORNERS)
+    beyond = (*-corners.min(0), *(corners.max(0) - (width - 1, height - 1)))
+    found = {}
+    for side, distance in zip(SIDES, beyond, strict=True):
+        there, columns, rows = edges[side]
+        points = frame.frame(np.stack([columns[there], rows[there]], 1))
+        if (np.abs(points) < 1).all(1).sum() > MAX_CUT_OFF * frame.side:
+            found[side] = max(float(distance), 0.0) / frame.side
+    return found
 
 
-def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """A foreground mask as 8-bit grey; 0 and 1 mean 0 and 255. Raises UserError, also where it is not of ``size``."""
-    mask = read_picture(path, "L")
-    if mask.size != size:
-        raise UserError(
-            f"{path}: expected {size[0]}x{size[1]} pixels as the photo, found {mask.size[0]}x{mask.size[1]}"
-        )
-    return mask.point(lambda value: 255 * value) if mask.getextrema()[1] == 1 else mask
+def cut(photo: Image.Image, mask: Image.Image, frames: list[Placement], fill: Collection[str] = ()) -> Cut:
+    """The rectangle of a photo that ``frames`` need; at the sides named in ``fill`` it goes on beyond the photo's edge.
 
-
-def cut(photo: Image.Image, mask: Image.Image, frames: list[Placement]) -> Cut:
-    """The rectangle of a photo that ``frames`` need. Raises UserError where they lie outside the photo."""
+    Raises:
+        UserError: the frames lie outside the photo.
+    """
     corners = np.concatenate([frame.pixels(CORNERS) for frame in frames])
-    left, top = np.maximum(np.floor(corners.min(0)) - MARGIN, 0).astype(int).tolist()
-    right, bottom = np.minimum(np.ceil(corners.max(0)) + MARGIN, photo.size).astype(int).tolist()
-    if right - left < MARGIN or bottom - top < MARGIN:
-        raise UserError(f"expected head and shoulders inside the photo, found them at {left}, {top}")
-    box = (left, top, right, bottom)
-    return Cut(photo.crop(box), mask.crop(box), (left, top), 1.0)
+    left, top = (np.floor(corners.min(0)) - MARGIN).astype(int).tolist()
+    right, bottom = (np.ceil(corners.max(0)) + MARGIN).astype(int).tolist()
+    box = (max(left, 0), max(top, 0), min(right, photo.width), min(bottom, photo.height))
+    if box[2] - box[0] < MARGIN or box[3] - box[1] < MARGIN:
+        raise UserError(f"expected head and shoulders inside the photo, found them at {box[0]}, {box[1]}")
+    found = Cut(photo.crop(box), mask.crop(box), box[:2], 1.0)
+    beyond = (box[0] - left, box[1] - top, right - box[2], bottom - box[3])
+    pad = [max(length, 0) if side in fill else 0 for side, length in zip(SIDES, beyond, strict=True)]
+    return _go_on(found, *pad) if any(pad) else found
+
+
+def _go_on(source: Cut, left: int, top: int, right: int, bottom: int) -> Cut:
+    """A cut continued beyond its edges: the person goes straight on, in the edge's colours, which blend on the way."""
+    image, mask = np.asarray(source.image, np.float32), np.asarray(source.mask)
+    for axis, before, after in ((0, top, bottom), (1, left, right)):
+        image, mask = np.moveaxis(image, axis, 0), np.moveaxis(mask, axis, 0)
+        image = np.concatenate([_beyond(image[0], mask[0], before)[::-1], image, _beyond(image[-1], mask[-1], after)])
+        mask = np.pad(mask, ((before, after), (0, 0)), mode="edge")
+        image, mask = np.moveaxis(image, 0, axis), np.moveaxis(mask, 0, axis)
+    picture = Image.fromarray(np.rint(image).astype(np.uint8))
+    corner = (source.corner[0] - left, source.corner[1] - top)
+    return Cut(picture, Image.fromarray(np.ascontiguousarray(mask)), corner, source.factor)
+
+
+def _beyond(line: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
+    """[count, W, 3]: an edge's colours [W, 3] from the edge on, those of the person (mask [W]) blending by and by."""
+    weight = mask[:, None].astype(np.float32) / 255 + 1e-3
+    sigma = max(SMOOTHING * len(line), 1.0)
+    smooth = gaussian_filter1d(line * weight, sigma, axis=0) / gaussian_filter1d(weight, sigma, axis=0)
+    blend = np.clip(np.arange(1, count + 1) / (4 * sigma), 0, 1)[:, None, None].astype(np.float32)
+    return (1 - blend) * line + blend * smooth
+
+
+def outside(placement: Placement, size: int, photo: tuple[int, int]) -> np.ndarray:
+    """Which pixels of a picture in a placement's frame, [size, size] bool, lie beyond the edges of a photo (w, h)."""
+    y, x = np.mgrid[:size, :size].reshape(2, -1) * (2.0 / (size - 1)) - 1.0
+    pixels = placement.pixels(np.stack([x, y], 1))
+    return ((pixels < -0.5) | (pixels > np.array(photo) - 0.5)).any(1).reshape(size, size)
 
 
 def enlarge(source: Cut, upscale: Upscaler) -> Cut:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from torch_utils.misc import UserError, one_line, resolve_device
+from torch_utils.pictures import read_picture
 
 Upscaler = Callable[[Image.Image], Image.Image]
 TIME_LIMIT = 600  # seconds for one picture
@@ -62,10 +63,9 @@ def _run_command(command: str, image: Image.Image) -> Image.Image:
         if done.returncode:
             raise UserError(f"--sr: {words[0]} ended with code {done.returncode}: {one_line(done.stderr)[-200:]}")
         try:
-            with Image.open(target) as picture:
-                return picture.convert("RGB")
-        except OSError as error:
-            raise UserError(f"--sr: {words[0]} wrote no picture to {{out}}: {one_line(str(error))}") from None
+            return read_picture(target)
+        except UserError as error:
+            raise UserError(f"--sr: {words[0]} wrote no picture to {{out}}: {error}") from None
 
 
 def _run_module(module: torch.nn.Module, image: Image.Image, device: torch.device, path: Path) -> Image.Image:

@@ -45,15 +45,12 @@ def prepare_all(job: Job, indices: Sequence[int], workers: int) -> Iterator[tupl
     """(index, item or why there is none) for the photos at ``indices``, in that order.
 
     Args:
-        workers: processes; 1 works in this one.
+        workers: processes; 0 and 1 work in this one.
 
     Raises:
         UserError: super-resolution fails, or a process was killed.
     """
     if job.super_resolution:
         make_upscaler(job.super_resolution, job.device)  # complain once and before starting processes
-    if workers == 1:
-        yield from map(_Preparation(job), indices)
-    else:
-        with worker_pool(_Preparation(job), workers) as prepare:
-            yield from prepare(indices)
+    with worker_pool(_Preparation(job), workers if workers > 1 else 0) as prepare:
+        yield from prepare(indices)

@@ -4,6 +4,7 @@ import argparse
 import csv
 from pathlib import Path
 
+from torch_utils.misc import CliParser
 from training.data.prepare import cli
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -13,7 +14,7 @@ OPTIONS = ["--size", str(SIZE), "--face_size", str(FACE_SIZE)]
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
+    parser = CliParser(prog="prepare")
     cli.add_arguments(parser)
     return parser.parse_args(argv)
 
@@ -22,7 +23,7 @@ def prepare(root: Path, *options: str, report: str = "out.report.csv") -> list[d
     """Runs the command on the files under ``root`` in this process; returns the report's rows."""
     words = ["--images", "images", "--masks", "masks", "--smpl", "fits.npz", "--face", "face", "--out", "out"]
     argv = [str(root / word) if i % 2 else word for i, word in enumerate(words)]
-    cli.run(parse([*argv, *OPTIONS, "--workers", "1", *options]))
+    cli.run(parse([*argv, *OPTIONS, "--workers", "0", *options]))
     return read_report(root / report)
 
 

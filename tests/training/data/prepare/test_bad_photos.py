@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from scipy.io import savemat
 from scipy.spatial.transform import Rotation
 
@@ -31,8 +31,15 @@ def move_up(row: dict, files: dict, photo, distance: float) -> None:
     np.savetxt(files["txt"], photo.five() - [0, distance])
 
 
-def white_mask(files: dict) -> None:
-    Image.new("L", (512, 1024), 255).save(files["mask"])
+def move_mask_up(files: dict, distance: int) -> None:
+    mask = np.asarray(Image.open(files["mask"]))
+    Image.fromarray(np.roll(mask, -distance, 0)).save(files["mask"])
+
+
+def change_mask(files: dict, change) -> None:
+    """The mask becomes what ``change`` makes of photo and mask."""
+    photo, mask = (Image.open(files[kind]).convert(mode) for kind, mode in (("image", "RGB"), ("mask", "L")))
+    change(photo, mask).save(files["mask"])
 
 
 # What happens to a photo's files or its row of fits; the kind of reason and the words expected.
@@ -59,10 +66,6 @@ SPOILED = {
         lambda row, files, photo: files["image"].write_bytes(files["image"].read_bytes()[:5000]),
         "photo", "half.png: damaged, cut short or no picture",
     ),
-    "deep": (
-        lambda row, files, photo: Image.fromarray(np.zeros((1024, 512), np.uint16)).save(files["image"]),
-        "photo", "deep.png: expected an 8-bit picture, found I;16",
-    ),
     "small_mask": (
         lambda row, files, photo: Image.new("L", (256, 512), 255).save(files["mask"]),
         "mask", "small_mask.png: expected 512x1024 pixels as the photo, found 256x512",
@@ -72,8 +75,24 @@ SPOILED = {
         "mask", "expected a person in the portrait, found a mask that covers 0.0% of it",
     ),
     "cut_off": (
-        lambda row, files, photo: (move_up(row, files, photo, 90), white_mask(files)),
-        "cut off", "the photo's edge cuts the person off inside the portrait",
+        lambda row, files, photo: (move_up(row, files, photo, 90), move_mask_up(files, 90)),
+        "cut off", "of its side beyond the top edge; --fill 0.",
+    ),
+    "photo_as_mask": (
+        lambda row, files, photo: change_mask(files, lambda image, mask: image),
+        "mask", "photo_as_mask.png: expected a mask in grey or alpha, or parsing in the colours of SHHQ or PASCAL VOC",
+    ),
+    "grey_photo_as_mask": (
+        lambda row, files, photo: change_mask(files, lambda image, mask: image.convert("L")),
+        "mask", ": a photo?",
+    ),
+    "inverted_mask": (
+        lambda row, files, photo: change_mask(files, lambda image, mask: ImageChops.invert(mask)),
+        "mask", "expected the face in the mask, found 0% of its landmarks there; is it inverted? (--mask_invert)",
+    ),
+    "white_mask": (
+        lambda row, files, photo: change_mask(files, lambda image, mask: Image.new("L", mask.size, 255)),
+        "mask", "expected some background in the portrait, found a mask that covers 100% of it",
     ),
     "outside": (
         lambda row, files, photo: move_up(row, files, photo, 900),
@@ -87,9 +106,13 @@ SPOILED = {
         lambda row, files, photo: turn_pose(row["pose"], after=(0, np.pi, 0)),
         "body turned away", "the body is turned away by 1",
     ),
-    "y_up": (
+    "x_left_y_up": (
         lambda row, files, photo: turn_pose(row["pose"], before=(0, 0, np.pi)),
-        "body leans", "expected trackers' axes: x right, y down, z away",
+        "body leans", "in other axes it would be upright and in front: expected the trackers' x right, y down, z away",
+    ),
+    "y_up": (
+        lambda row, files, photo: turn_pose(row["pose"], before=(np.pi, 0, 0)),
+        "body turned away", "in other axes it would be upright and in front: expected the trackers' x right, y down",
     ),
     "profile": (
         lambda row, files, photo: edit_mat(files["mat"], photo, angle=np.array([[0.0, 1.3, 0.0]])),
@@ -133,6 +156,10 @@ def test_bad_photos_are_reported(spoiled, case):
     assert row["result"] == kind and message in row["why"], row
 
 
+def test_a_person_from_behind_is_not_taken_for_other_axes(spoiled):
+    assert spoiled[1]["behind"]["why"].endswith(" degrees")
+
+
 def test_the_sound_photo_among_bad_ones_is_prepared(spoiled, prepared):
     root, report = spoiled
     assert report["sound"]["result"] == "ok"
@@ -163,7 +190,8 @@ def test_nothing_usable_and_bad_options(inputs):
     for options, message in (
         (["--size", "5"], "--size: expected 16 to 4096, found 5"),
         (["--max_turn", "nan"], "--max_turn: expected 1 to 90, found nan"),
-        (["--workers", "0"], "--workers: expected 1 or more, found 0"),
+        (["--workers", "-1"], "--workers: expected a whole number from 0 to 256, found -1"),
+        (["--fill", "2"], "--fill: expected 0 to 1, found 2"),
         (["--images", str(inputs / "no")], "--images: .*no: no such folder"),
         (["--face", str(inputs / "masks")], "--face: .*masks: expected files .mat, found none"),
         (["--smpl", str(inputs / "no.npz")], "no.npz: no such file of SMPL fits"),
