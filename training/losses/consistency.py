@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torch_utils.device import full_precision
+
 
 def _cubic(x: Tensor) -> Tensor:
     """Keys' cubic convolution kernel with a = -1/2, the one of antialiased bicubic resampling."""
@@ -32,7 +34,7 @@ def downsample_image(image: Tensor, size: int) -> Tensor:
     The cameras' pixel grids include both ends at every resolution (networks.cameras), which no mode of
     ``F.interpolate`` antialiases: its grids agree at pixel edges, off by up to 3/8 of a low-resolution pixel here.
     """
-    with torch.autocast(image.device.type, enabled=False):
+    with full_precision():
         image = _precise(image)
         matrix = bicubic_matrix(image.shape[-1], size, like=image)
         return matrix @ image @ matrix.T
