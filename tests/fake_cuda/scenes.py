@@ -17,13 +17,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
-import numpy as np
 import torch
 
 from inference.pipeline import Person, PortraitPipeline
 from tests.benchmarks.bm_render import random_pipeline
 from tests.fake_cuda.watch import Counts, count, watching
-from tests.training.tiny_run import make_labels
+from tests.training.tiny_run import make_dataset
 from torch_utils import custom_ops
 from torch_utils.distributed import World
 from training import training_loop
@@ -31,6 +30,7 @@ from training.config import TrainConfig, load_train_config
 from training.data.reader import Batch
 from training.models import load_face
 from training.run.snapshot import save_snapshot, snapshot_inputs
+from training.run.state import RunState
 from training.training_loop import Task
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,22 +158,14 @@ def plain_frames() -> Found:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-def labels_alone(rows: int = 16, size: int = 512) -> SimpleNamespace:
-    """A data set of labels, whose pictures are handed to the steps."""
-    rng = np.random.default_rng(0)
-    made = [make_labels(rng) for _ in range(rows)]
-    labels = {name: np.stack([row[name] for row in made]) for name in made[0]}
-    return SimpleNamespace(labels=labels, image_size=size, face_size=size, path="made up", checksum="0" * 64)
-
-
-def start(config: TrainConfig, images: int) -> tuple[Task, SimpleNamespace]:
-    """A run on the device, of ``images`` a step; nothing is read, and pictures are black."""
-    dataset = labels_alone()
+def start(config: TrainConfig) -> tuple[Task, RunState]:
+    """A run on the device; every step gets the same pictures, and no process reads them."""
+    dataset = make_dataset(Path(tempfile.mkdtemp()) / "data", 8, size=512)
     training_loop.PortraitReader = lambda *_, **__: None
     task, state = training_loop.begin(config, dataset, World(0, 1, CUDA), resuming=True)
-    labels = {name: torch.from_numpy(values[:images]).pin_memory() for name, values in dataset.labels.items()}
-    pictures = torch.zeros(images, 3, 512, 512, dtype=torch.uint8).pin_memory()
-    state.reader = itertools.repeat(Batch(pictures, pictures, labels, torch.arange(images), torch.zeros(images)))
+    labels = {name: torch.from_numpy(values).pin_memory() for name, values in dataset.labels.items()}
+    pictures = torch.zeros(8, 3, 512, 512, dtype=torch.uint8).pin_memory()
+    state.reader = itertools.repeat(Batch(pictures, pictures, labels, torch.arange(8), torch.zeros(8)))
     return task, state
 
 
@@ -183,7 +175,7 @@ def stage(number: Literal[1, 2], *options: str) -> TrainConfig:
 
 def steps(number: Literal[1, 2]) -> Found:
     """A step of 8 pictures in bfloat16, with R1, recomputing a part of it; a snapshot."""
-    task, state = start(stage(number), 8)
+    task, state = start(stage(number))
     assert task.bf16
     training_loop.train_step(task, state)
     with counting() as counts:
