@@ -21,15 +21,16 @@ from networks.person.tracking_files import SmplFits, load_face_fit, load_five_po
 from torch_utils.misc import UserError
 from torch_utils.pictures import read_picture
 from training.data.layout import FILLED
-from training.data.mask_checks import mask_fault
+from training.data.mask_checks import FACE, mask_fault
 from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
 from training.data.prepare.masks import read_mask
 from training.data.prepare.models import Models
-from training.data.prepare.pictures import Cut, cut, cut_off, enlarge, on_white, outside, png_bytes, resample
+from training.data.prepare.pictures import Cut, cut, cut_off, end_with, enlarge, on_white, outside, png_bytes, resample
 from training.data.prepare.super_resolution import Upscaler
 
 NOSE = 30  # iBUG landmark
 MAX_NOSE_DISTANCE = 0.5  # between the fitted head's nose and the detected face's, in frame coordinates
+HAIR = 0.06  # of the portrait's side: what hair and clothes may add to the body where a person is continued
 CHECKED_SIZE = 128  # pixels a side of the portrait whose mask is checked
 # Half turns of the camera's axes that some programs write fits in (x right, y up, z to the viewer; or x left, y up).
 OTHER_AXES = np.array([np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, -1.0, 1.0])])
@@ -93,6 +94,7 @@ class Geometry(NamedTuple):
     labels: dict[str, np.ndarray]
     portrait: Placement
     face: Placement
+    body: np.ndarray  # [V, 2] the posed body's vertices in the portrait's frame
 
 
 @contextmanager
@@ -131,8 +133,9 @@ def prepare_photo(
         source = cut(photo, mask, [geometry.portrait, geometry.face])
     with _skip("mask"):
         _check_mask(mask, geometry, config)
-    if sides := _check_cut_off(mask, geometry.portrait, config):
+    if sides := _check_cut_off(mask, geometry, config):
         source = cut(photo, mask, [geometry.portrait, geometry.face], fill=sides)
+        source = end_with(source, geometry.portrait.pixels(geometry.body), HAIR * geometry.portrait.side, photo.size)
     if upscale is not None:
         source = enlarge(source, upscale)
     return _item(on_white(source), geometry, config, outside(geometry.portrait, config.size, photo.size))
@@ -158,7 +161,8 @@ def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig)
     with _skip("landmarks"):
         crop = face_placement(landmarks, load_five_points(sources.landmarks), seen)
     marks = portrait.frame(crop.pixels(frame_points(landmarks, seen, FACE_CAMERA)))
-    head = models.body.joint_transforms(torch.from_numpy(fit.betas)[None], pose.joint_eulers)[0, HEAD].numpy()
+    betas = torch.from_numpy(fit.betas)[None]
+    head = models.body.joint_transforms(betas, pose.joint_eulers)[0, HEAD].numpy()
     nose = frame_points((head[:3, :3] @ landmarks[NOSE] + head[:3, 3])[None], view, PORTRAIT_CAMERA)[0]
     if (distance := np.linalg.norm(nose - marks[NOSE])) > MAX_NOSE_DISTANCE:
         raise Skipped("face elsewhere", f"face and SMPL head lie {distance / 2:.0%} of the portrait's side apart")
@@ -171,7 +175,8 @@ def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig)
         "face_camera": seen.camera[0].numpy(),
         "landmarks": (marks + 1) / 2 * (config.size - 1),
     }
-    return Geometry(labels, portrait, crop)
+    body = frame_points(models.body.posed_vertices(betas, pose.joint_eulers)[0].numpy(), view, PORTRAIT_CAMERA)
+    return Geometry(labels, portrait, crop, body)
 
 
 def _check_turned(what: str, view: View, config: PrepareConfig, hint: str = "") -> None:
@@ -209,14 +214,22 @@ def _check_mask(mask: Image.Image, geometry: Geometry, config: PrepareConfig) ->
         raise UserError(fault + ("; is it inverted? (--mask_invert)" if inverted and not config.mask_invert else ""))
 
 
-def _check_cut_off(mask: Image.Image, portrait: Placement, config: PrepareConfig) -> tuple[str, ...]:
-    """The sides at which the photo's edge cuts the person off. Skips where more is missing than may be filled."""
-    missing = cut_off(mask, portrait)
-    if missing and (most := max(missing.values())) > config.fill:
-        where = " and ".join(f"{share:.0%} of its side beyond the {side} edge" for side, share in missing.items())
-        offer = f"; --fill {math.ceil(100 * most) / 100:g} continues the person there" if most < 1 else ""
-        raise Skipped("cut off", f"the photo's edge cuts the person off inside the portrait: {where}{offer}")
-    return tuple(missing)
+def _check_cut_off(mask: Image.Image, geometry: Geometry, config: PrepareConfig) -> tuple[str, ...]:
+    """The sides at which the photo's edge cuts the person off. Skips where more is missing than may be filled, or some
+    of the face."""
+    missing = {side: math.ceil(100 * share) for side, share in cut_off(mask, geometry.portrait).items()}  # per cent
+    if not missing:
+        return ()
+    where = " and ".join(f"{share}% of its side beyond the {side} edge" for side, share in missing.items())
+    marks = geometry.portrait.pixels(geometry.labels["landmarks"] * (2 / (config.size - 1)) - 1)[FACE]
+    beyond = ((marks < -0.5) | (marks > np.array(mask.size) - 0.5)).any(1).mean()
+    if beyond > 0:
+        where += f", with {beyond:.0%} of the face's landmarks"
+    elif max(missing.values()) > 100 * config.fill:
+        where += f"; --fill {max(missing.values()) / 100:g} continues the person there"
+    else:
+        return tuple(missing)
+    raise Skipped("cut off", f"the photo's edge cuts the person off inside the portrait: {where}")
 
 
 def _item(source: Cut, geometry: Geometry, config: PrepareConfig, beyond: np.ndarray) -> Item:

@@ -8,8 +8,9 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial import ConvexHull
 
 from torch_utils.misc import UserError
 from torch_utils.pictures import WHITE
@@ -93,6 +94,25 @@ def _beyond(line: np.ndarray, mask: np.ndarray, count: int) -> np.ndarray:
     smooth = gaussian_filter1d(line * weight, sigma, axis=0) / gaussian_filter1d(weight, sigma, axis=0)
     blend = np.clip(np.arange(1, count + 1) / (4 * sigma), 0, 1)[:, None, None].astype(np.float32)
     return (1 - blend) * line + blend * smooth
+
+
+def end_with(source: Cut, body: np.ndarray, margin: float, photo: tuple[int, int]) -> Cut:
+    """A cut whose person ends, beyond the edges of the photo (w, h), where the body does.
+
+    Args:
+        source: a cut that was continued.
+        body: [N, 2] points of the body, pixels of the photo; their convex hull counts.
+        margin: pixels round it that are the person's, too.
+        photo: pixels.
+    """
+    angles = np.linspace(0, 2 * math.pi, 32, endpoint=False)
+    circle = margin * np.stack([np.cos(angles), np.sin(angles)], 1)
+    around = (body[ConvexHull(body).vertices][:, None] + circle - source.corner).reshape(-1, 2)
+    reach = Image.new("L", source.mask.size, 0)
+    ImageDraw.Draw(reach).polygon([tuple(point) for point in around[ConvexHull(around).vertices].tolist()], fill=255)
+    left, top = source.corner
+    reach.paste(255, (int(-left), int(-top), int(photo[0] - left), int(photo[1] - top)))
+    return source._replace(mask=ImageChops.darker(source.mask, reach))
 
 
 def outside(placement: Placement, size: int, photo: tuple[int, int]) -> np.ndarray:

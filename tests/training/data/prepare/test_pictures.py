@@ -8,7 +8,7 @@ from PIL import Image
 
 from torch_utils.misc import UserError
 from training.data.prepare.alignment import Placement
-from training.data.prepare.pictures import Cut, cut, cut_off, enlarge, on_white, outside, png_bytes, resample
+from training.data.prepare.pictures import Cut, cut, cut_off, end_with, enlarge, on_white, outside, png_bytes, resample
 
 
 def make_ramp(width=60, height=40) -> np.ndarray:
@@ -120,3 +120,15 @@ def test_people_go_on_beyond_the_edge():
     assert cut(Image.fromarray(photo), Image.fromarray(mask), [frame]).image.size == (47, 28)
     beyond = outside(frame, 31, (60, 40))  # rows are y = 20.5, 21.5, ... 50.5
     assert not beyond[:19].any() and beyond[20:].all()
+
+
+def test_people_end_where_their_bodies_do():
+    """Continued upwards from y = 0 to -38, but the body's top is at -10; 5 pixels more are hair. The photo stays."""
+    mask = Image.new("L", (60, 40), 255)
+    source = cut(Image.fromarray(make_ramp()), mask, [square(20.5, -29.5, 40)], fill=["top"])
+    body = np.array([[30.0, -10.0], [0, 40], [60, 40], [30, 0]])
+    found = np.asarray(end_with(source, body, 5.0, (60, 40)).mask)
+    assert source.corner == (12, -38) and (found[38:] == 255).all()
+    column = found[:38, 30 - 12]
+    assert (column[:22] == 0).all() and (column[24:] == 255).all()  # y = -15 is row 23: a pixel of the polygon's edge
+    assert (found[:30, 0] == 0).all()  # far to the side of the top
