@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import io
 import os
+import re
+import shutil
 import signal
+import socket
 import stat
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -123,20 +129,65 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+_PARTIAL = re.compile(r"\..+\.(?:([0-9a-f]{8})-)?(\d+)\.partial(?:\.[^.]*)?")
+STALE_AFTER = 24 * 3600  # seconds in which nothing was written
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for where process ids mean something: this computer, or a container on it."""
+    try:
+        ids = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        ids = ""
+    return f"{zlib.crc32(f'{socket.gethostname()} {ids}'.encode()):08x}"
+
+
+def partial_path(path: Path) -> Path:
+    """A temporary name beside `path`, with the same suffix, that says which process it belongs to."""
+    return path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}.partial{path.suffix}")
+
+
+@functools.cache  # once a process and folder: there may be many files
+def remove_stale(folder: Path) -> None:
+    """Remove partial files whose process is dead, or, where that cannot be known, that were left for a day."""
+    for path in folder.glob(".*.partial*"):
+        match = _PARTIAL.fullmatch(path.name)
+        if match is None:
+            continue
+        with suppress(OSError):  # another process removes it, too
+            dead = match[1] == _machine() and not _is_alive(int(match[2]))
+            if dead or path.stat().st_mtime < time.time() - STALE_AFTER:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return True  # asking would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # another user's
+    return True
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yields a temporary name beside `path` (same suffix): renamed on success, removed on failure.
 
     Missing folders are made. Readers never see a partial file under `path`, and a file that was there stays until the
-    new one is whole.
+    new one is whole. What killed processes left in the folder goes.
 
     Raises:
         UserError: the folder cannot be made or written to, or the body raised an `OSError`: the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale(path.parent)
         temporary.touch()
     except OSError as error:
         raise UserError(f"{path}: cannot write there: {reason(error)}") from error

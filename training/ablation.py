@@ -24,7 +24,7 @@ from training.data.storage import Dataset, open_dataset
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, evaluate
 from training.metrics.renderers import load_renderer
-from training.run.state import LATEST, STATE
+from training.run.state import LATEST, find_states
 from training.training_loop import training_loop
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -159,7 +159,7 @@ def train(config: TrainConfig, dataset: Dataset, folder: Path, processes: World)
     """Train a stage unless that is done. Raises UserError where the run was stopped or is another."""
     total = round(1000 * config.run.total_kimg)
     if _images(folder) < total:
-        if processes.is_main and not (folder / STATE).exists():
+        if processes.is_main and not find_states(folder):
             _write(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
         training_loop(config, dataset, folder, processes)
         wait_for_all()

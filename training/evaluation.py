@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from networks.manifold.generator import Generator
 from torch_utils.pixels import to_bytes
@@ -19,21 +22,30 @@ EVALUATION_KEY = 0xE7A1  # of its draws: the same people every time
 BATCH = 16
 
 
-class Evaluation:
-    """Fréchet distances over ``config.run.metric_images`` pictures, by ``config.run.metric_detector``'s features.
+Features = Callable[[Tensor], Tensor]  # of a detector
 
-    Statistics of the data are made when first needed. ``python -m training.metrics`` compares more pictures.
+
+def metric_features(config: TrainConfig, device: torch.device) -> Features | None:
+    """What the pictures of a run are compared by; None where nothing is measured.
 
     Raises:
         UserError: weights of the detector are missing.
     """
+    if not config.run.metric_images:
+        return None
+    files = {} if config.face_recon is None else {"face_recon_file": config.face_recon}
+    return load_detector(config.run.metric_detector, device, **files).features
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler, device: torch.device):
-        self.config, self.dataset, self.sampler = config, dataset, sampler
-        self.features = self.real = None
-        if config.run.metric_images:
-            files = {} if config.face_recon is None else {"face_recon_file": config.face_recon}
-            self.features = load_detector(config.run.metric_detector, device, **files).features
+
+class Evaluation:
+    """Fréchet distances over ``config.run.metric_images`` pictures, by ``config.run.metric_detector``'s features.
+
+    Statistics of the data are made when first needed. ``python -m training.metrics`` compares more pictures.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler, features: Features | None):
+        self.config, self.dataset, self.sampler, self.features = config, dataset, sampler, features
+        self.real = None
 
     def __call__(self, generator: Generator) -> dict[str, float]:
         """``distance/portrait``, ``distance/face`` as far as there are such views, and ``distance``, their mean."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torch_utils.config import config_to_dict
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
+from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path
 from training.config import TrainConfig
 from training.data.label_models import check_models
@@ -23,7 +24,7 @@ from training.data.label_priors import priors_of
 from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
 from training.data.storage import Dataset
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, Features, metric_features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
@@ -31,11 +32,12 @@ from training.run.log import CONFIG, RunLog, snapshot_path
 from training.run.memory import check_memory
 from training.run.optimizers import update
 from training.run.snapshot import save_snapshot, snapshot_inputs
-from training.run.state import BEST, LATEST, STATE, RunState
+from training.run.state import BEST, LATEST, STATE, RunState, is_begun, resume
 from training.run.stop_request import StopRequest
 from training.sampling import Inputs, InputSampler, random_generator
 from training.superresolution_start import start_as_interpolation
 
+LOCK = ".lock"
 STEP_KEY = 1  # of the draws of the steps
 PRIOR_ROWS = 4096  # of labels, in the saved models
 
@@ -57,7 +59,7 @@ class Task(NamedTuple):
 def training_loop(
     config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, command: str = "", allow_change: bool = False
 ) -> None:
-    """Train until ``config.run.total_kimg``; goes on where ``outdir/state.safetensors`` was written.
+    """Train until ``config.run.total_kimg``; goes on where the state in ``outdir`` was written.
 
     Args:
         command: that does this, for ``config.yaml``.
@@ -67,22 +69,30 @@ def training_loop(
 
     Raises:
         UserError: the configuration does not fit the data, the run was begun otherwise or is not seen by every machine,
-            a loss or gradient is not finite (the last checkpoint stays), or files cannot be written.
+            a loss or gradient is not finite (the last checkpoint stays), files cannot be written, or another process
+            is training in ``outdir``.
     """
+    here = hold(outdir / LOCK, f"--outdir {outdir}", "training there") if world.is_main else contextlib.nullcontext()
+    with here:
+        _train(config, dataset, outdir, world, command, allow_change)
+
+
+def _train(config: TrainConfig, dataset: Dataset, outdir: Path, world: World, command: str, allow_change: bool) -> None:
+    """:func:`training_loop`, by the only processes that write to ``outdir``."""
     resuming = is_begun(outdir, world)
     check_memory(config, world)
+    features = metric_features(config, world.device) if world.is_main else None
     task, state = begin(config, dataset, world, resuming=resuming)
-    if resuming:
-        state.load(outdir, allow_change=allow_change)
+    remarks = resume(state, outdir, world, allow_change) if resuming else describe(config, state)
     run, total = config.run, round(config.run.total_kimg * 1000)
     if world.is_main:
         save_config(config, outdir / CONFIG, (command, f"data: {dataset.summary}"))
-    outputs = Outputs(task, dataset, outdir) if world.is_main else None
+    outputs = Outputs(task, dataset, outdir, features) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
     fresh, started = state.step == 0, time.monotonic() - state.seconds
     with StopRequest().listening() as request, contextlib.closing(log), contextlib.closing(state.reader):
-        for line in describe(config, state) if fresh else ():
+        for line in remarks:
             log.write(line)
         while True:
             done, stopping = state.cur_nimg >= total, request.of_any(world)
@@ -108,17 +118,6 @@ def training_loop(
             log.add(losses, config.optim.batch_size)
     if request.signal == signal.SIGINT:
         raise KeyboardInterrupt
-
-
-def is_begun(outdir: Path, world: World) -> bool:
-    """Whether there is a state to go on with. UserError where only some of the processes see it: they would go on from
-    different weights."""
-    seen = (outdir / STATE).exists()
-    share = mean_over_processes(torch.tensor([float(seen)], device=world.device)).item()
-    if share not in (0.0, 1.0):
-        found = f"{STATE} on {share:.0%} of the processes"
-        raise UserError(f"--outdir {outdir}: expected a folder that all machines share, found {found}")
-    return seen
 
 
 def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False) -> tuple[Task, RunState]:
@@ -203,12 +202,12 @@ def save_config(config: TrainConfig, path: Path, remarks: Sequence[str] = ()) ->
 class Outputs:
     """What a run leaves behind at every snapshot."""
 
-    def __init__(self, task: Task, dataset: Dataset, outdir: Path):
+    def __init__(self, task: Task, dataset: Dataset, outdir: Path, features: Features | None):
         config, sampler = task.config, task.sampler
         self.config, self.outdir = config, outdir
         self.shown = snapshot_inputs(sampler, config.run.snapshot_people, config.seed, load_face(config))
         self.priors = priors_of(dataset, mirror=sampler.mirror, max_rows=PRIOR_ROWS)
-        self.evaluation = Evaluation(config, dataset, sampler, task.world.device)
+        self.evaluation = Evaluation(config, dataset, sampler, features)
 
     def write(self, state: RunState, *, in_haste: bool) -> dict[str, float]:
         """Picture, distances (neither of them in haste), state and models; returns the distances.
@@ -274,4 +273,8 @@ def describe(config: TrainConfig, state: RunState) -> list[str]:
         counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or everything) for everything in (0, 1)]
         lines.append(f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}")
     lines.append(f"manifolds cover {manifold_coverage(state.networks.generator):.1%} of the mean body's front")
+    if config.stage == 1 and config.init_from is not None and 0 < config.optim.ema_rampup < 1:
+        share = f"{state.ema[0].share_of_first(10):.1g} of it after 10 steps"
+        expected = "expected ema_rampup 1, or 0 for the whole ema_decay"
+        lines.append(f"warning: the running mean forgets {config.init_from} at once ({share}): {expected}")
     return lines

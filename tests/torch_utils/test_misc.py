@@ -14,6 +14,7 @@ import torch
 from torch_utils.misc import (
     CliParser,
     UserError,
+    _machine,
     atomic_path,
     check_file,
     file_sha256,
@@ -128,6 +129,38 @@ def test_atomic_path_where_nothing_can_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write there"), atomic_path(tmp_path / "file" / "a.txt"):
         pytest.fail("must not get here")
+
+
+def dead_process() -> int:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_write_stays(tmp_path):
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        here, dead, alive = _machine(), dead_process(), other.pid
+        gone = [f".a.{here}-{dead}.partial.png", f".latest.{here}-{dead}.partial", ".state.123.partial.pt"]
+        kept = [
+            f".a.{here}-{alive}.partial.png",
+            f".a.{here[::-1]}-{dead}.partial.png",
+            ".b.124.partial.pt",
+            ".c.partial",
+        ]
+        kept += ["a.1.partial.png", ".a.x1.partial", f".a.{here}-{os.getpid()}.partial.mp4", "state.123.partial.pt"]
+        for name in (*gone, *kept):
+            (tmp_path / name).write_text("x")
+        (tmp_path / f".frames.{here}-{dead}.partial").mkdir()
+        (tmp_path / f".frames.{here}-{dead}.partial/0.png").write_text("x")
+        for name in (".state.123.partial.pt", "state.123.partial.pt", ".c.partial"):
+            os.utime(tmp_path / name, (0, 0))
+        with atomic_path(tmp_path / "new.txt") as temporary:
+            temporary.write_text("x")
+        assert set(os.listdir(tmp_path)) == {*kept, "new.txt"}
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_long_messages_are_shortened():

@@ -25,8 +25,8 @@ from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
 from training.config import TrainConfig, load_train_config
 from training.models import build_discriminators, grow
-from training.run.state import STATE
-from training.training_loop import begin, check_data, check_finite, is_begun, train_step
+from training.run.state import PREVIOUS, STATE, is_begun
+from training.training_loop import LOCK, begin, check_data, check_finite, describe, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -62,6 +62,13 @@ def states_differ(first: Path, second: Path) -> list[str]:
         n for n in {**a, **b} if not n.startswith("/config/run") and n not in ("/counters/seconds", "/counters/best")
     ]
     return [n for n in names if not (torch.equal(a[n], b[n]) if torch.is_tensor(a[n]) else a[n] == b[n])]
+
+
+def spoil(path: Path) -> None:
+    """Change one byte in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 def test_a_run_leaves_what_is_promised(finished):
@@ -196,8 +203,95 @@ def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finis
 
 def test_a_damaged_state_is_an_error_of_one_line(dataset, finished, tmp_path):
     (tmp_path / STATE).write_bytes((finished / STATE).read_bytes()[:5000])
-    with pytest.raises(UserError, match="state.safetensors: "):
+    with pytest.raises(UserError, match="state.safetensors: truncated or damaged[^\n]*$"):
         run(dataset, tmp_path)
+    assert (tmp_path / STATE).exists()
+
+
+def test_a_run_goes_back_to_the_last_good_state(dataset, finished, tmp_path, capsys):
+    """One byte of the newest state is another; the end is that of a run without it."""
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.012}})
+    assert [load_checkpoint(tmp_path / name)["counters"]["step"] for name in (STATE, PREVIOUS)] == [3, 2]
+    spoil(tmp_path / STATE)
+    capsys.readouterr()
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.012, "snapshot_kimg": 1.0}})
+    assert f"{STATE}: truncated or damaged" in (said := capsys.readouterr().out)
+    assert f"; going on from {PREVIOUS} at 8 images" in said
+    # The damaged one has not taken the good one's place.
+    assert [load_checkpoint(tmp_path / name)["counters"]["step"] for name in (STATE, PREVIOUS)] == [3, 2]
+    run(dataset, tmp_path)
+    assert states_differ(finished, tmp_path) == []
+
+
+def test_a_kill_between_the_two_states(dataset, finished, tmp_path, capsys):
+    """When the old one has got its new name and the new one has not."""
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.008}})
+    (tmp_path / STATE).rename(tmp_path / PREVIOUS)
+    run(dataset, tmp_path)
+    assert f"{STATE}: missing, for a session was killed as it saved; going on from" in capsys.readouterr().out
+    assert states_differ(finished, tmp_path) == []
+
+
+def test_a_run_whose_states_are_all_damaged_is_refused(dataset, tmp_path):
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.004}})
+    for name in (STATE, PREVIOUS):
+        spoil(tmp_path / name)
+    with pytest.raises(UserError, match=f"{STATE}: [^\n]*damaged[^\n]*{PREVIOUS}: [^\n]*damaged[^\n]*$"):
+        run(dataset, tmp_path)
+
+
+def test_a_run_of_before_the_format_goes_on(dataset, finished, tmp_path):
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.008}})
+    torch.save({**load_checkpoint(tmp_path / STATE), "version": 1}, tmp_path / "state.pt")
+    (tmp_path / STATE).unlink()
+    (tmp_path / PREVIOUS).unlink()
+    run(dataset, tmp_path)
+    assert states_differ(finished, tmp_path) == []
+
+
+def test_processes_that_found_different_states_are_told(dataset, finished, tmp_path, monkeypatch):
+    shutil.copy(finished / STATE, tmp_path / STATE)
+    monkeypatch.setattr(training.run.state, "mean_over_processes", lambda values: values.clamp(max=1) * 0.5 + 0.5)
+    with pytest.raises(UserError, match="expected the same state on all processes, found others beside step 4"):
+        run(dataset, tmp_path)
+
+
+def test_two_trainings_in_one_folder(dataset, finished, config_file, tmp_path):
+    """The second is told by whom; when the first is dead, however it died, the folder is free."""
+    other = "import time; from pathlib import Path; from torch_utils.locks import hold\n"
+    other += f"with hold(Path({str(tmp_path / LOCK)!r}), 'x', 'y'): print('held', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", other], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        arguments = [sys.executable, *command(dataset, tmp_path, config_file)]
+        second = subprocess.run(arguments, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        first.kill()
+    expected = f"error: --outdir {tmp_path}: process {first.pid} on {socket.gethostname()} is training there; "
+    assert (second.returncode, second.stderr) == (2, f"{expected}wait for it, or choose another place\n")
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    run(dataset, tmp_path, {"run": {"total_kimg": 0.004}})
+    assert load_checkpoint(tmp_path / STATE)["counters"]["step"] == 1 and not (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("resuming", [False, True])
+def test_a_detector_that_is_not_there_ends_a_run_at_once(dataset, finished, tmp_path, monkeypatch, resuming):
+    if resuming:
+        shutil.copy(finished / STATE, tmp_path / STATE)
+    monkeypatch.setattr(training.training_loop, "begin", lambda *_, **__: pytest.fail("must not get here"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(UserError, match="no Inception weights there"):
+        run(dataset, tmp_path, {"run": {"metric_detector": "inception", "metric_images": 4, "total_kimg": 0.02}})
+
+
+@pytest.mark.parametrize(("rampup", "share"), [(0.05, "3e-08"), (1.0, None), (0.0, None)])
+def test_a_running_mean_that_forgets_what_it_began_with_is_said(dataset, finished, rampup, share):
+    """At 0.05 ten steps keep 1/21, 2/22, ... 10/30 of it: 10! 20! / 30! = 3.3e-8."""
+    config = make_config({"init_from": str(finished / "latest"), "optim": {"ema_rampup": rampup}})
+    state = begin(config, dataset, ALONE)[1]
+    state.reader.close()
+    said = [line for line in describe(config, state) if line.startswith("warning: ")]
+    latest, expected = finished / "latest", "expected ema_rampup 1, or 0 for the whole ema_decay"
+    wanted = [f"warning: the running mean forgets {latest} at once ({share} of it after 10 steps): {expected}"]
+    assert said == (wanted if share else [])
 
 
 def test_sizes_are_checked(dataset):
@@ -212,8 +306,8 @@ def test_a_run_folder_that_some_machines_do_not_see_is_refused(tmp_path, monkeyp
     assert not is_begun(tmp_path, ALONE)
     (tmp_path / STATE).touch()
     assert is_begun(tmp_path, ALONE)
-    monkeypatch.setattr(training.training_loop, "mean_over_processes", lambda values: values / 2)
-    with pytest.raises(UserError, match="expected a folder that all machines share, found state.safetensors on 50%"):
+    monkeypatch.setattr(training.run.state, "mean_over_processes", lambda values: values / 2)
+    with pytest.raises(UserError, match="expected a folder that all machines share, found a state on 50%"):
         is_begun(tmp_path, ALONE)
 
 

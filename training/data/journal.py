@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import errno
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -23,12 +22,12 @@ class Row(NamedTuple):
 
 
 class Journal:
-    """Rows by index, appended line by line to a file that one process holds. The first line is the set's header.
+    """Rows by index, appended line by line to a file. The first line is the set's header.
 
-    A last line that a kill cut short is dropped on opening.
+    A last line that a kill cut short is dropped on opening. Only one process may have it open at a time.
 
     Raises:
-        UserError: the file cannot be written, is damaged, or another process holds it.
+        UserError: the file cannot be written or is damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,9 +36,6 @@ class Journal:
         self.rows: dict[int, Row] = {}
         try:
             self._file = path.open("ab", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{path.parent}: another process is writing this data set") from None
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {reason(error)}") from None
         self._file.truncate(self._replay())

@@ -194,5 +194,6 @@ def _start_worker(_: int) -> None:
     needs its workers to finish the step. And garbage collection must not walk over, and so copy, the memory that is
     shared with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
+    if hasattr(signal, "alarm"):  # Windows has none, and its schedulers send nothing to groups
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
     gc.freeze()

@@ -8,12 +8,14 @@ import json
 import shutil
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from torch_utils.files import is_clutter
+from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, reason
 from training.data.journal import Journal, Row
 from training.data.layout import (
@@ -30,7 +32,7 @@ from training.data.layout import (
     read_manifest,
 )
 
-_JOURNAL = "journal.jsonl"
+_JOURNAL, _LOCK = "journal.jsonl", ".lock"
 _MAX_INDEX = 999_999  # six digits: names sort like numbers
 
 
@@ -80,6 +82,7 @@ class DatasetWriter:
             "face_size": face_size,
             "made_by": made_by,
         } | ({"models": dict(models)} if models else {})
+        self._open = ExitStack()
         self._finished = self._find_finished()
         self._journal = self._open_journal() if self._finished is None else None
 
@@ -158,8 +161,7 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Lets go of the files; everything added stays and can be resumed."""
-        if self._journal is not None:
-            self._journal.close()
+        self._open.close()
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -186,20 +188,19 @@ class DatasetWriter:
 
     def _open_journal(self) -> Journal:
         path = self._root / _JOURNAL
-        try:
-            if not path.exists() and self._root.exists() and self._holds_something():
-                raise UserError(f"{self._root}: not empty and not a data set begun here; choose another place")
-            self._root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{self._root}: cannot write there: {reason(error)}") from None
-        journal = Journal(path)
-        try:
+        with ExitStack() as stack:
+            try:
+                if self._root.exists() and not path.exists() and self._holds_something():
+                    raise UserError(f"{self._root}: not empty and not a data set begun here; choose another place")
+            except OSError as error:
+                raise UserError(f"{self._root}: cannot write there: {reason(error)}") from None
+            stack.enter_context(hold(self._root / _LOCK, str(self.path), "writing this data set"))
+            journal = Journal(path)
+            stack.callback(journal.close)
             if journal.header is None:
                 journal.write_header(self.settings)
             self._check_settings(journal.header)
-        except UserError:
-            journal.close()
-            raise
+            self._open = stack.pop_all()
         return journal
 
     def _holds_something(self) -> bool:

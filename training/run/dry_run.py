@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import math
 import time
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from torch_utils.config import config_to_dict
 from torch_utils.distributed import World
 from training.config import TrainConfig
 from training.data.storage import Dataset
+from training.evaluation import metric_features
 from training.run.memory import check_memory, estimate
 from training.training_loop import begin, check_finite, describe, train_step
 
@@ -21,6 +22,8 @@ GIB = 2**30
 
 def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     """Print it all, write nothing. Raises UserError as training would."""
+    if world.is_main:
+        metric_features(config, world.device)
     task, state = begin(replace(config, expression_warmup=0, superresolution_init="random"), dataset, world)
     local = config.optim.batch_size // world.size
     batch = min(config.run.micro_batch or local, local)
@@ -56,7 +59,11 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
 
 
 def _peak(device: torch.device) -> float:
-    """Bytes: of the allocator on a GPU, of the whole process on a CPU."""
+    """Bytes: of the allocator on a GPU, of the whole process on a CPU; nan where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import torch
@@ -26,6 +27,10 @@ class WeightAverage:
     def decay_at(self, step: int) -> float:
         """The decay that update number ``step`` (from 1) uses."""
         return min(self.decay, 1 - 1 / (1 + self.rampup * step)) if self.rampup else self.decay
+
+    def share_of_first(self, steps: int) -> float:
+        """How much of the mean, after so many updates, is what it began with."""
+        return math.prod(self.decay_at(step) for step in range(1, steps + 1))
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:

@@ -130,7 +130,10 @@ def test_other_peoples_folders_are_left_alone(tmp_path):
 
 
 def test_one_writer_at_a_time(tmp_path):
-    with make_writer(tmp_path / "a"), pytest.raises(UserError, match="another process is writing this data set"):
+    with (
+        make_writer(tmp_path / "a"),
+        pytest.raises(UserError, match=rf"a: process {os.getpid()} on \S+ is writing this data set"),
+    ):
         make_writer(tmp_path / "a")
     make_writer(tmp_path / "a").close()
 
