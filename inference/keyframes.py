@@ -16,6 +16,7 @@ import roma
 import torch
 
 from networks.cameras import FRONTAL
+from networks.person.controls import MAX_EULER, MAX_YAW
 from torch_utils.misc import CliParser, UserError, check_file, reason, run_cli, shortened
 
 Kind = Literal["expression", "pose", "camera"]
@@ -28,7 +29,8 @@ MEANING: dict[Kind, str] = {
     "camera": "pitch and yaw in radians, pitch first",
 }
 MAX_BYTES = 2**32  # of a keyframe file
-LIMIT = 1000.0  # no coefficient or angle in radians is that large; such a file holds something else
+# No coefficient or angle in radians is as large; such a file holds something else.
+LIMITS: dict[Kind, float] = {"expression": 1000.0, "pose": MAX_EULER, "camera": MAX_YAW}
 
 
 class Motion(NamedTuple):
@@ -96,10 +98,10 @@ def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
     if not np.isfinite(array).all():
         index = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise UserError(f"{where}: {kind} keyframes: expected finite numbers, found {array[tuple(index)]} at {index}")
-    if np.abs(array).max() > LIMIT:
-        index = [int(i) for i in np.argwhere(np.abs(array) > LIMIT)[0]]
-        found = f"{array[tuple(index)]:g} at {index}"
-        raise UserError(f"{where}: {kind} keyframes: expected numbers within +-{LIMIT:g}, found {found}")
+    if np.abs(array).max() > (limit := LIMITS[kind]):
+        index = [int(i) for i in np.argwhere(np.abs(array) > limit)[0]]
+        found = f"{array[tuple(index)]:g} at {index}" + ("" if kind == "expression" else " (degrees?)")
+        raise UserError(f"{where}: {kind} keyframes: expected {MEANING[kind]} within +-{limit:.4g}, found {found}")
     if kind == "camera" and not ((array[:, 0] > 0) & (array[:, 0] < math.pi)).all():
         row = int(np.argmax((array[:, 0] <= 0) | (array[:, 0] >= math.pi)))
         found = f"{array[row, 0]:g} in row {row}"

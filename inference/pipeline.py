@@ -21,6 +21,7 @@ from inference.released_checkpoint import GENERATORS, load_config, load_released
 from networks.cameras import FRONTAL
 from networks.manifold.generator import Frame
 from networks.person.body_assets import body_from_dict, load_smpl
+from networks.person.controls import MAX_EULER, MAX_YAW
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
@@ -28,6 +29,7 @@ from torch_utils.misc import UserError, resolve_device
 
 DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the shipped model
 FRONTAL_CAMERA = (FRONTAL, FRONTAL)
+CAMERA_RANGE = ((0.0, -MAX_YAW), (math.pi, MAX_YAW))  # of pitch, of yaw
 Array = Tensor | np.ndarray | Sequence[float]  # or anything torch.as_tensor takes
 Quality = Literal["fast", "exact"]
 QUALITIES = get_args(Quality)
@@ -69,15 +71,15 @@ class Person:
             Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].
 
         Raises:
-            ValueError: a wrong shape, NaN or infinity; another quality.
+            ValueError: a wrong shape, NaN or infinity, degrees where radians are expected; another quality.
         """
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
         # Fast frames take their numbers from the CPU: what depends on them alone is prepared there.
         device = torch.device("cpu") if quality == "fast" else self.latents.betas.device
         z_exp = _vector(expression, (64,), "expression", device)
-        eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device)
-        view = _vector(camera, (2,), "camera", device)
+        eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
+        view = _vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
         if quality == "fast":
             frame = self._pipe.fast_renderer.render(self._fast, z_exp[None], eulers[None], view[None])
         else:
@@ -206,8 +208,14 @@ def _check_seed(seed: Any) -> int:
     return number
 
 
-def _vector(value: Array | None, shape: tuple[int, ...], name: str, device: torch.device) -> Tensor:
-    """``value`` (zeros for None) as a finite float tensor of ``shape`` on ``device``."""
+def _vector(
+    value: Array | None,
+    shape: tuple[int, ...],
+    name: str,
+    device: torch.device,
+    within: tuple[Any, Any] | None = None,
+) -> Tensor:
+    """``value`` (zeros for None) as a finite float tensor of ``shape`` on ``device``; angles ``within`` two bounds."""
     if value is None:
         return torch.zeros(shape, device=device)
     tensor = torch.as_tensor(value, dtype=torch.float32)
@@ -215,4 +223,9 @@ def _vector(value: Array | None, shape: tuple[int, ...], name: str, device: torc
         raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
     if not tensor.isfinite().all():  # checked where it is: asking a GPU would wait for it
         raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
+    if within is not None:
+        low, high = (torch.tensor(bound, device=tensor.device).expand(shape) for bound in within)
+        if (beyond := (tensor < low) | (tensor > high)).any():
+            values = f"{low[beyond][0]:.4g} to {high[beyond][0]:.4g} radians, found {tensor[beyond][0]:g}"
+            raise ValueError(f"{name}: expected {values} (degrees?)")
     return tensor.to(device, non_blocking=True)

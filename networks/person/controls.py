@@ -3,6 +3,7 @@
 Left and right are the person's. Expression coefficients mean what keyframes/README.md says of them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ EXPRESSIONS = {
     "brows up": {4: 1.2},
     "blink": {32: -0.8},
 }
+MAX_EULER, MAX_YAW = 2 * math.pi, 8 * math.pi  # radians; larger numbers are degrees. Cameras may go round a few times
 TURN, TILT, LIFT, ORBIT = 0.3, 0.25, 0.4, 0.3  # radians
 HEAD_ROWS, HEAD_COLUMNS = (0.09, 0.73), (0.18, 0.82)  # of a portrait from the front: where the head is
 

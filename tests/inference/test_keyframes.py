@@ -182,7 +182,7 @@ BAD_ARRAYS = {
     "empty": (np.zeros((0, 6, 3)), "pose", "expected at least one keyframe", "found none (shape [0,6,3])"),
     "nan": (np.where(np.eye(64) * np.arange(64) == 9, np.nan, 0.0), "expression", "finite", "found nan at [9, 9]"),
     "infinity": (np.full((2, 6, 3), -np.inf), "pose", "expected finite numbers", "found -inf at [0, 0, 0]"),
-    "huge": (np.full((1, 6, 3), -1e38), "pose", "expected numbers within +-1000", "found -1e+38 at [0, 0, 0]"),
+    "huge": (np.full((1, 6, 3), -1e38), "pose", "in radians within +-6.283", "found -1e+38 at [0, 0, 0] (degrees?)"),
     "pitch": (np.array([[1.5, 1.5], [-0.1, 1.5]]), "camera", "pitch (column 0) between 0 and pi", "-0.1 in row 1"),
 }
 

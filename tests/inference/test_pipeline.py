@@ -177,6 +177,12 @@ def test_frames_do_not_depend_on_each_other(person):
         ({"camera": (1.5,)}, r"camera: expected shape \[2\], found \[1\]"),
         ({"camera": (1.5, math.nan)}, "camera: expected finite numbers, found NaN or infinity"),
         ({"joint_eulers": np.full((6, 3), np.inf)}, "joint_eulers: expected finite numbers"),
+        (
+            {"joint_eulers": np.full((6, 3), 30)},
+            r"joint_eulers: expected -6.283 to 6.283 radians, found 30 \(degrees\?\)",
+        ),
+        ({"camera": (80, 90)}, r"camera: expected 0 to 3.142 radians, found 80 \(degrees\?\)"),
+        ({"camera": (1.5, 90)}, r"camera: expected -25.13 to 25.13 radians, found 90 \(degrees\?\)"),
     ],
 )
 def test_odd_motion(person, motion, message):

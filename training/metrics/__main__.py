@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from training.data.layout import MANIFEST
 from training.data.storage import open_dataset
 from training.metrics.control import CONTROL_METRICS, ControlConfig, measure_control
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
-from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, evaluate
+from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, doubts, evaluate
 from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, Renderer, is_synthetic, load_renderer
 
@@ -87,10 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     comparison = evaluation_config(args, compared) if compared else None
     asked = control_config(args, control) if control else None
     with world(args.device) as processes:
-        found: dict[str, Any] = {"distances": measure_distances(args, comparison, processes) if comparison else {}}
+        found: dict[str, Any] = measure_distances(args, comparison, processes) if comparison else {"distances": {}}
         if not processes.is_main:
             return
-        print_distances(found["distances"])
+        print_distances(found["distances"], found.get("doubts", []))
         if asked:
             found |= control_report(args, asked, processes)
             print_control(found)
@@ -125,19 +126,21 @@ def control_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> Contro
     return ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
 
 
-def measure_distances(args: argparse.Namespace, config: EvaluationConfig, processes: World) -> dict[str, float]:
-    """Of a model, or of a folder of pictures."""
+def measure_distances(args: argparse.Namespace, config: EvaluationConfig, processes: World) -> dict[str, Any]:
+    """``distances`` of a model, or of a folder of pictures, and ``doubts`` where these are too few."""
     detector = load_detector(
         args.detector, processes.device, inception_file=args.inception, face_recon_file=args.face_recon
     )
     if args.ckpt:
         renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
-        return evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
+        found = evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
+        return {"distances": found, "doubts": doubts(config, detector, min(config.num, len(dataset)))}
     if len(config.regions) != 1:
         raise UserError(f"--regions: expected one region for --fakes, found {args.regions}")
     fake = FolderPictures(args.fakes, config.regions[0], args.num)
     real = real_pictures(args.data, config, fake)
-    return compare(real, fake, detector, config, processes, cache=args.cache)
+    found = compare(real, fake, detector, config, processes, cache=args.cache)
+    return {"distances": found, "doubts": doubts(config, detector, min(len(real), len(fake)))}
 
 
 def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
@@ -157,7 +160,9 @@ def control_report(args: argparse.Namespace, config: ControlConfig, processes: W
     return {name: measure_control(each, dataset, config, processes.device) for name, each in renderers.items()}
 
 
-def print_distances(distances: dict[str, float]) -> None:
+def print_distances(distances: dict[str, float], doubts: list[str]) -> None:
+    for doubt in doubts:
+        print(f"warning: {doubt}", file=sys.stderr)
     for name, value in distances.items():
         print(f"{name:24s} {value:10.4f}", flush=True)
 

@@ -97,6 +97,22 @@ def compare(
     return from_main(found, world)
 
 
+def doubts(config: EvaluationConfig, detector: Detector, fewest: int) -> list[str]:
+    """A line for every distance that ``fewest`` images (on the side that has fewer) say little about."""
+    found = []
+    if "fid" in config.metrics and fewest <= detector.width:
+        found.append(
+            f"{detector.frechet} of {fewest} images means nothing by itself: expected more than its {detector.width} "
+            "features, usually 20,000. It comes out too large, and compares with the same number of images only"
+        )
+    if "kid" in config.metrics and fewest < KID_SUBSET_SIZE:
+        found.append(
+            f"{detector.kernel} of {fewest} images is rough: expected {KID_SUBSET_SIZE} or more. It scatters more "
+            "than models usually differ"
+        )
+    return found
+
+
 def distances(
     real: np.ndarray, fake: np.ndarray, detector: Detector, config: EvaluationConfig, region: str
 ) -> dict[str, float]:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.data.sets import make_dataset, make_pixels, make_png
+from networks.person.body_assets import embedded_body
+from tests.training.data.sets import make_dataset, make_mask, make_pixels, make_png
 from torch_utils.misc import CliParser, UserError
 from training.data import inspect_set
 from training.data.checks import Findings, check_dataset, require_sound
+from training.data.label_models import check_models
 from training.data.picture_checks import check_pictures
 from training.data.storage import open_dataset
 
@@ -272,3 +274,95 @@ def test_the_command_line(tmp_path):
     )
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"error: {tmp_path}: no manifest.json") and done.stderr.count("\n") == 1
+
+
+# ---- the models that labels refer to ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_body(tmp_path, monkeypatch) -> Path:
+    """smpl_models/SMPL_NEUTRAL.npz of a working directory: a body three times as large."""
+    monkeypatch.chdir(tmp_path)
+    body = embedded_body()
+    path = tmp_path / "smpl_models/SMPL_NEUTRAL.npz"
+    path.parent.mkdir()
+    np.savez(path, **body._asdict() | {"v_template": 3 * body.v_template, "f": body.faces})
+    return path
+
+
+def name_models(path: Path, **names: str) -> None:
+    change_manifest(path, lambda manifest: manifest.update(models={"body": "embedded", "face": "embedded"} | names))
+
+
+def test_inspect_takes_the_models_that_the_manifest_names(path, other_body, capsys):
+    name = f"SMPL_NEUTRAL.npz {hashlib.sha256(other_body.read_bytes()).hexdigest()[:12]}"
+    inspect(path)  # names none: the embedded ones
+    name_models(path)
+    inspect(path)
+    plain = capsys.readouterr().out
+    assert plain.count("labels projected with: body embedded, face embedded\n") == 2
+    name_models(path, body=name)
+    inspect(path)
+    printed = capsys.readouterr().out
+    assert f"labels projected with: body {name}, face embedded\n" in printed
+    gaps = [re.search(r"landmarks: (.*) pixels apart", text)[1] for text in (plain, printed)]
+    assert gaps[0] != gaps[1]
+    name_models(path)
+    inspect(path, "--body_model", other_body)
+    assert f"its labels refer to the body embedded, not to {name}" in capsys.readouterr().err
+
+
+def test_models_that_are_not_there_are_refused(path, other_body):
+    name_models(path, body="SMPL_NEUTRAL.npz 0123456789ab")
+    expected = "the body model of its labels, SMPL_NEUTRAL.npz 0123456789ab, as smpl_models/SMPL_NEUTRAL.npz or"
+    with pytest.raises(UserError, match=f"{expected} as --body_model FILE, found SMPL_NEUTRAL.npz [0-9a-f]{{12}}$"):
+        inspect(path)
+    other_body.unlink()
+    with pytest.raises(UserError, match=f"{expected} as --body_model FILE, found none$"):
+        inspect(path)
+    change_manifest(path, lambda manifest: manifest.update(models={"body": 3}))
+    with pytest.raises(UserError, match="manifest.json: 'models': expected names by body and face, found"):
+        open_dataset(path)
+
+
+def test_training_refuses_other_models(path, other_body):
+    name_models(path, body="SMPL_NEUTRAL.npz 0123456789ab")
+    manifest = open_dataset(path).manifest
+    with pytest.raises(UserError, match="--body_model to be that of its labels, SMPL_NEUTRAL.npz 01.* found embedded"):
+        check_models(manifest, {"body": None, "face": None}, path)
+    name_models(path)
+    manifest = open_dataset(path).manifest
+    check_models(manifest, {"body": None, "face": None}, path)
+    with pytest.raises(UserError, match="that of its labels, embedded, found SMPL_NEUTRAL.npz"):
+        check_models(manifest, {"body": other_body, "face": None}, path)
+
+
+# ---- what systems leave in folders and archives ----------------------------------------------------------------------
+
+
+def test_clutter_is_no_part_of_a_set(path, tmp_path):
+    for name in (".DS_Store", "images/.DS_Store", "images/._000001.png", "masks/Thumbs.db", "__MACOSX/images/._a.png"):
+        (path / name).parent.mkdir(exist_ok=True, parents=True)
+        (path / name).write_bytes(b"clutter")
+    assert quick(path) == ([], [])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                compressed = zipfile.ZIP_DEFLATED if b"clutter" in file.read_bytes()[:7] else zipfile.ZIP_STORED
+                archive.write(file, file.relative_to(path), compressed)
+    assert quick(tmp_path / "a.zip") == ([], [])
+
+
+def test_masks_that_show_nobody(path, capsys):
+    """`inspect` decodes them; the manifest's checksums are made to fit, as somebody's own program would."""
+    for index, mask in ((3, np.zeros((16, 16))), (4, np.full((16, 16), 255)), (5, 255 - make_mask(5, 16).astype(int))):
+        data = make_png(mask.astype(np.uint8))
+        (path / f"masks/{index:06d}.png").write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        change_manifest(path, lambda m, i=index, d=digest: m["files"].update({f"masks/{i:06d}.png": d}))
+    with pytest.raises(UserError, match="3 errors"):
+        inspect(path)
+    errors = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
+    assert "masks/000003.png: expected a person in the portrait, found a mask that covers 0.0% of it" in errors[0]
+    assert "masks/000004.png: expected some background in the portrait, found a mask that covers 100%" in errors[1]
+    assert "masks/000005.png: expected the face in the mask, found " in errors[2]

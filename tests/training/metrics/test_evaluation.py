@@ -20,7 +20,7 @@ from training.metrics import detectors
 from training.metrics.__main__ import choose_metrics, finite, main
 from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
-from training.metrics.evaluation import EvaluationConfig, compare, evaluate
+from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
 from training.metrics.features import cached_features, extract_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
@@ -292,8 +292,12 @@ def test_command_on_folders(tmp_path, capsys):
         f"--fakes {b} --data {a} --regions full --detector random --num 6 --kid_subset 4 --device cpu "
         f"--cache {tmp_path / 'cache'} --out {out}".split()
     )
-    printed, written = capsys.readouterr().out, json.loads(out.read_text())["distances"]
+    (printed, warned), report = capsys.readouterr(), json.loads(out.read_text())
+    written = report["distances"]
     assert list(written) == ["FD-random/full", "KD-random/full"] and written["FD-random/full"] > 0
+    assert report["doubts"][0].startswith("FD-random of 6 images means nothing by itself: expected more than its ")
+    assert report["doubts"][1].startswith("KD-random of 6 images is rough: expected 1000 or more")
+    assert all(f"warning: {doubt}\n" in warned for doubt in report["doubts"])
     assert f"FD-random/full {written['FD-random/full']:20.4f}" in printed
 
 
@@ -340,6 +344,15 @@ def test_distances_of_folders_are_those_of_torch_fidelity(tmp_path, monkeypatch)
     assert found["KID/full"] == pytest.approx(100 * expected["kernel_inception_distance_mean"], rel=1e-3)
     assert found["FID/full"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
     assert found["FID/full"] > 1e-3  # far from rounding
+
+
+def test_enough_images_are_not_doubted():
+    """Inception's 2048 features need more images than that; KID's usual subset has 1000."""
+    inception = pixel_detector()._replace(width=2048)
+    assert doubts(EvaluationConfig(), inception, 2049) == []
+    assert [doubt[:3] for doubt in doubts(EvaluationConfig(), inception, 2048)] == ["FD "]
+    assert [doubt[:3] for doubt in doubts(EvaluationConfig(), inception, 999)] == ["FD ", "KD "]
+    assert doubts(EvaluationConfig(metrics=("kid",)), inception, 1000) == []
 
 
 def test_what_could_not_be_measured_is_null():
