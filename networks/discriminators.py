@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.cameras import FRONTAL
+from networks.layers import weight_and_bias
 from torch_utils.bounds import Range, check_ranges
 
 CAMERA_DIM = 2  # pitch, yaw
@@ -110,7 +111,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(*pair) for pair in zip(channels[:-1], channels[1:], strict=True)))
         self.output = nn.Conv2d(channels[-1], 1 + CAMERA_DIM, LAST_SIZE)
         with torch.no_grad():  # a frontal camera to start with; 1.57 is far for Adam's small steps
-            _parameters(self.output)[1][1:] = FRONTAL
+            weight_and_bias(self.output)[1][1:] = FRONTAL
 
     def forward(self, image: Tensor) -> Judgement:
         """image [B, 3, H, W] in -1..1, of the configured size.
@@ -145,10 +146,10 @@ def grown(old: Discriminator) -> Discriminator:
     new.output.load_state_dict(old.output.state_dict())
 
     # Colour + 1 is never negative, so that from_rgb's leaky ReLU lets it pass.
-    colour_weight, colour_bias = _parameters(new.from_rgb)
+    colour_weight, colour_bias = weight_and_bias(new.from_rgb)
     colour_weight[:3] = torch.eye(3)[..., None, None]
     colour_bias[:3] = 1.0
-    weight, bias = _parameters(old.from_rgb)
+    weight, bias = weight_and_bias(old.from_rgb)
     weight, centre, front = weight[:, :, 0, 0], 1, new.blocks[0]
     bias = bias - weight.sum(1)
     # The old leaky(p) is wanted and the branch makes leaky(leaky(p)). Above 0 both have slope 1, below it SLOPE and
@@ -157,17 +158,11 @@ def grown(old: Discriminator) -> Discriminator:
     for parameter in front.parameters():
         parameter.zero_()
     assert isinstance(front, ResidualBlock)
-    branch_weight, branch_bias = _parameters(front.conv1)
+    branch_weight, branch_bias = weight_and_bias(front.conv1)
     branch_weight[:, :3, centre, centre] = weight
     branch_bias.copy_(bias)
     front.conv2.weight[:, :wide, centre, centre] = of_branch * torch.eye(wide)
-    shortcut_weight, shortcut_bias = _parameters(front.shortcut)
+    shortcut_weight, shortcut_bias = weight_and_bias(front.shortcut)
     shortcut_weight[:, :3, 0, 0] = of_shortcut * weight
     shortcut_bias.copy_(of_shortcut * bias)
     return new
-
-
-def _parameters(conv: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that has both."""
-    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
-    return conv.weight, conv.bias

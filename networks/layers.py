@@ -85,3 +85,10 @@ class ModulatedConv2d(nn.Module):
         weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
         padding = self.weight.shape[-1] // 2
         return torch.stack([F.conv2d(xi, wi, self.bias, padding=padding) for xi, wi in zip(x, weight, strict=True)])
+
+
+def weight_and_bias(layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """Of a linear layer or a convolution that has both."""
+    weight, bias = layer.weight, layer.bias
+    assert isinstance(weight, Tensor) and isinstance(bias, Tensor)
+    return weight, bias

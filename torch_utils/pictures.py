@@ -87,7 +87,7 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
     lab = picture.mode == "LAB"
     try:
         if lab or data:
-            given = ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(data))
+            given = ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(data or b""))
             converted = ImageCms.profileToProfile(
                 picture,
                 given,

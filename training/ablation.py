@@ -141,6 +141,7 @@ def train_row(
         config = row_config(args.config if stage == 0 else args.config2, layer, folder, more, processes)
         train(config, dataset, folder, processes)
         model = folder / LATEST
+    assert model is not None
     return model
 
 
@@ -219,7 +220,7 @@ def read_results(outdir: Path, table: int, about: dict[str, Any]) -> list[Result
     for name, row in TABLES[table].items():
         folder = run_folder(outdir, name, len(row.layers) - 1)
         data = _read(folder / RESULT)
-        if _is_of(data, about):
+        if data is not None and _is_of(data, about):
             found.append(Result(name, folder / LATEST, data, PAPER[table][name]))
     return found
 

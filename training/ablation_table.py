@@ -57,14 +57,14 @@ def write_tables(
     outdir: Path, table: int, results: list[Result], dataset: Dataset, device: torch.device
 ) -> tuple[Path, Path, Path]:
     """Write ``tableN.md``, ``tableN.csv`` and ``tableN.png``; returns their paths."""
-    paths = tuple(outdir / f"table{table}{suffix}" for suffix in (".md", ".csv", ".png"))
-    with atomic_path(paths[0]) as temporary:
+    text, numbers, picture = (outdir / f"table{table}{suffix}" for suffix in (".md", ".csv", ".png"))
+    with atomic_path(text) as temporary:
         temporary.write_text(markdown(table, results), encoding="utf-8")
-    with atomic_path(paths[1]) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(numbers) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(csv_rows(results))
-    with atomic_path(paths[2]) as temporary:
+    with atomic_path(picture) as temporary:
         figure(results, dataset, device).save(temporary)
-    return paths
+    return text, numbers, picture
 
 
 def numbers(result: Result, region: str) -> list[float | None]:

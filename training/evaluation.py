@@ -13,7 +13,7 @@ from training.config import TrainConfig
 from training.data.png import decode_png
 from training.data.storage import Dataset
 from training.metrics.detectors import load_detector
-from training.metrics.distances import feature_statistics, frechet_distance
+from training.metrics.distances import FeatureStatistics, feature_statistics, frechet_distance
 from training.phases import resize
 from training.run.snapshot import render_images
 from training.sampling import InputSampler
@@ -45,27 +45,27 @@ class Evaluation:
 
     def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler, features: Features | None):
         self.config, self.dataset, self.sampler, self.features = config, dataset, sampler, features
-        self.real = None
+        self.real: dict[str, FeatureStatistics] = {}
 
     def __call__(self, generator: Generator) -> dict[str, float]:
         """``distance/portrait``, ``distance/face`` as far as there are such views, and ``distance``, their mean."""
         count = self.config.run.metric_images
         if not count:
             return {}
-        if self.real is None:
+        if not self.real:
             self.real = {view: self._real(view, count) for view in self.config.discriminators.views}
         inputs = self.sampler.draw(count, self.config.seed, EVALUATION_KEY)
         found: dict[str, list] = {view: [] for view in self.real}
         for i in range(0, count, BATCH):
             for view, images in render_images(generator, self.config, inputs.part(slice(i, i + BATCH))).items():
-                found[view].append(self.features(to_bytes(images)))
+                found[view].append(self._features(images))
         distances = {
             f"distance/{view}": frechet_distance(feature_statistics(torch.cat(parts).numpy()), self.real[view])
             for view, parts in found.items()
         }
         return {**distances, "distance": sum(distances.values()) / len(distances)}
 
-    def _real(self, view: str, count: int):
+    def _real(self, view: str, count: int) -> FeatureStatistics:
         """Statistics of the first pictures of the data set."""
         portrait = view == "portrait"
         read = self.dataset.read_image if portrait else self.dataset.read_face
@@ -74,5 +74,10 @@ class Evaluation:
         parts = []
         for i in range(min(count, len(self.dataset))):
             pixels = torch.from_numpy(decode_png(read(i), size, f"{self.dataset.path}: {view} {i}").copy())
-            parts.append(self.features(to_bytes(resize(pixels.permute(2, 0, 1)[None], shown))))
+            parts.append(self._features(resize(pixels.permute(2, 0, 1)[None], shown)))
         return feature_statistics(torch.cat(parts).numpy())
+
+    def _features(self, images: Tensor) -> Tensor:
+        """Of pictures [B, 3, H, W] in -1..1."""
+        assert self.features is not None
+        return self.features(to_bytes(images))

@@ -6,9 +6,11 @@ The paper does not say how D^e starts. From zero, hundreds of steps by adversari
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import trange
 
 from networks.manifold.generator import Generator
@@ -43,6 +45,7 @@ def warm_up_expression(
         root mean square error of the last tenth of the steps, canonical units.
     """
     d_e = generator.expression_deformation
+    rates: dict[float, list[Iterable[nn.Parameter]]]
     rates = {SIREN_RATE: [d_e.mapping.parameters(), d_e.layers.parameters()], OUTPUT_RATE: [d_e.output.parameters()]}
     regression = Regression(rates, steps)
     device, errors = imitation.mean.device, []

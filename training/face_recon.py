@@ -174,6 +174,9 @@ class SurfaceLoss(torch.nn.Module):
     |B dz|^2 over the face's surface is dz^T (B^T B) dz: vertices need not be computed.
     """
 
+    id_gram: Tensor
+    exp_gram: Tensor
+
     def __init__(self, model: SmallFaceRecon, face: FaceArrays, train: Faces):
         super().__init__()
         self.landmark_face = model.landmark_face
@@ -191,6 +194,7 @@ class SurfaceLoss(torch.nn.Module):
             yield ((delta @ gram) * delta).sum(-1).mean()
         asked = self.landmark_face(faces.z_id, faces.z_exp)
         yield landmark_loss(asked, self.landmark_face(found.z_id, found.z_exp))
+        assert found.camera is not None
         yield F.mse_loss(found.camera, faces.camera)
 
     def forward(self, found: FaceCoefficients, faces: Faces) -> Tensor:
@@ -207,7 +211,8 @@ def fit(train: Faces, config: FaceReconConfig, args: argparse.Namespace, device:
     model.to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps, pct_start=0.1)
-    progress, recent = trange(args.steps, desc="fit"), []
+    progress = trange(args.steps, desc="fit")
+    recent: list[float] = []
     for _ in progress:
         index = torch.randint(len(train.image), (args.batch_size,), generator=random)
         batch = Faces(*(part[index].to(device) for part in train))
@@ -235,6 +240,10 @@ def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, 
     def distance(z: FaceCoefficients, asked: Faces | FaceCoefficients) -> float:
         return (face(z.z_id, z.z_exp) - face(asked.z_id, asked.z_exp)).norm(dim=-1).mean().item()
 
+    def degrees(z: FaceCoefficients) -> float:
+        assert z.camera is not None
+        return torch.rad2deg((z.camera - held_out.camera).norm(dim=-1).mean()).item()
+
     own = distance(found, held_out)
     known_identity = FaceCoefficients(held_out.z_id, found.z_exp, None)
     mean_expression = FaceCoefficients(held_out.z_id, mean.z_exp, None)
@@ -244,8 +253,8 @@ def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, 
         "landmarks_mm_of_mean": MILLIMETRES * distance(mean, held_out),
         "expression_mm": MILLIMETRES * distance(known_identity, held_out),
         "expression_mm_of_mean": MILLIMETRES * distance(mean_expression, held_out),
-        "camera_degrees": torch.rad2deg((found.camera - held_out.camera).norm(dim=-1).mean()).item(),
-        "camera_degrees_of_mean": torch.rad2deg((mean.camera - held_out.camera).norm(dim=-1).mean()).item(),
+        "camera_degrees": degrees(found),
+        "camera_degrees_of_mean": degrees(mean),
     }
 
 

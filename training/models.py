@@ -38,7 +38,10 @@ class Networks(NamedTuple):
 
     def to(self, device: torch.device) -> Networks:
         """The same networks on ``device``."""
-        return Networks(*(part if part is None else part.to(device) for part in self))
+        for part in self:
+            if part is not None:
+                part.to(device)
+        return self
 
 
 def load_body(config: TrainConfig) -> BodyArrays:
@@ -72,7 +75,7 @@ def check_files(config: TrainConfig, *, resuming: bool = False) -> None:
             raise UserError(f"{path}: {key}: cannot be read: {reason(error)}") from error
         ours = beginnings is TORCH and start[8:] == b"{"
         if not ours and not start.startswith(beginnings):
-            raise UserError(f"{path}: {key}: expected a {NAMES[beginnings]}, found a file that begins with {start}")
+            raise UserError(f"{path}: {key}: expected a {NAMES[beginnings]}, found a file that begins with {start!r}")
 
 
 def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
@@ -98,7 +101,7 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     if config.losses.imitation:
         skin = embedded_skin_vertices() if config.face_model is None else None
         imitation = ImitationTarget(FaceModel(load_face(config)), vertex_index=skin)
-    if config.losses.landmarks:
+    if config.losses.landmarks and config.face_recon is not None:
         face_recon = load_face_recon(config.face_recon)
     return Networks(generator, build_discriminators(config, resuming=resuming), imitation, face_recon)
 
@@ -109,13 +112,14 @@ def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.M
     Raises:
         UserError: ``grow_from`` is no state of a run, or has no such discriminators.
     """
-    learned = None if resuming or config.grow_from is None else load_discriminators(config.grow_from)
+    old = None if resuming else config.grow_from
+    learned = None if old is None else load_discriminators(old)
     built = nn.ModuleDict()
     for name in config.discriminators.active:
         width, height = config.picture_size(name)
         base, most = config.discriminators.channel_base, config.discriminators.max_channels
         sizes = DiscriminatorConfig(width=width, height=height, channel_base=base, max_channels=most)
-        built[name] = Discriminator(sizes) if learned is None else grow(learned, name, sizes, config.grow_from)
+        built[name] = Discriminator(sizes) if old is None or learned is None else grow(learned, name, sizes, old)
     return built
 
 

@@ -66,13 +66,13 @@ def pictures_for(
     """
     pictures = {}
     for name in config.discriminators.active:
-        if name == "face" and config.discriminators.face_view == "crop":
+        cropped = name == "face" and config.discriminators.face_view == "crop"
+        picture = face if name == "face" and not cropped else portrait
+        assert picture is not None
+        if cropped:
             frame = head_frame(generator, inputs.betas, inputs.joint_eulers)
-            pictures[name] = face_crop(portrait, frame, inputs.camera, config.face_size)
-        elif name == "face":
-            pictures[name] = face
-        else:
-            pictures[name] = torso_crop(portrait) if name == "torso" else portrait
+            picture = face_crop(picture, frame, inputs.camera, config.face_size)
+        pictures[name] = torso_crop(picture) if name == "torso" else picture
     return pictures
 
 
@@ -101,7 +101,7 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
         judgement = networks.discriminators[name](picture)
         terms[f"G/{name}"] = generator_loss(judgement.score.float())
         terms[f"G/{name}_camera"] = camera_loss(judgement.camera.float(), camera_of(name, inputs))
-    if weights.landmarks and "face" in pictures:  # eq. 9
+    if networks.face_recon is not None and "face" in pictures:  # eq. 9
         with full_precision():
             asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
             seen = networks.face_recon.landmarks(pictures["face"], inputs.face_camera)
@@ -112,7 +112,8 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
     if maps is not None and weights.map_consistency:
         terms["map_consistency"] = map_consistency_loss(maps.high, maps.low)
     if maps is not None and weights.image_consistency:
-        losses = [image_consistency_loss(view.image, view.image_lr) for view in views.values()]
+        pairs = [(view.image, view.image_lr) for view in views.values()]
+        losses = [image_consistency_loss(image, image_lr) for image, image_lr in pairs if image_lr is not None]
         terms["image_consistency"] = torch.stack(losses).mean()
     return terms, pictures
 
@@ -121,9 +122,9 @@ def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: V
     """Equations 10 to 13 at some of the samples of a view, and the mean opacity over all rays and manifolds."""
     generator, weights = networks.generator, config.losses
     terms: Terms = {}
-    if weights.opacity:
+    if weights.opacity and view.opacity is not None:
         terms["opacity"] = view.opacity.mean()
-    if weights.pose_smooth and view.smoothed is not None:
+    if weights.pose_smooth and view.smoothed is not None and view.transforms is not None:
         terms["pose_smooth"] = pose_smooth_loss(view.smoothed, view.transforms)
     if not generator.config.expression or not (
         weights.imitation or weights.expression_smooth or weights.expression_minimal
@@ -136,7 +137,7 @@ def field_terms(networks: Networks, config: TrainConfig, inputs: Inputs, view: V
         style = generator.expression_deformation.style(inputs.z_id, inputs.z_exp)
         nearby = points + weights.jitter * inputs.delta
         displacement, displacement_nearby = (generator.expression_deformation(x, style) for x in (points, nearby))
-        if weights.imitation:
+        if networks.imitation is not None:
             reference = networks.imitation(points, inputs.z_id, inputs.z_exp)
             terms["imitation"] = imitation_loss(displacement, reference)
     if weights.expression_smooth:
@@ -169,7 +170,8 @@ def accumulate_generator(
         the batch's losses, and its pictures, both without gradients.
     """
     networks.discriminators.requires_grad_(False)
-    total, sums, fakes = len(inputs.z_id), {}, []
+    sums: Terms = {}
+    total, fakes = len(inputs.z_id), []
     for rows in micro_batches(total, config.run.micro_batch):
         with autocast:
             terms, pictures = generator_terms(networks, config, inputs.part(rows))

@@ -7,6 +7,7 @@ and everything in it can learn.
 import torch
 from torch import Tensor
 
+from networks.layers import weight_and_bias
 from networks.manifold.generator import Generator
 from networks.manifold.radiance import RadianceGenerator
 from networks.manifold.superresolution import OUT_CHANNELS, SLOPE, ManifoldSuperResolution
@@ -48,11 +49,11 @@ def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed:
         sample = phi(points, style)
         hidden.append(torch.cat([*phi.hidden(points, style)], -1)[0])
         maps.append(torch.cat([sample.rgb[0], (sample.alpha[0] * valid[index])[:, None]], -1))
-    hidden, maps = torch.cat(hidden), torch.cat(maps)  # [N, 7 C], [N, 4]
-    logits, mix = fit_features(phi, hidden, maps)
+    seen = torch.cat(maps)  # [N, 4]
+    logits, mix = fit_features(phi, torch.cat(hidden), seen)
     pass_features_through(generator.superresolution, mix)
-    opaque = maps[:, 3:] > 0.5
-    return ((torch.sigmoid(logits) - maps).square() * opaque).sum().div(4 * opaque.sum().clamp_min(1)).sqrt().item()
+    opaque = seen[:, 3:] > 0.5
+    return ((torch.sigmoid(logits) - seen).square() * opaque).sum().div(4 * opaque.sum().clamp_min(1)).sqrt().item()
 
 
 def fit_features(phi: RadianceGenerator, hidden: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,8 +79,9 @@ def fit_features(phi: RadianceGenerator, hidden: Tensor, maps: Tensor) -> tuple[
     solution = torch.stack(solutions, 1)  # [7 C + 4 + 1, 4]
     of_hidden, mix, bias = solution.to(hidden.dtype).split([hidden.shape[1], OUT_CHANNELS, 1])
     for head, part in zip(heads, of_hidden.chunk(len(heads)), strict=True):
-        head.weight[:OUT_CHANNELS] = part.T
-        head.bias[:OUT_CHANNELS] = bias[0] / len(heads)
+        head_weight, head_bias = weight_and_bias(head)
+        head_weight[:OUT_CHANNELS] = part.T
+        head_bias[:OUT_CHANNELS] = bias[0] / len(heads)
     return (design @ solution).to(hidden.dtype), mix
 
 
@@ -95,13 +97,11 @@ def pass_features_through(sr: ManifoldSuperResolution, mix: Tensor) -> None:
     # Filters that carry nothing stay random: the zeros behind them learn from their activations.
     pairs, (first_up, second_up) = 2 * OUT_CHANNELS, sr.up_convs
     carrying = ((first_up, 4 * pairs), (second_up, 4 * pairs), (sr.hr_conv, pairs), (sr.output, OUT_CHANNELS))
-    for conv, filters in carrying:
-        conv.weight[:filters] = 0.0
-        conv.bias[:filters] = 0.0
-    sr.mapping[-1].weight.zero_()  # everybody's style is 1
-    sr.mapping[-1].bias.fill_(1.0)
-    sr.conv_first.weight[:OUT_CHANNELS] = 0.0
-    sr.conv_first.bias[:OUT_CHANNELS] = 0.0
+    for conv, filters in (*carrying, (sr.conv_first, OUT_CHANNELS)):
+        for part in weight_and_bias(conv):
+            part[:filters] = 0.0
+    sr.mapping.output.weight.zero_()  # everybody's style is 1
+    sr.mapping.output.bias.fill_(1.0)
     line = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])  # x2 bilinear: the two sub-pixels of an axis
     norm = line[0].square().sum().item()  # of a bilinear filter
     gain = (1 + SLOPE) ** 3 / norm**2 / 2**1.5  # of a logit on its way: three pairs, three filters over a pair
@@ -111,9 +111,9 @@ def pass_features_through(sr: ManifoldSuperResolution, mix: Tensor) -> None:
         sr.conv_first.weight[channel, OUT_CHANNELS + channel, 1, 1] = 1 / gain
         for sign, out in ((1.0, channel), (-1.0, negative)):
             for sub in range(4):
-                filters = sign * torch.outer(line[sub // 2], line[sub % 2])
-                first, second = (conv.weight[4 * out + sub] for conv in sr.up_convs)
-                first[channel] = filters
-                second[channel], second[negative] = filters, -filters
+                filter_ = sign * torch.outer(line[sub // 2], line[sub % 2])
+                first, second = (weight_and_bias(conv)[0][4 * out + sub] for conv in sr.up_convs)
+                first[channel] = filter_
+                second[channel], second[negative] = filter_, -filter_
             sr.hr_conv.weight[out, channel, 1, 1], sr.hr_conv.weight[out, negative, 1, 1] = sign, -sign
         sr.output.weight[channel, channel], sr.output.weight[channel, negative] = 1, -1

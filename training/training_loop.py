@@ -98,10 +98,10 @@ def _train(config: TrainConfig, dataset: Dataset, outdir: Path, world: World, co
             done, stopping = state.cur_nimg >= total, request.of_any(world)
 
             # A picture, the distance to the data, and everything needed to resume.
-            measured = {}
+            measured: dict[str, float] = {}
             if fresh or done or stopping or state.cur_nimg >= last_snapshot + 1000 * run.snapshot_kimg:
                 state.seconds = time.monotonic() - started
-                if world.is_main:
+                if outputs is not None:
                     measured = outputs.write(state, in_haste=stopping)
                 wait_for_all()
                 last_snapshot, fresh = state.cur_nimg, False
@@ -134,6 +134,7 @@ def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool
     steps = config.expression_warmup
     if steps and config.init_from is None and makes:
         generator, imitation = networks.generator, networks.imitation
+        assert imitation is not None
         warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed)
     if config.stage == 2 and config.superresolution_init == "interpolation" and makes:
         start_as_interpolation(networks.generator, sampler, seed=config.seed)
@@ -243,9 +244,9 @@ def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
     needed = {"portrait": ("images", config.portrait_size, dataset.image_size)}
     needed["face"] = ("faces", config.face_size, dataset.face_size)
     for view in config.discriminators.views:
-        name, expected, found = needed[view]
-        if found < expected:
-            raise UserError(f"{dataset.path}: {name}: expected at least {expected} pixels a side, found {found}")
+        name, expected, there = needed[view]
+        if there < expected:
+            raise UserError(f"{dataset.path}: {name}: expected at least {expected} pixels a side, found {there}")
     if config.optim.batch_size % world.size:
         found = f"{config.optim.batch_size} for {world.size} processes"
         raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")

@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> None:
     print(f"checksum {dataset.checksum}")
     files = _model_files(dataset, args)
     findings = check_dataset(dataset)
-    labels_are_sound, landmarks = not findings.errors, None
-    if labels_are_sound:
+    landmarks = None
+    if not findings.errors:  # labels are sound
         models = _load_models(files)
         landmarks = _overlay(dataset, models, np.arange(len(dataset))).landmarks.numpy()
-    check_pictures(dataset, findings, dataset.labels.get("landmarks", landmarks) if labels_are_sound else None)
-    if labels_are_sound:
+    check_pictures(dataset, findings, None if landmarks is None else dataset.labels.get("landmarks", landmarks))
+    if landmarks is not None:
         _check_models(dataset, files, findings)
         _check_landmarks(dataset, landmarks, findings)
         print("\n".join(["", *label_table(dataset), *_filled(dataset), ""]))

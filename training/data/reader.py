@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from torch_utils.misc import UserError
 from training.data.checks import require_sound
@@ -29,7 +30,7 @@ class Batch(NamedTuple):
     image: Tensor  # [B, 3, H, W] uint8
     face: Tensor  # [B, 3, h, w] uint8
     labels: dict[str, Tensor]  # float32 [B, ...], shapes: layout.LABEL_SHAPES
-    index: Tensor  # [B] int64, rows of the data set
+    index: Tensor  # type: ignore[assignment]  # [B] int64, rows of the data set; hides tuple.index
     flipped: Tensor  # [B] bool
 
 
@@ -112,7 +113,7 @@ class PortraitReader(Iterator[Batch]):
     def _start_workers(self) -> Iterator[_Decoded | UserError]:
         task = _DecodeTask(self._dataset.pictures, self._dataset.image_size, self._dataset.face_size)
         count, flips = len(self._dataset), self._mirror is not None
-        loader = DataLoader(
+        loader: DataLoader[_Decoded | UserError] = DataLoader(
             task,
             batch_sampler=_batches(
                 partial(_epoch_codes, self._seed, count=count, flips=flips),
@@ -155,11 +156,11 @@ def _epoch_codes(seed: int, epoch: int, *, count: int, flips: bool) -> np.ndarra
 class _Decoded(NamedTuple):
     image: Tensor
     face: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
     flipped: Tensor
 
 
-class _DecodeTask:
+class _DecodeTask(TorchDataset):
     """What worker processes run; a map-style data set for DataLoader that fetches whole batches."""
 
     def __init__(self, pictures: Pictures, image_size: int, face_size: int) -> None:

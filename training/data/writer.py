@@ -84,7 +84,13 @@ class DatasetWriter:
         } | ({"models": dict(models)} if models else {})
         self._open = ExitStack()
         self._finished = self._find_finished()
-        self._journal = self._open_journal() if self._finished is None else None
+        self._begun = self._open_journal() if self._finished is None else None
+
+    @property
+    def _journal(self) -> Journal:
+        """Of a set that is not finished."""
+        assert self._begun is not None
+        return self._begun
 
     @property
     def done(self) -> frozenset[int]:
@@ -143,7 +149,8 @@ class DatasetWriter:
         files = {name: digest for row in rows for name, digest in row.files.items()}
         self._remove_strays(files)
         buffer = io.BytesIO()
-        np.savez(buffer, **{key: np.stack([row.labels[key] for row in rows]) for key in rows[0].labels})
+        arrays: dict[str, Any] = {key: np.stack([row.labels[key] for row in rows]) for key in rows[0].labels}
+        np.savez(buffer, **arrays)
         _write(self._root / LABELS, buffer.getvalue())
         manifest = self.settings | {
             "num": len(rows),
@@ -199,7 +206,7 @@ class DatasetWriter:
             stack.callback(journal.close)
             if journal.header is None:
                 journal.write_header(self.settings)
-            self._check_settings(journal.header)
+            self._check_settings(journal.header or {})
             self._open = stack.pop_all()
         return journal
 

@@ -39,6 +39,10 @@ class ImitationTarget(nn.Module):
         vertex_index: [N] the vertices that count; all by default (the embedded face: :func:`embedded_skin_vertices`).
     """
 
+    mean: Tensor
+    id_basis: Tensor
+    exp_basis: Tensor
+
     def __init__(self, face: FaceModel, *, reach: float = 0.03, vertex_index: np.ndarray | None = None):
         super().__init__()
         index = torch.arange(len(face.mean)) if vertex_index is None else torch.as_tensor(vertex_index)

@@ -12,7 +12,7 @@ POINTS_PER_CHUNK = 1 << 15  # of the whole batch; each needs some 3 kB
 
 
 class Nearest(NamedTuple):
-    index: Tensor  # [B, P] int64 vertex
+    index: Tensor  # type: ignore[assignment]  # [B, P] int64 vertex; hides tuple.index
     distance: Tensor  # [B, P] to it
     certain: Tensor  # [B, P] bool: no vertex outside the searched leaves can be nearer
 

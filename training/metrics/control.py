@@ -92,7 +92,9 @@ def pose_distance(scene: Scene) -> dict[str, float]:
         row = slice(i, i + 1)
         portrait = scene.view(inputs.part(row), "portrait").image
         crop = face_crop(portrait, frame[row], inputs.camera[row], scene.render.size["face"])
-        crops.append(scene.net.coefficients(crop.to(scene.device)).camera.cpu())
+        camera = scene.net.coefficients(crop.to(scene.device)).camera
+        assert camera is not None
+        crops.append(camera.cpu())
     return {
         "face_camera_degrees": _degrees(found - inputs.face_camera),
         "head_degrees": _degrees(torch.cat(crops) - seen_from_head(inputs.camera, frame)),
@@ -198,7 +200,7 @@ def temporal_stability(scene: Scene) -> dict[str, float]:
         ends = inputs.part(slice(i, i + 2))
         frames = []
         for t in times:
-            between = {n: torch.lerp(*getattr(ends, n).split(1), t) for n in ("z_exp", "joint_eulers", "camera")}
+            between = {n: _between(getattr(ends, n), t) for n in ("z_exp", "joint_eulers", "camera")}
             still = ends.part(slice(0, 1))
             frames.append(scene.view(still._replace(**between), "portrait").image)
         video = 127.5 * torch.cat(frames)
@@ -207,6 +209,11 @@ def temporal_stability(scene: Scene) -> dict[str, float]:
         flicker.append((first[1:] - first[:-1]).abs()[:, moving].mean())
         motion.append(first.abs()[:, moving].mean())
     return {"flicker": torch.stack(flicker).nanmean().item(), "motion": torch.stack(motion).nanmean().item()}
+
+
+def _between(ends: Tensor, t: Tensor) -> Tensor:
+    """[2, ...] -> [1, ...] at ``t`` in 0..1."""
+    return torch.lerp(ends[:1], ends[1:], t)
 
 
 CONTROL: dict[str, Callable[[Scene], dict[str, float]]] = {

@@ -81,11 +81,12 @@ def cached_features(
     Raises:
         UserError: as there, or what lies in the cache belongs to other pictures or another detector.
     """
+    shape = [len(pictures), detector.width]
     about = {
         "pictures": pictures.checksum,
         "detector": detector.name,
         "weights": detector.checksum,
-        "shape": [len(pictures), detector.width],
+        "shape": shape,
     }
     folder = cache / f"{detector.name}-{pictures.checksum[:16]}"
     note = folder / "about.json"  # written last
@@ -98,7 +99,7 @@ def cached_features(
     if not world.is_main:
         return {}
     _check(note, about)
-    return {region: open_features(folder / f"{region}.npy", about["shape"]) for region in pictures.regions}
+    return {region: open_features(folder / f"{region}.npy", shape) for region in pictures.regions}
 
 
 def from_main(value: T, world: World) -> T:

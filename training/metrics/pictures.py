@@ -26,7 +26,9 @@ class Pictures(Protocol):
     """Pictures by index; each may be shown in several regions (``full``: the portrait; ``face``: the face camera)."""
 
     name: str
-    regions: tuple[str, ...]
+
+    @property
+    def regions(self) -> tuple[str, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -38,7 +40,8 @@ class Pictures(Protocol):
 class CachedPictures(Pictures, Protocol):
     """Pictures that stay what they are."""
 
-    checksum: str
+    @property
+    def checksum(self) -> str: ...
 
 
 class DatasetPictures:
@@ -76,8 +79,8 @@ class DatasetPictures:
     def _picture(self, region: str, row: int) -> Tensor:
         """[1, 3, H, W]"""
         read = self.dataset.read_image if region == "full" else self.dataset.read_face
-        pixels = decode_png(read(row), self._stored(region), f"{self.dataset.path}: {region} picture {row}")
-        pixels = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
+        decoded = decode_png(read(row), self._stored(region), f"{self.dataset.path}: {region} picture {row}")
+        pixels = torch.from_numpy(decoded.copy()).permute(2, 0, 1)[None]
         return pixels if pixels.shape[-1] == self.size[region] else to_bytes(resize(pixels, self.size[region]))
 
 

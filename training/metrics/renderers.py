@@ -92,12 +92,12 @@ class DrawingRenderer:
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
         pictures: dict[str, list] = {view: [] for view in views}
         for i in range(len(inputs.z_id)):
-            row = Inputs(*(value[i].double().numpy() for value in inputs))
-            person = SyntheticPerson(row.z_id, row.z_noise, row.betas)
-            mesh = person.posed_mesh(row.z_exp, row.joint_eulers)
-            head = person.joint_transforms(row.joint_eulers)[HEAD_JOINT]
+            row = {name: value[i].double().numpy() for name, value in inputs._asdict().items()}
+            person = SyntheticPerson(row["z_id"], row["z_noise"], row["betas"])
+            mesh = person.posed_mesh(row["z_exp"], row["joint_eulers"])
+            head = person.joint_transforms(row["joint_eulers"])[HEAD_JOINT]
             for view in views:
-                camera = row.camera if view == "portrait" else row.face_camera
+                camera = row["camera" if view == "portrait" else "face_camera"]
                 pictures[view].append(draw(mesh, camera, self.size[view], view, head))
         return {
             view: Rendered(*(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)))

@@ -20,14 +20,16 @@ class Scene(NamedTuple):
 
     def faces(self, inputs: Inputs) -> FaceCoefficients:
         """What the net finds in the face camera's pictures."""
-        parts = []
+        parts: list[FaceCoefficients] = []
         for i in range(len(inputs.z_id)):
             row = inputs.part(slice(i, i + 1))
             image = self.view(row, "face").image
             found = self.net.coefficients(image.to(self.device), row.face_camera.to(self.device))
-            parts.append([value if value is None else value.cpu() for value in found])
-        columns = zip(*parts, strict=True)
-        return FaceCoefficients(*(None if column[0] is None else torch.cat(column) for column in columns))
+            parts.append(found)
+        z_id = torch.cat([part.z_id.cpu() for part in parts])
+        z_exp = torch.cat([part.z_exp.cpu() for part in parts])
+        cameras = [part.camera.cpu() for part in parts if part.camera is not None]
+        return FaceCoefficients(z_id, z_exp, torch.cat(cameras) if cameras else None)
 
     def view(self, inputs: Inputs, camera: str) -> Rendered:
         """What one camera, ``portrait`` or ``face``, sees. Raises UserError where that is not finite."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,7 +39,8 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
     absolute height that was asked for, the distance of a model without shoulder control. ``gain``: slope of found on
     asked through zero; 1 is obedient, 0 is deaf.
     """
-    asked, found = [], []
+    asked: list[Tensor] = []
+    found: list[Tensor] = []
     for i in range(len(scene.inputs.z_id)):
         row = scene.inputs.part(slice(i, i + 1))
         still, row = with_shoulders(row, (0.0, 0.0)), with_shoulders(row, LIFTS[i % len(LIFTS)])
@@ -105,5 +107,5 @@ def edge_height(alpha: Tensor, band: tuple[float, float]) -> Tensor:
 def body_outline(body: BodyModel, inputs: Inputs, size: int) -> Tensor:
     """Alpha [H, W] of the bare body of one person."""
     vertices = body.posed_vertices(inputs.betas, inputs.joint_eulers)[0].numpy()
-    mesh = ColouredMesh(vertices, body.faces.numpy(), 0 * vertices, None)
+    mesh = ColouredMesh(vertices, body.faces.numpy(), 0 * vertices, np.zeros(len(vertices), np.int8))
     return torch.from_numpy(draw(mesh, inputs.camera[0].tolist(), size).alpha)

@@ -27,10 +27,10 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     task, state = begin(replace(config, expression_warmup=0, superresolution_init="random"), dataset, world)
     local = config.optim.batch_size // world.size
     batch = min(config.run.micro_batch or local, local)
-    parameters = tuple(
+    of_generator, of_discriminators = (
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
-    memory = estimate(config, batch, bf16=task.bf16, parameters=parameters)
+    memory = estimate(config, batch, bf16=task.bf16, parameters=(of_generator, of_discriminators))
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
 
     def show(*lines: str) -> None:

@@ -35,8 +35,8 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
         """Move towards the weights of ``module``; ``step`` counts updates from 1."""
-        ours, theirs = list(self.average.parameters()), list(module.parameters())
-        torch._foreach_lerp_(ours, [p.detach() for p in theirs], 1 - self.decay_at(step))
+        ours, theirs = ([p.detach() for p in part.parameters()] for part in (self.average, module))
+        torch._foreach_lerp_(ours, theirs, 1 - self.decay_at(step))
         for own, given in zip(self.average.buffers(), module.buffers(), strict=True):
             own.copy_(given)
 

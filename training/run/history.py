@@ -33,8 +33,8 @@ class Stage(NamedTuple):
     """One run."""
 
     config: TrainConfig
-    images: int  # altogether
-    distances: list[tuple[int, float]]  # (images so far, distance to the data)
+    images: float  # altogether; a whole number
+    distances: list[tuple[float, float]]  # (images so far, distance to the data)
     snapshots: dict[int, Path]  # by images so far
 
 
@@ -67,13 +67,14 @@ def read_stage(folder: Path) -> Stage:
 
 def draw_history(stages: Sequence[Stage], snapshots: int, people: int, size: int) -> Image.Image:
     """The whole picture; ``size`` pixels a side of every portrait."""
-    rows, names, before = [], [], 0
+    before = 0.0
+    rows, names = [], []
     for stage in stages:
         times = sorted(stage.snapshots)
         for i in sorted({round(x) for x in np.linspace(len(times) - 1, 0, snapshots)}):
             shown = cut_snapshot(stage.snapshots[times[i]], stage.config.portrait_size, people)
             rows.append(list(itertools.chain.from_iterable(shown)))
-            names.append(f"{before + times[i]:,}")
+            names.append(f"{before + times[i]:,.0f}")
         before += stage.images
     headings = [(f"person {i + 1}", name) for i in range(people) for name in (*SHOWN, "face")]
     table = labelled_grid(rows, headings, names, size)
@@ -108,7 +109,7 @@ def draw_curve(stages: Sequence[Stage], width: int) -> Image.Image:
     left, right, top, bottom = 4 * text, width - 2 * text, 3 * text, HEIGHT - 2 * text
     total = sum(stage.images for stage in stages)
 
-    def place(images: int, value: float) -> tuple[float, float]:
+    def place(images: float, value: float) -> tuple[float, float]:
         up = math.log(value / low) / (math.log(high / low) or 1)
         return left + (right - left) * images / max(1, total), bottom - (bottom - top) * up
 
@@ -118,7 +119,8 @@ def draw_curve(stages: Sequence[Stage], width: int) -> Image.Image:
     def line(points: Sequence[tuple[float, float]], colour: tuple[int, int, int], thick: int) -> None:
         pen.line([(SHARPER * x, SHARPER * y) for x, y in points], colour, SHARPER * thick, joint="curve")
 
-    before, headings = 0, []
+    before = 0.0
+    headings = []
     for stage in stages:
         line([place(before, low), place(before, high)], RULE, 1)
         points = [place(before + images, value) for images, value in stage.distances]

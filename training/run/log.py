@@ -62,7 +62,7 @@ class RunLog:
         stats |= more or {}
         self.sums.clear()
         self.count, self.tick_start, self.tick_nimg = 0, now, cur_nimg
-        if self.outdir is None:
+        if self.outdir is None or self.board is None:
             return
         try:
             with (self.outdir / STATS).open("a", encoding="utf-8") as file:

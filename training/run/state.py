@@ -56,7 +56,9 @@ class RunState:
     @property
     def g_ema(self) -> Generator:
         """The generator that is kept and shown."""
-        return self.ema[0].average
+        average = self.ema[0].average
+        assert isinstance(average, Generator)
+        return average
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> None:
     models = load_models(args.body_model, args.face_model)
     job = Job(photos, SmplFits(args.smpl), models, config, args.sr, args.device)
     made_by = _made_by(photos, config, args, models)
-    settings = {"name": out.stem, "made_by": made_by, "models": models.names}
-    with DatasetWriter(out, image_size=config.size, face_size=config.face_size, **settings) as writer:
+    sizes = {"image_size": config.size, "face_size": config.face_size}
+    with DatasetWriter(out, **sizes, name=out.stem, made_by=made_by, models=models.names) as writer:
         before = writer.done
         if writer.finished:  # its report stays, too
             print(f"{out}: finished before with {len(before)} items; to prepare skipped photos remove it first")
@@ -116,7 +116,8 @@ def find_photos(args: argparse.Namespace) -> list[Sources]:
     for name, paths in sorted(photos.items()):
         files = [other.get(name, []) for other in others]
         repeated = " and ".join(path.name for same in (paths, *files) if len(same) > 1 for path in same)
-        found += [Sources(photo, *(same[0] if same else None for same in files), repeated) for photo in paths]
+        mask, face, marks = (same[0] if same else None for same in files)
+        found += [Sources(photo, mask, face, marks, repeated) for photo in paths]
     return found
 
 

@@ -26,8 +26,11 @@ MAX_SOFT = 0.35  # share of what is not background that may lie between
 def voc_palette(classes: int = VOC_CLASSES) -> list[tuple[int, int, int]]:
     """PASCAL VOC's colours of classes 1, 2 ...: bits 0, 1, 2 of the number are the highest bits of R, G, B, the next
     three the next ones. Parsers trained on LIP, ATR or CIHP (SCHP, for one) write these; 0, black, is no person."""
-    bits = range(8)
-    return [tuple(sum((n >> (3 * b + c) & 1) << (7 - b) for b in bits) for c in range(3)) for n in range(1, classes)]
+
+    def channel(n: int, c: int) -> int:
+        return sum((n >> (3 * b + c) & 1) << (7 - b) for b in range(8))
+
+    return [(channel(n, 0), channel(n, 1), channel(n, 2)) for n in range(1, classes)]
 
 
 def read_mask(path: Path, size: tuple[int, int], *, invert: bool = False) -> Image.Image:
@@ -56,13 +59,14 @@ def _mask_of(picture: Image.Image) -> Image.Image:
     """0..255 from a picture of any mode."""
     opacity = alpha(picture)
     if opacity is not None:
-        low, high = opacity.getextrema()
-        if low < high:
-            return _from_numbers(np.asarray(opacity))
-        if high == 0:
+        opacities = np.asarray(opacity)
+        if opacities.min() < opacities.max():
+            return _from_numbers(opacities)
+        if opacities.max() == 0:
             raise UserError("expected a mask, found a picture that is transparent everywhere")
     if picture.mode == "F":  # mattes of networks
-        return _from_numbers(np.asarray(picture) * 255.0 if picture.getextrema()[1] <= 1 else np.asarray(picture))
+        values = np.asarray(picture)
+        return _from_numbers(values * 255.0 if values.max() <= 1 else values)
     picture = as_8_bit(picture)
     if picture.mode in ("1", "L", "LA"):
         return _from_numbers(np.asarray(picture.convert("L")))

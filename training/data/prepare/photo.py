@@ -108,6 +108,13 @@ def _skip(kind: str) -> Iterator[None]:
         raise Skipped(kind, str(error)) from None
 
 
+def _needed(sources: Sources, kind: str) -> Path:
+    path = getattr(sources, kind)
+    if path is None:
+        raise Skipped(f"no {kind}", f"no {kind} file of '{sources.photo.stem}'")
+    return path
+
+
 def prepare_photo(
     sources: Sources, fits: SmplFits, models: Models, config: PrepareConfig, upscale: Upscaler | None = None
 ) -> Item:
@@ -119,16 +126,14 @@ def prepare_photo(
     """
     if sources.repeated:
         raise Skipped("name twice", f"expected one file of a name, found {sources.repeated}")
-    for path, kind in ((sources.mask, "mask"), (sources.face, "face"), (sources.landmarks, "landmarks")):
-        if path is None:
-            raise Skipped(f"no {kind}", f"no {kind} file of '{sources.photo.stem}'")
+    mask_file, face_file, landmark_file = (_needed(sources, kind) for kind in ("mask", "face", "landmarks"))
     with _skip("SMPL fit"):
         fit = fits[sources.photo.stem]
-    geometry = place(fit, sources, models, config)
+    geometry = place(fit, face_file, landmark_file, models, config)
     with _skip("photo"):
         photo = read_picture(sources.photo)
     with _skip("mask"):
-        mask = read_mask(sources.mask, photo.size, invert=config.mask_invert)
+        mask = read_mask(mask_file, photo.size, invert=config.mask_invert)
     with _skip("outside the photo"):
         source = cut(photo, mask, [geometry.portrait, geometry.face])
     with _skip("mask"):
@@ -141,7 +146,7 @@ def prepare_photo(
     return _item(on_white(source), geometry, config, outside(geometry.portrait, config.size, photo.size))
 
 
-def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig) -> Geometry:
+def place(fit: SmplFit, face_file: Path, landmark_file: Path, models: Models, config: PrepareConfig) -> Geometry:
     """Labels and placements, before any pixel is read. Raises Skipped."""
     pose = chest_pose(torch.from_numpy(fit.rotations)[None])
     view = portrait_view(pose.chest)
@@ -152,14 +157,14 @@ def place(fit: SmplFit, sources: Sources, models: Models, config: PrepareConfig)
             "too small", f"the portrait is {portrait.side:.0f} pixels wide, expected {config.min_side:g} or more"
         )
     with _skip("face"):
-        face = load_face_fit(sources.face)
+        face = load_face_fit(face_file)
     z_id, z_exp, angle, translation = (torch.from_numpy(array)[None] for array in face)
     marks_3d = models.face.landmark_points(z_id, z_exp)  # [1, 68, 3]
     seen = face_view(angle, translation, models.face_frame, centre=marks_3d.mean(1))
     _check_turned("face", seen, config)
     landmarks = marks_3d[0].numpy()
     with _skip("landmarks"):
-        crop = face_placement(landmarks, load_five_points(sources.landmarks), seen)
+        crop = face_placement(landmarks, load_five_points(landmark_file), seen)
     marks = portrait.frame(crop.pixels(frame_points(landmarks, seen, FACE_CAMERA)))
     betas = torch.from_numpy(fit.betas)[None]
     head = models.body.joint_transforms(betas, pose.joint_eulers)[0, HEAD].numpy()

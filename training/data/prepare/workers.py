@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple
 
 from networks.person.tracking_files import SmplFits
@@ -41,7 +41,7 @@ class _Preparation:
             return index, Outcome(job.photos[index].photo.name, skipped.kind, str(skipped))
 
 
-def prepare_all(job: Job, indices: Sequence[int], workers: int) -> Iterator[tuple[int, Item | Outcome]]:
+def prepare_all(job: Job, indices: Sequence[int], workers: int) -> Generator[tuple[int, Item | Outcome]]:
     """(index, item or why there is none) for the photos at ``indices``, in that order.
 
     Args:

@@ -6,7 +6,8 @@ Camera and pixel grid follow the method notes, section 2; a test holds them to `
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -32,7 +33,10 @@ class View(NamedTuple):
     origin: np.ndarray  # [3]
 
 
-def camera_view(camera: tuple[float, float], camera_kind: str = "portrait", head_transform=None) -> View:
+Angles: TypeAlias = Sequence[float] | np.ndarray  # (pitch, yaw) in radians
+
+
+def camera_view(camera: Angles, camera_kind: str = "portrait", head_transform=None) -> View:
     """The camera for (pitch, yaw) in radians, frontal at (pi/2, pi/2).
 
     ``camera_kind`` "portrait" orbits the shifted centre at radius 1/face_radius; "face" orbits the canonical origin
@@ -147,7 +151,7 @@ def _inside(setup, counts, left, top, width, size):
 
 def draw(
     mesh: ColouredMesh,
-    camera: tuple[float, float],
+    camera: Angles,
     size: int = 256,
     camera_kind: str = "portrait",
     head_transform: np.ndarray | None = None,

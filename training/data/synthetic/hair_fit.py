@@ -23,7 +23,7 @@ KNOTS = (np.arange(0, ROWS, _STEP)[:, None] * COLUMNS + np.arange(0, COLUMNS, _S
 class Scalp(NamedTuple):
     """The mean person's skin as hair sees it: no ears, and shirt where there is one."""
 
-    index: np.ndarray  # [M] into body and face vertices
+    index: np.ndarray  # type: ignore[assignment]  # [M] into body and face vertices; hides tuple.index
     points: np.ndarray  # [M, 3]
     tree: cKDTree  # of the points
     weights: np.ndarray  # [M, J] skinning

@@ -21,7 +21,7 @@ _SPACING = 9.0 * MM  # of the probes
 class Probes(NamedTuple):
     """Vertices at which shadows are worked out, and how all vertices follow them."""
 
-    index: np.ndarray  # [P]
+    index: np.ndarray  # type: ignore[assignment]  # [P]; hides tuple.index
     spread: sparse.csr_matrix  # [V, P]
 
 

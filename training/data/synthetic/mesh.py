@@ -73,7 +73,7 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return out
 
 
-def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a cubic between; ``low > high`` reverses it."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
@@ -98,9 +98,9 @@ def subdivide(faces: np.ndarray, marked: np.ndarray, n_vertices: int) -> Subdivi
     split = np.isin(keys, keys.reshape(-1, 3)[marked].ravel())
     unique, inverse = np.unique(keys[split], return_inverse=True)
     pairs = np.stack([unique // n_vertices, unique % n_vertices], 1)
-    mid = np.full(len(keys), -1, np.int64)
-    mid[split] = n_vertices + inverse.ravel()
-    mid = mid.reshape(-1, 3)
+    mids = np.full(len(keys), -1, np.int64)
+    mids[split] = n_vertices + inverse.ravel()
+    mid = mids.reshape(-1, 3)
     n_split = (mid >= 0).sum(1)
     out = [faces[n_split == 0]]
     for count in (1, 2, 3):

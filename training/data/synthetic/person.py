@@ -11,7 +11,7 @@ import torch
 from training.data.synthetic import clothes, eyes, hair, hair_fit, lighting, paint
 from training.data.synthetic.appearance import Appearance, appearance
 from training.data.synthetic.mesh import MM, PART_NAMES, ColouredMesh, smoothstep, vertex_normals
-from training.data.synthetic.sampling import BLINK, LEFT_LID, RIGHT_LID, sample_identity
+from training.data.synthetic.sampling import BLINK, LEFT_LID, RIGHT_LID, Identity, sample_identity
 from training.data.synthetic.template import (
     EYE_CENTRE,
     EYE_RADIUS,
@@ -245,7 +245,7 @@ class SyntheticPerson:
         return move
 
 
-def _reorder(identity):
+def _reorder(identity: Identity) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return identity.z_id, identity.eps, identity.betas
 
 

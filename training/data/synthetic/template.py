@@ -192,7 +192,8 @@ def person_template() -> PersonTemplate:
     face = _refined_face(face_arrays)
 
     keep, faces = _drawn_body(mean, arrays.faces, face_arrays.mean, face_arrays.faces)
-    curved, weights, levels = mean[keep], moving_weights(arrays.lbs_weights[keep], arrays.parents), []
+    curved, weights = mean[keep], moving_weights(arrays.lbs_weights[keep], arrays.parents)
+    levels: list[Subdivision] = []
     flat = curved
     for low in (_LOWEST, -0.26):
         marked = curved[faces, 1].mean(1) > low
