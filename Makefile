@@ -14,7 +14,7 @@ help:
 	@echo "make viewer  set up, then open the page to play with (options: make viewer ARGS='--port 9000')"
 	@echo "make test    set up, then check style and types and run the tests"
 	@echo "make lint    set up, then check style and types only"
-	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (needs nvcc, but no GPU)"
+	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (no toolkit and no GPU needed)"
 	@echo "make lock    renew requirements.lock from requirements.txt; ARGS=--upgrade takes the newest versions of all"
 	@echo "make test-newest   run the tests with the newest versions that requirements.txt allows, in .venv-newest/"
 	@echo "make test-oldest   the same with the oldest ones, in .venv-oldest/ (PYTHON=python3.10 or 3.11)"

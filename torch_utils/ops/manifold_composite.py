@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from torch_utils.custom_ops import Ops, select
+from torch_utils.custom_ops import Ops, aligned, select
 from torch_utils.ops.manifold_composite_ref import TRANSMITTANCE_EPSILON, Composite, composite_manifolds_ref
 
 # A bilinearly upsampled crossing counts where more than this much of it is valid.
@@ -138,14 +138,15 @@ class _CompositeManifolds(torch.autograd.Function):
     def forward(
         ctx, maps: Tensor, layers: Tensor, upscale: int, occupied: Tensor | None, ops: Ops
     ) -> tuple[Tensor, Tensor, Tensor]:
-        maps, layers = maps.contiguous(), layers.contiguous()
+        maps, layers = aligned(maps), layers.contiguous()
         occupied = None if occupied is None else occupied.contiguous()
         batch, height, width, channels, count = layers.shape
         shape = (batch, height * upscale, width * upscale)
         rgb, alpha, depth = layers.new_empty(*shape, 3), layers.new_empty(shape), layers.new_empty(shape)
         sizes = (batch, count, *maps.shape[2:4], height, width, channels, upscale)
         ctx.sizes = (*sizes, MIN_VALIDITY, TRANSMITTANCE_EPSILON)
-        ops(f"composite_manifolds_{_MAP_TYPES[maps.dtype]}", maps, layers, *ctx.sizes, occupied, rgb, alpha, depth)
+        name = f"composite_manifolds_{_MAP_TYPES[maps.dtype]}"
+        ops(name, maps, layers, *ctx.sizes, occupied, rgb, alpha, depth, threads=alpha.numel())
         ctx.save_for_backward(maps, layers)
         ctx.ops = ops
         return rgb, alpha, depth
@@ -157,8 +158,11 @@ class _CompositeManifolds(torch.autograd.Function):
         pixels = grads[1][0].numel() if len(layers) else 0
         grad_fetched = layers.new_zeros(*maps.shape[:2], pixels, 4)
         grad_layers = torch.zeros_like(layers) if ctx.needs_input_grad[1] else None
-        grad_maps = torch.zeros_like(maps, dtype=layers.dtype) if ctx.needs_input_grad[0] else None
-        name = f"composite_manifolds_backward_{_MAP_TYPES[maps.dtype]}"
-        pictures = [grad.contiguous() for grad in grads]
-        ctx.ops(name, maps, layers, *ctx.sizes, *pictures, grad_fetched, grad_layers, grad_maps)
-        return None if grad_maps is None else grad_maps.to(maps.dtype), grad_layers, None, None, None
+        kind, scene = _MAP_TYPES[maps.dtype], (maps, layers, *ctx.sizes, None)
+        name, pictures = f"composite_manifolds_backward_{kind}", [grad.contiguous() for grad in grads]
+        ctx.ops(name, *scene, *pictures, grad_fetched, grad_layers, threads=pictures[1].numel())
+        if not ctx.needs_input_grad[0]:
+            return None, grad_layers, None, None, None
+        grad_maps = torch.zeros_like(maps, dtype=layers.dtype)
+        ctx.ops(f"scatter_to_manifolds_{kind}", *scene, grad_fetched, grad_maps, threads=grad_fetched.numel() // 4)
+        return grad_maps.to(maps.dtype), grad_layers, None, None, None

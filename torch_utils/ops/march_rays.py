@@ -6,8 +6,9 @@ Paper section 3.1, with the fields of a frame interpolated: see inference/fast/r
 import torch
 from torch import Tensor
 
-from torch_utils.custom_ops import select
+from torch_utils.custom_ops import Ops, aligned, select
 from torch_utils.ops.march_rays_ref import BoxGrid, RayCrossings, Sampling, march_rays_ref
+from torch_utils.ops.ray_manifold import find
 
 # The compiled search keeps track of the levels found in one machine word.
 MAX_LEVELS = 64
@@ -20,8 +21,9 @@ def march_rays(
     """First crossing of every level along every ray of an image, by the rule of ``find_crossings``.
 
     A ray's samples are carried to neutral pose, displaced, and interpolated linearly to the fine samples, on which s is
-    looked up. Compiled, every fourth fine sample is looked at, and those between two of them, by halves, only where a
-    level lies between: a crossing and its return between two would go unseen. What no ray meets is not computed.
+    looked up. In C++, every fourth fine sample is looked at, and those between two of them, by halves, only where a
+    level lies between: a crossing and its return between two would go unseen. What no ray meets is not computed. On a
+    GPU there are threads for all samples at once.
 
     Args:
         origins, directions: [H, W, 3] float32, posed space; directions of unit length.
@@ -48,24 +50,55 @@ def march_rays(
         "field": field.values, "field.box": field.box,
     }  # fmt: skip
     _check(tensors, sampling)
-    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: aligned(tensor.detach()) for name, tensor in tensors.items()}
     ops = select(impl, directions.device)
     if ops is None:
         return march_rays_ref(origins, directions, transforms, displacement, field, levels, sampling)
-    height, width = directions.shape[:2]
-    shape = (height * width, len(levels))
-    canonical, depth = directions.new_empty(*shape, 3), directions.new_empty(shape)
-    valid = directions.new_empty(shape)
-    near, far, samples, fine, stride, *scales = sampling
-    ops(
-        "march_rays_float",
-        *(tensors[name] for name in ("origins", "directions", "transforms")),
-        tensors["displacement"], tensors["displacement.box"], *displacement.values.shape[:3],
-        tensors["field"], tensors["field.box"], *field.values.shape[:3],
-        tensors["levels"], width, *transforms.shape[1:3], stride, shape[0], samples, fine, shape[1],
-        float(near), float(far), *map(float, scales), canonical, depth, valid,
-    )  # fmt: skip
-    return RayCrossings(canonical, depth, valid)
+    return (_march_on_cuda if ops.is_cuda else _march_on_cpu)(ops, tensors, sampling)
+
+
+def _march_on_cpu(ops: Ops, tensors: dict[str, Tensor], sampling: Sampling) -> RayCrossings:
+    rays, count = tensors["directions"].shape[:2].numel(), len(tensors["levels"])
+    found = _empty_crossings(tensors, rays, count)
+    fine, min_step = sampling.num_fine_samples, float(sampling.min_step)
+    field = (tensors["field"], tensors["field.box"], *tensors["field"].shape[:3])
+    deformation = _deformation(tensors, sampling, rays)
+    ops("march_rays_float", *deformation, *field, tensors["levels"], fine, count, min_step, *found, threads=rays)
+    return found
+
+
+def _march_on_cuda(ops: Ops, tensors: dict[str, Tensor], sampling: Sampling) -> RayCrossings:
+    """A thread for each sample, then for each fine sample, then for each ray, then for each crossing."""
+    rays, count = tensors["directions"].shape[:2].numel(), len(tensors["levels"])
+    samples, fine = sampling.num_samples, sampling.num_fine_samples
+    searched = looked_up = tensors["directions"].new_empty(rays, samples, 3)
+    one_scale = sampling.search_scale == sampling.lookup_scale
+    if not one_scale:
+        looked_up = torch.empty_like(searched)
+    deformation = _deformation(tensors, sampling, rays)
+    ops("carry_samples_float", *deformation, searched, None if one_scale else looked_up, threads=rays * samples)
+    s = searched.new_empty(rays, fine)
+    field = (tensors["field"], tensors["field.box"], *tensors["field"].shape[:3])
+    ops("fine_scalars_float", searched, *field, rays, samples, fine, s, threads=rays * fine)
+    index, weight, valid = find(ops, s, tensors["levels"], either_direction=False, min_step=sampling.min_step)
+    found = _empty_crossings(tensors, rays, count)._replace(valid=valid.to(s.dtype))
+    sizes, ends = (rays, samples, fine, count), (float(sampling.near), float(sampling.far))
+    ops("at_crossings_float", looked_up, index, weight, *sizes, *ends, *found[:2], threads=rays * count)
+    return found
+
+
+def _empty_crossings(tensors: dict[str, Tensor], rays: int, count: int) -> RayCrossings:
+    empty = tensors["directions"].new_empty
+    return RayCrossings(empty(rays, count, 3), empty(rays, count), empty(rays, count))
+
+
+def _deformation(tensors: dict[str, Tensor], sampling: Sampling, rays: int) -> tuple[Tensor | int | float, ...]:
+    """DEFORMATION_PARAMETERS of csrc/march_rays.h."""
+    arrays = [tensors[name] for name in ("origins", "directions", "transforms", "displacement", "displacement.box")]
+    width, node_columns, node_samples = tensors["directions"].shape[1], *tensors["transforms"].shape[1:3]
+    sizes = (*tensors["displacement"].shape[:3], width, node_columns, node_samples, sampling.stride, rays)
+    numbers = (sampling.near, sampling.far, sampling.search_scale, sampling.lookup_scale)
+    return (*arrays, *sizes, sampling.num_samples, *map(float, numbers))
 
 
 def _check(tensors: dict[str, Tensor], sampling: Sampling) -> None:

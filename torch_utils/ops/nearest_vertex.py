@@ -1,10 +1,15 @@
 """The vertex nearest to every point of a grid along rays, for inverse skinning (paper section 3.1, K = 1)."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from torch_utils.custom_ops import select
 from torch_utils.ops.nearest_vertex_ref import nearest_vertices_ref
+
+# Points that a GPU's block of threads takes together.
+TILE = (8, 4, 4)
 
 
 def nearest_vertices(points: Tensor, vertices: Tensor, *, impl: str = "auto") -> Tensor:
@@ -40,5 +45,7 @@ def nearest_vertices(points: Tensor, vertices: Tensor, *, impl: str = "auto") ->
     if ops is None:
         return nearest_vertices_ref(points.reshape(-1, 3), vertices).reshape(points.shape[:3])
     index = points.new_empty(points.shape[:3], dtype=torch.int64)
-    ops("nearest_vertices", points.contiguous(), vertices.T.contiguous(), *points.shape[:3], len(vertices), index)
+    size = (*points.shape[:3], len(vertices))
+    threads = math.prod(-(-n // tile) * tile for n, tile in zip(size, TILE, strict=False))
+    ops("nearest_vertices", points.contiguous(), vertices.T.contiguous(), *size, index, threads=threads)
     return index

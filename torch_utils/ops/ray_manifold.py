@@ -115,19 +115,27 @@ def _function(name: str, dtype: torch.dtype) -> str:
     return f"{name}_{'double' if dtype == torch.float64 else 'float'}"
 
 
+def find(
+    ops: Ops, s: Tensor, levels: Tensor, *, either_direction: bool, min_step: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The compiled search: contiguous s [N, S], levels [K] -> index, weight, valid [N, K]; no gradients."""
+    falling, slot = (-levels).sort()  # NaN last
+    shape = (len(s), len(levels))
+    index, weight = s.new_empty(shape, dtype=torch.int64), s.new_empty(shape)
+    valid = s.new_empty(shape, dtype=torch.bool)
+    sizes = (len(s), s.shape[1], len(levels), either_direction, float(min_step))
+    ops(_function("find_crossings", s.dtype), s, -falling, slot, *sizes, index, weight, valid, threads=len(s))
+    return index, weight, valid
+
+
 class _FindCrossings(torch.autograd.Function):
     @staticmethod
     def forward(ctx, s: Tensor, levels: Tensor, either: bool, ops: Ops) -> tuple[Tensor, Tensor, Tensor]:
         s, levels = s.contiguous(), levels.contiguous()
-        falling, slot = (-levels).sort()  # NaN last
-        shape = (len(s), len(levels))
-        index, weight = s.new_empty(shape, dtype=torch.int64), s.new_empty(shape)
-        valid = s.new_empty(shape, dtype=torch.bool)
-        sizes = (len(s), s.shape[1], len(levels), either, MIN_SCALAR_STEP)
-        ops(_function("find_crossings", s.dtype), s, -falling, slot, *sizes, index, weight, valid)
+        index, weight, valid = find(ops, s, levels, either_direction=either, min_step=MIN_SCALAR_STEP)
         ctx.mark_non_differentiable(index, valid)
         ctx.save_for_backward(s, levels, index, weight)
-        ctx.sizes, ctx.ops = sizes, ops
+        ctx.sizes, ctx.ops = (len(s), s.shape[1], len(levels), either, MIN_SCALAR_STEP), ops
         return index, weight, valid
 
     @staticmethod
@@ -136,7 +144,7 @@ class _FindCrossings(torch.autograd.Function):
         s, levels, index, weight = ctx.saved_tensors
         grad_s = torch.zeros_like(s)
         name = _function("find_crossings_backward", s.dtype)
-        ctx.ops(name, s, levels, index, weight, grad_weight.contiguous(), *ctx.sizes, grad_s)
+        ctx.ops(name, s, levels, index, weight, grad_weight.contiguous(), *ctx.sizes, grad_s, threads=len(s))
         return grad_s, None, None, None
 
 
@@ -146,7 +154,7 @@ class _Interpolate(torch.autograd.Function):
         values, index, weight = values.contiguous(), index.contiguous(), weight.contiguous()
         result = values.new_empty(*index.shape, values.shape[-1])
         sizes = (len(values), values.shape[1], index.shape[1], values.shape[2])
-        ops(_function("interpolate", values.dtype), values, index, weight, *sizes, result)
+        ops(_function("interpolate", values.dtype), values, index, weight, *sizes, result, threads=len(values))
         ctx.save_for_backward(values, index, weight)
         ctx.sizes, ctx.ops = sizes, ops
         return result
@@ -157,6 +165,6 @@ class _Interpolate(torch.autograd.Function):
         values, index, weight = ctx.saved_tensors
         grad_values = torch.zeros_like(values) if ctx.needs_input_grad[0] else None
         grad_weight = torch.empty_like(weight) if ctx.needs_input_grad[2] else None
-        name = _function("interpolate_backward", values.dtype)
-        ctx.ops(name, values, index, weight, grad.contiguous(), *ctx.sizes, grad_values, grad_weight)
+        name, arrays = _function("interpolate_backward", values.dtype), (values, index, weight, grad.contiguous())
+        ctx.ops(name, *arrays, *ctx.sizes, grad_values, grad_weight, threads=len(values))
         return grad_values, None, grad_weight, None

@@ -35,12 +35,13 @@ def sine_layers(points: Tensor, layers: Sequence[tuple[Tensor, Tensor]], *, impl
     _check(points, layers)
     points, layers = points.detach(), [(weight.detach(), bias.detach()) for weight, bias in layers]
     ops = select(impl, points.device)
-    if ops is None or points.device.type != "cpu":
+    if ops is None or ops.is_cuda:
         return sine_layers_ref(points, layers)
     widths = _widths(points.shape[1], *(len(bias) for _, bias in layers))
     numbers = torch.cat([part.flatten() for layer in layers for part in layer])
-    result = points.new_empty(len(points), len(layers[-1][1]))
-    ops("sine_layers_float", points.contiguous(), numbers, widths, len(layers), len(points), result)
+    count = len(points)
+    result = points.new_empty(count, len(layers[-1][1]))
+    ops("sine_layers_float", points.contiguous(), numbers, widths, len(layers), count, result, threads=count)
     return result
 
 

@@ -1,5 +1,7 @@
-// Numbers side by side in one register of a CPU, whichever CPU it is.
+// Numbers side by side: in one register of a CPU, whichever CPU it is, or four in those of a GPU's thread.
 #pragma once
+
+#include "for_each.h"
 
 #if defined(__AVX512F__) || defined(__FMA__)
 #include <immintrin.h>
@@ -7,6 +9,12 @@
 
 namespace lanes {
 
+#if defined(__CUDACC__)
+constexpr int LANES = 4;
+struct Lanes {
+    float number[LANES];
+};
+#else
 #if defined(__AVX512F__)
 constexpr int LANES = 16;
 #elif defined(__AVX__)
@@ -17,10 +25,33 @@ constexpr int LANES = 4;
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));
 
 inline Lanes all(float value) { return Lanes{} + value; }
+#endif
 
-// a * b + c; rounded once where the CPU can. For long sums alone, which nobody compares to the bit.
-inline Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
-#if defined(__AVX512F__)
+// From and to a multiple of 16 bytes.
+HOST_DEVICE Lanes load(const float* from) {
+    Lanes value;
+#ifdef __CUDACC__
+    read_four(from, value.number);
+#else
+    memcpy(&value, from, sizeof value);
+#endif
+    return value;
+}
+
+HOST_DEVICE void store(Lanes value, float* to) {
+#ifdef __CUDACC__
+    write_four(value.number, to);
+#else
+    memcpy(to, &value, sizeof value);
+#endif
+}
+
+// a * b + c; rounded once where the processor can. For long sums alone, which nobody compares to the bit.
+HOST_DEVICE Lanes multiply_add(Lanes a, Lanes b, Lanes c) {
+#if defined(__CUDACC__)
+    for (int i = 0; i < LANES; ++i) c.number[i] = fmaf(a.number[i], b.number[i], c.number[i]);
+    return c;
+#elif defined(__AVX512F__)
     return Lanes(_mm512_fmadd_ps(__m512(a), __m512(b), __m512(c)));
 #elif defined(__FMA__)
     return Lanes(_mm256_fmadd_ps(__m256(a), __m256(b), __m256(c)));

@@ -24,7 +24,7 @@ struct Scene {
     const T* layers;  // [B, H, W, C, K]
     int64_t batch, count, map_height, map_width, height, width, channels, upscale;
     double min_validity, epsilon;
-    const uint8_t* occupied = nullptr;  // [B, K, h / BLOCK, w / BLOCK] 0 where a fetch finds nothing; null: anywhere
+    const uint8_t* occupied;  // [B, K, h / BLOCK, w / BLOCK] 0 where a fetch finds nothing; null: anywhere
 
     HOST_DEVICE int64_t pixels() const { return height * width * upscale * upscale; }  // of one image
     HOST_DEVICE const uint8_t* occupied_in(int64_t image) const {
@@ -50,9 +50,10 @@ struct Crossings {
         const T* rays = scene.layers + image * scene.height * scene.width * stride;
         upsampled = scene.upscale > 1;
         count = scene.count;
-        int64_t y, x, down, across;
-        split(pixel / columns, scene.height, scene.height * scene.upscale, y, down, top, bottom);
-        split(pixel % columns, scene.width, columns, x, across, left, right);
+        int64_t row, column, y, x, down, across;
+        divide(pixel, columns, row, column);
+        split(row, scene.height, scene.height * scene.upscale, y, down, top, bottom);
+        split(column, scene.width, columns, x, across, left, right);
         const T* corner = rays + (y * scene.width + x) * stride;
         ray[0] = corner;
         ray[1] = corner + across * stride;
@@ -155,8 +156,9 @@ struct Forward {
     T *rgb, *alpha, *depth;  // [B, P, 3], [B, P], [B, P]
 
     HOST_DEVICE void operator()(int64_t pixel) const {
-        const int64_t image = pixel / scene.pixels();
-        Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        int64_t image, in_image;
+        divide(pixel, scene.pixels(), image, in_image);
+        Crossings<T> crossings(scene, image, in_image);
         crossings.interpolate_all(scene.channels);
         int sorted[MAX_LAYERS];
         const int layers = sort_layers(scene, crossings, image, sorted);
@@ -193,8 +195,9 @@ struct Backward {
     T* grad_layers;   // [B, H, W, C, K], zeros; or null
 
     HOST_DEVICE void operator()(int64_t pixel) const {
-        const int64_t image = pixel / scene.pixels();
-        Crossings<T> crossings(scene, image, pixel % scene.pixels());
+        int64_t image, in_image;
+        divide(pixel, scene.pixels(), image, in_image);
+        Crossings<T> crossings(scene, image, in_image);
         crossings.interpolate_all(scene.channels);
         const T* grad = grad_rgb + pixel * 3;
         int sorted[MAX_LAYERS];
@@ -221,7 +224,7 @@ struct Backward {
             const T v = value[j] + per_alpha + (seen ? per_depth * crossings(DEPTH, k) : T(0));
             const T fetched[4] = {weight * grad[0], weight * grad[1], weight * grad[2], transmittance[j] * (v - behind)};
             behind = alpha[j] * v + (1 - alpha[j] + T(scene.epsilon)) * behind;
-            T* out = grad_fetched + ((image * scene.count + k) * scene.pixels() + pixel % scene.pixels()) * 4;
+            T* out = grad_fetched + ((image * scene.count + k) * scene.pixels() + in_image) * 4;
             for (int c = 0; c < 4; ++c) out[c] = fetched[c];
             if (grad_layers == nullptr) continue;
             T* to = grad_layers + pixel * scene.channels * scene.count + k;
@@ -242,8 +245,10 @@ struct Scatter {
     HOST_DEVICE void operator()(int64_t plane, int64_t pixel) const {
         const T* grad = grad_fetched + (plane * scene.pixels() + pixel) * 4;
         if (grad[0] == 0 && grad[1] == 0 && grad[2] == 0 && grad[3] == 0) return;
-        const Crossings<T> crossings(scene, plane / scene.count, pixel);
-        look_up(scene, crossings, int(plane % scene.count))
+        int64_t image, k;
+        divide(plane, scene.count, image, k);
+        const Crossings<T> crossings(scene, image, pixel);
+        look_up(scene, crossings, int(k))
             .scatter(grad_maps + plane * scene.map_height * scene.map_width * 4, grad);
     }
 };
@@ -251,32 +256,36 @@ struct Scatter {
 
 constexpr int64_t PIXELS_PER_CHUNK = 256;
 
+#define PARAMETERS(T, M)                                                                                               \
+    const M *maps, const T *layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,               \
+        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon,         \
+        const uint8_t *occupied
+#define SCENE(T, M)                                                                                                    \
+    manifold_composite::Scene<T, M> {                                                                                  \
+        maps, layers, batch, count, map_height, map_width, height, width, channels, upscale, min_validity, epsilon,    \
+            occupied                                                                                                   \
+    }
+
 #define MANIFOLD_COMPOSITE(NAME, T, M)                                                                                 \
-    EXPORT int composite_manifolds_##NAME(                                                                             \
-        const M* maps, const T* layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,           \
-        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon,         \
-        const uint8_t* occupied, T* rgb, T* alpha, T* depth, int64_t place, void* stream) {                            \
-        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width, height, \
-                                                    width,  channels, upscale, min_validity, epsilon, occupied};       \
-        return for_each(batch * scene.pixels(), PIXELS_PER_CHUNK, {place, stream},                                     \
-                        manifold_composite::Forward<T, M>{scene, rgb, alpha, depth});                                  \
+    ENTRY void composite_manifolds_##NAME(PARAMETERS(T, M), T* rgb, T* alpha, T* depth, THREADS) {                     \
+        const manifold_composite::Forward<T, M> forward{SCENE(T, M), rgb, alpha, depth};                               \
+        for_each(batch * forward.scene.pixels(), PIXELS_PER_CHUNK, threads, forward);                                  \
     }                                                                                                                  \
-    EXPORT int composite_manifolds_backward_##NAME(                                                                    \
-        const M* maps, const T* layers, int64_t batch, int64_t count, int64_t map_height, int64_t map_width,           \
-        int64_t height, int64_t width, int64_t channels, int64_t upscale, double min_validity, double epsilon,         \
-        const T* grad_rgb, const T* grad_alpha, const T* grad_depth, T* grad_fetched, T* grad_layers, T* grad_maps,    \
-        int64_t place, void* stream) {                                                                                 \
-        const manifold_composite::Scene<T, M> scene{maps,   layers, batch,    count,   map_height,   map_width,        \
-                                                    height, width,  channels, upscale, min_validity, epsilon};         \
-        const int error = for_each(batch * scene.pixels(), PIXELS_PER_CHUNK, {place, stream},                          \
-                                   manifold_composite::Backward<T, M>{scene, grad_rgb, grad_alpha, grad_depth,         \
-                                                                      grad_fetched, grad_layers});                     \
-        if (error != 0 || grad_maps == nullptr) return error;                                                          \
-        return for_each_in_planes(batch* count, scene.pixels(), {place, stream},                                       \
-                                  manifold_composite::Scatter<T, M>{scene, grad_fetched, grad_maps});                  \
+    ENTRY void composite_manifolds_backward_##NAME(PARAMETERS(T, M), const T* grad_rgb, const T* grad_alpha,           \
+                                                   const T* grad_depth, T* grad_fetched, T* grad_layers, THREADS) {    \
+        const manifold_composite::Backward<T, M> backward{SCENE(T, M), grad_rgb,     grad_alpha,                       \
+                                                          grad_depth,  grad_fetched, grad_layers};                     \
+        for_each(batch * backward.scene.pixels(), PIXELS_PER_CHUNK, threads, backward);                                \
+    }                                                                                                                  \
+    ENTRY void scatter_to_manifolds_##NAME(PARAMETERS(T, M), const T* grad_fetched, T* grad_maps, THREADS) {           \
+        const manifold_composite::Scatter<T, M> scatter{SCENE(T, M), grad_fetched, grad_maps};                         \
+        for_each_in_planes(batch* count, scatter.scene.pixels(), threads, scatter);                                    \
     }
 
 MANIFOLD_COMPOSITE(float, float, float)
 MANIFOLD_COMPOSITE(double, double, double)
 MANIFOLD_COMPOSITE(half, float, texels::Half)
 MANIFOLD_COMPOSITE(bfloat16, float, texels::BFloat16)
+
+#undef PARAMETERS
+#undef SCENE

@@ -28,10 +28,17 @@ struct Grid {
         const float z = locate(point, 2, depth, low_z);
         const float* corner = values + ((low_z * height + low_y) * width + low_x) * C;
         const int64_t up = width * C, back = height * width * C;
-        const float* behind = corner + back;
+        float node[8][C];
+        for (int i = 0; i < 8; ++i) {
+            const float* from = corner + (i & 4 ? back : 0) + (i & 2 ? up : 0) + (i & 1 ? C : 0);
+            if constexpr (C == 4)
+                read_four(from, node[i]);
+            else
+                for (int c = 0; c < C; ++c) node[i][c] = from[c];
+        }
         for (int c = 0; c < C; ++c) {
-            const float front = mix(mix(corner[c], corner[C + c], x), mix(corner[up + c], corner[up + C + c], x), y);
-            const float rear = mix(mix(behind[c], behind[C + c], x), mix(behind[up + c], behind[up + C + c], x), y);
+            const float front = mix(mix(node[0][c], node[1][c], x), mix(node[2][c], node[3][c], x), y);
+            const float rear = mix(mix(node[4][c], node[5][c], x), mix(node[6][c], node[7][c], x), y);
             result[c] = mix(front, rear, z);
         }
     }
@@ -46,28 +53,104 @@ struct Grid {
     }
 };
 
-// What all rays share.
-struct Scene {
+// What carries posed points to where s is searched, the same for all rays.
+struct Deformation {
     const float *origins, *directions;  // [R, 3]
     const float* transforms;            // [H', W', S', 16] at every stride-th pixel and sample
-    Grid displacement, field;           // D^e of neutral points (4 numbers, the last unused); s of canonical points
-    const float* levels;                // [K] falling
-    int64_t width, node_columns, node_samples, stride;
-    int64_t samples, fine, count;
-    float near, far, search_scale, lookup_scale, min_step;
+    Grid displacement;                  // D^e of neutral points (4 numbers, the last unused)
+    int64_t width, node_columns, node_samples, stride, samples;
+    float near, far, search_scale, lookup_scale;
 };
 
+// One of the rays.
+struct Ray {
+    const Deformation& deformation;
+    const float *origin, *direction;
+    const float* corner[4];  // node columns around the ray
+    float weight[4];
+    float spacing;  // from a sample to the next
+
+    HOST_DEVICE Ray(const Deformation& deformation, int64_t ray)
+        : deformation(deformation), origin(deformation.origins + 3 * ray), direction(deformation.directions + 3 * ray),
+          spacing((deformation.far - deformation.near) / float(deformation.samples - 1)) {
+        const int64_t stride = deformation.stride, column = deformation.node_samples * 16;
+        int64_t y, x, row, down, node_column, right;
+        divide(ray, deformation.width, y, x);
+        divide(y, stride, row, down);
+        divide(x, stride, node_column, right);
+        const float* nodes = deformation.transforms + (row * deformation.node_columns + node_column) * column;
+        for (int i = 0; i < 4; ++i) {
+            const bool lower = i / 2, further = i % 2;
+            const float vertical = float(down) / float(stride), horizontal = float(right) / float(stride);
+            corner[i] = nodes + ((lower && down ? deformation.node_columns : 0) + (further && right ? 1 : 0)) * column;
+            weight[i] = (lower ? vertical : 1 - vertical) * (further ? horizontal : 1 - horizontal);
+        }
+    }
+
+    HOST_DEVICE void transform_at(int64_t node, float* entry) const {
+        for (int c = 0; c < 12; c += 4) {
+            float around[4][4];
+            for (int i = 0; i < 4; ++i) read_four(corner[i] + node * 16 + c, around[i]);
+            for (int d = 0; d < 4; ++d)
+                entry[c + d] = around[0][d] * weight[0] + around[1][d] * weight[1] + around[2][d] * weight[2] +
+                               around[3][d] * weight[3];
+        }
+    }
+
+    // Sample i, so much of the way between two nodes' transforms, displaced by D^e for the search and, if that is not
+    // null, for the lookup.
+    HOST_DEVICE void carry(int64_t i, const float* low, const float* high, float along, float* searched,
+                           float* looked_up) const {
+        const float distance = deformation.near + spacing * float(i);
+        float point[3], entry[12], neutral[3], shift[CHANNELS];
+        for (int c = 0; c < 3; ++c) point[c] = origin[c] + direction[c] * distance;
+        for (int c = 0; c < 12; ++c) entry[c] = mix(low[c], high[c], along);
+        for (int c = 0; c < 12; c += 4)
+            neutral[c / 4] = entry[c] * point[0] + entry[c + 1] * point[1] + entry[c + 2] * point[2] + entry[c + 3];
+        deformation.displacement.read<CHANNELS>(neutral, shift);
+        for (int c = 0; c < 3; ++c) {
+            searched[c] = neutral[c] + deformation.search_scale * shift[c];
+            if (looked_up != nullptr) looked_up[c] = neutral[c] + deformation.lookup_scale * shift[c];
+        }
+    }
+};
+
+// Fine sample j: between samples i and i + 1.
+struct Between {
+    int64_t i;
+    float weight;
+
+    HOST_DEVICE Between(int64_t samples, float per_fine, int64_t j) {
+        const float position = per_fine * float(j);
+        i = int64_t(position);
+        i = i < samples - 1 ? i : samples - 2;
+        weight = position - float(i);
+    }
+};
+
+// Samples from a fine one to the next.
+HOST_DEVICE float samples_per_fine(int64_t samples, int64_t fine) { return float(samples - 1) / float(fine - 1); }
+
+#ifndef __CUDACC__
+// On a CPU a ray is one thread's, and what it does not meet is not computed.
 struct FineSample {
     float point[3], s;
+};
+
+// What all rays share.
+struct Scene {
+    Deformation deformation;
+    Grid field;           // s of canonical points
+    const float* levels;  // [K] falling
+    int64_t fine, count;
+    float min_step;
 };
 
 // A ray's samples in canonical space, made one after the other as they are asked for.
 struct Samples {
     const Scene& scene;
-    const float *origin, *direction;
-    const float* corner[4];  // node columns around the ray
-    float weight[4];
-    float spacing, per_fine;  // from a sample to the next along the ray, and samples from a fine one to the next
+    Ray ray;
+    float per_fine;
     float low[12], high[12];  // transforms at the nodes before and after the last sample
     // Neutral points displaced by D^e, for the search and for the lookup: the latter only where that is not the same.
     float searched[KEPT][3], looked_up[KEPT][3];
@@ -75,61 +158,32 @@ struct Samples {
     int64_t made = 0;
     int64_t node = 0, phase = 0;  // the node before the next sample, and how many samples it is from there
 
-    HOST_DEVICE Samples(const Scene& scene, int64_t ray)
-        : scene(scene), origin(scene.origins + 3 * ray), direction(scene.directions + 3 * ray),
-          spacing((scene.far - scene.near) / float(scene.samples - 1)),
-          per_fine(float(scene.samples - 1) / float(scene.fine - 1)),
-          one_scale(scene.search_scale == scene.lookup_scale) {
-        const int64_t y = ray / scene.width, x = ray % scene.width, column = scene.node_samples * 16;
-        const int64_t right = x % scene.stride, down = y % scene.stride;
-        const float* nodes = scene.transforms + (y / scene.stride * scene.node_columns + x / scene.stride) * column;
-        for (int i = 0; i < 4; ++i) {
-            const bool lower = i / 2, further = i % 2;
-            const float vertical = float(down) / float(scene.stride), horizontal = float(right) / float(scene.stride);
-            corner[i] = nodes + ((lower && down ? scene.node_columns : 0) + (further && right ? 1 : 0)) * column;
-            weight[i] = (lower ? vertical : 1 - vertical) * (further ? horizontal : 1 - horizontal);
-        }
-        transform_at(0, high);
+    Samples(const Scene& scene, int64_t ray)
+        : scene(scene), ray(scene.deformation, ray),
+          per_fine(samples_per_fine(scene.deformation.samples, scene.fine)),
+          one_scale(scene.deformation.search_scale == scene.deformation.lookup_scale) {
+        this->ray.transform_at(0, high);
     }
 
-    HOST_DEVICE void transform_at(int64_t node, float* entry) const {
-        for (int64_t c = 0, at = node * 16; c < 12; ++c, ++at)
-            entry[c] = corner[0][at] * weight[0] + corner[1][at] * weight[1] + corner[2][at] * weight[2] +
-                       corner[3][at] * weight[3];
-    }
-
-    HOST_DEVICE void make_next() {
-        const int64_t i = made++;
+    void make_next() {
+        const int64_t i = made++, stride = scene.deformation.stride;
         if (phase == 0) {
             memcpy(low, high, sizeof low);
-            if (node + 1 < scene.node_samples) transform_at(node + 1, high);
+            if (node + 1 < scene.deformation.node_samples) ray.transform_at(node + 1, high);
         }
-        const float along = float(phase) / float(scene.stride);
-        if (++phase == scene.stride) phase = 0, ++node;
-        const float distance = scene.near + spacing * float(i);
-        float point[3], entry[12], neutral[3], shift[CHANNELS];
-        for (int c = 0; c < 3; ++c) point[c] = origin[c] + direction[c] * distance;
-        for (int c = 0; c < 12; ++c) entry[c] = mix(low[c], high[c], along);
-        for (int c = 0; c < 12; c += 4)
-            neutral[c / 4] = entry[c] * point[0] + entry[c + 1] * point[1] + entry[c + 2] * point[2] + entry[c + 3];
-        scene.displacement.read<CHANNELS>(neutral, shift);
-        for (int c = 0; c < 3; ++c) {
-            searched[i % KEPT][c] = neutral[c] + scene.search_scale * shift[c];
-            if (!one_scale) looked_up[i % KEPT][c] = neutral[c] + scene.lookup_scale * shift[c];
-        }
+        const float along = float(phase) / float(stride);
+        if (++phase == stride) phase = 0, ++node;
+        ray.carry(i, low, high, along, searched[i % KEPT], one_scale ? nullptr : looked_up[i % KEPT]);
     }
 
-    // Fine sample j: linear between the samples around it.
-    HOST_DEVICE void fine_point(int64_t j, const float (*samples)[3], float* point) {
-        const float position = per_fine * float(j);
-        int64_t i = int64_t(position);
-        i = i < scene.samples - 1 ? i : scene.samples - 2;
-        while (made < i + 2) make_next();
-        const float *near = samples[i % KEPT], *far = samples[(i + 1) % KEPT];
-        for (int c = 0; c < 3; ++c) point[c] = mix(near[c], far[c], position - float(i));
+    void fine_point(int64_t j, const float (*samples)[3], float* point) {
+        const Between at(scene.deformation.samples, per_fine, j);
+        while (made < at.i + 2) make_next();
+        const float *near = samples[at.i % KEPT], *far = samples[(at.i + 1) % KEPT];
+        for (int c = 0; c < 3; ++c) point[c] = mix(near[c], far[c], at.weight);
     }
 
-    HOST_DEVICE FineSample fine(int64_t j) {
+    FineSample fine(int64_t j) {
         FineSample sample;
         fine_point(j, searched, sample.point);
         scene.field.read<1>(sample.point, &sample.s);
@@ -141,7 +195,7 @@ struct March {
     Scene scene;
     float *canonical, *depth, *valid;  // [R, K, 3], [R, K], [R, K]
 
-    HOST_DEVICE void operator()(int64_t ray) const {
+    void operator()(int64_t ray) const {
         Samples samples(scene, ray);
         uint64_t missing = ~uint64_t(0) >> (64 - scene.count);
         FineSample start = samples.fine(0);
@@ -161,7 +215,7 @@ struct March {
 
     // The levels that s falls through from fine sample i to `end`: by halves, near to far, while a level lies between.
     template <int DEPTH>
-    HOST_DEVICE void search(int64_t ray, Samples& samples, int64_t i, const FineSample& first, int64_t end,
+    void search(int64_t ray, Samples& samples, int64_t i, const FineSample& first, int64_t end,
                             const FineSample& last, uint64_t& missing) const {
         if (between_levels(first.s, last.s)) return;
         if constexpr (DEPTH > 0) {
@@ -177,7 +231,7 @@ struct March {
     }
 
     // Whether both values lie strictly between the same two levels.
-    HOST_DEVICE bool between_levels(float a, float b) const {
+    bool between_levels(float a, float b) const {
         const float least = a < b ? a : b, most = a < b ? b : a;
         for (int64_t k = 0; k < scene.count; ++k)
             if (scene.levels[k] <= most) return scene.levels[k] < least;
@@ -185,7 +239,7 @@ struct March {
     }
 
     // The levels that s falls through between fine sample j and the next, unless they were found before.
-    HOST_DEVICE void record(int64_t ray, Samples& samples, int64_t j, const FineSample& near, const FineSample& far,
+    void record(int64_t ray, Samples& samples, int64_t j, const FineSample& near, const FineSample& far,
                             uint64_t& missing) const {
         for (int64_t k = 0; k < scene.count && scene.levels[k] >= far.s; ++k) {
             if (scene.levels[k] > near.s || !(missing >> k & 1)) continue;
@@ -196,7 +250,7 @@ struct March {
         }
     }
 
-    HOST_DEVICE void write(int64_t ray, int64_t k, Samples& samples, int64_t j, const FineSample& near,
+    void write(int64_t ray, int64_t k, Samples& samples, int64_t j, const FineSample& near,
                            const FineSample& far, float weight, float is_valid) const {
         const float *first = near.point, *second = far.point;
         float points[2][3];
@@ -207,25 +261,116 @@ struct March {
         }
         const int64_t out = ray * scene.count + k;
         for (int c = 0; c < 3; ++c) canonical[3 * out + c] = mix(first[c], second[c], weight);
-        depth[out] = scene.near + (scene.far - scene.near) / float(scene.fine - 1) * (float(j) + weight);
+        const float start = scene.deformation.near, way = scene.deformation.far - start;
+        depth[out] = start + way / float(scene.fine - 1) * (float(j) + weight);
         valid[out] = is_valid;
     }
 };
+#else
+// On a GPU there is a thread for each sample, then for each fine sample, then for each ray (ray_manifold.h), then for
+// each crossing.
+struct Carry {
+    Deformation deformation;
+    float *searched, *looked_up;  // [R, S, 3] neutral points displaced by D^e; the second may be null
+
+    HOST_DEVICE void operator()(int64_t at) const {
+        int64_t ray, i, node, phase;
+        divide(at, deformation.samples, ray, i);
+        divide(i, deformation.stride, node, phase);
+        const Ray of(deformation, ray);
+        float low[12], high[12];
+        of.transform_at(node, low);
+        of.transform_at(node + 1 < deformation.node_samples ? node + 1 : node, high);
+        of.carry(i, low, high, float(phase) / float(deformation.stride), searched + 3 * at,
+                 looked_up == nullptr ? nullptr : looked_up + 3 * at);
+    }
+};
+
+struct FineScalars {
+    const float* searched;  // [R, S, 3]
+    Grid field;
+    int64_t samples, fine;
+    float* s;  // [R, F]
+
+    HOST_DEVICE void operator()(int64_t at) const {
+        int64_t ray, j;
+        divide(at, fine, ray, j);
+        const Between between(samples, samples_per_fine(samples, fine), j);
+        const float* near = searched + 3 * (ray * samples + between.i);
+        float point[3];
+        for (int c = 0; c < 3; ++c) point[c] = mix(near[c], near[3 + c], between.weight);
+        field.read<1>(point, s + at);
+    }
+};
+
+struct AtCrossings {
+    const float* looked_up;  // [R, S, 3]
+    const int64_t* index;    // [R, K] of fine samples
+    const float* weight;     // [R, K]
+    int64_t samples, fine, count;
+    float near, far;
+    float *canonical, *depth;  // [R, K, 3], [R, K]
+
+    HOST_DEVICE void operator()(int64_t at) const {
+        int64_t ray, k;
+        divide(at, count, ray, k);
+        const int64_t j = index[at];
+        float points[2][3];
+        for (int end = 0; end < 2; ++end) {
+            const Between between(samples, samples_per_fine(samples, fine), j + end);
+            const float* sample = looked_up + 3 * (ray * samples + between.i);
+            for (int c = 0; c < 3; ++c) points[end][c] = mix(sample[c], sample[3 + c], between.weight);
+        }
+        for (int c = 0; c < 3; ++c) canonical[3 * at + c] = mix(points[0][c], points[1][c], weight[at]);
+        depth[at] = near + (far - near) / float(fine - 1) * (float(j) + weight[at]);
+    }
+};
+#endif
 }  // namespace march_rays
 
-EXPORT int march_rays_float(const float* origins, const float* directions, const float* transforms,
-                            const float* displacement, const float* displacement_box, int64_t displacement_depth,
-                            int64_t displacement_height, int64_t displacement_width, const float* field,
-                            const float* field_box, int64_t field_depth, int64_t field_height, int64_t field_width,
-                            const float* levels, int64_t width, int64_t node_columns, int64_t node_samples,
-                            int64_t stride, int64_t rays, int64_t samples, int64_t fine, int64_t count, double near,
-                            double far, double search_scale, double lookup_scale, double min_step, float* canonical,
-                            float* depth, float* valid, int64_t place, void* stream) {
-    const march_rays::Grid shift{displacement, displacement_box, displacement_depth, displacement_height,
-                                 displacement_width};
-    const march_rays::Grid scalars{field, field_box, field_depth, field_height, field_width};
-    const march_rays::Scene scene{origins, directions, transforms, shift, scalars, levels, width, node_columns,
-                                  node_samples, stride, samples, fine, count, float(near), float(far),
-                                  float(search_scale), float(lookup_scale), float(min_step)};
-    return for_each(rays, 32, {place, stream}, march_rays::March{scene, canonical, depth, valid});
+#define DEFORMATION_PARAMETERS                                                                                         \
+    const float *origins, const float *directions, const float *transforms, const float *displacement,                 \
+        const float *displacement_box, int64_t displacement_depth, int64_t displacement_height,                        \
+        int64_t displacement_width, int64_t width, int64_t node_columns, int64_t node_samples, int64_t stride,         \
+        int64_t rays, int64_t samples, double near, double far, double search_scale, double lookup_scale
+#define DEFORMATION                                                                                                    \
+    march_rays::Deformation {                                                                                          \
+        origins, directions, transforms,                                                                               \
+            {displacement, displacement_box, displacement_depth, displacement_height, displacement_width}, width,      \
+            node_columns, node_samples, stride, samples, float(near), float(far), float(search_scale),                 \
+            float(lookup_scale)                                                                                        \
+    }
+#define FIELD_PARAMETERS                                                                                               \
+    const float *field, const float *field_box, int64_t field_depth, int64_t field_height, int64_t field_width
+#define FIELD                                                                                                          \
+    { field, field_box, field_depth, field_height, field_width }
+
+#ifndef __CUDACC__
+ENTRY void march_rays_float(DEFORMATION_PARAMETERS, FIELD_PARAMETERS, const float* levels, int64_t fine, int64_t count,
+                            double min_step, float* canonical, float* depth, float* valid, THREADS) {
+    const march_rays::Scene scene{DEFORMATION, FIELD, levels, fine, count, float(min_step)};
+    for_each(rays, 32, threads, march_rays::March{scene, canonical, depth, valid});
 }
+#else
+ENTRY void carry_samples_float(DEFORMATION_PARAMETERS, float* searched, float* looked_up, THREADS) {
+    for_each(rays * samples, 0, threads, march_rays::Carry{DEFORMATION, searched, looked_up});
+}
+
+ENTRY void fine_scalars_float(const float* searched, FIELD_PARAMETERS, int64_t rays, int64_t samples, int64_t fine,
+                              float* s, THREADS) {
+    for_each(rays * fine, 0, threads, march_rays::FineScalars{searched, FIELD, samples, fine, s});
+}
+
+ENTRY void at_crossings_float(const float* looked_up, const int64_t* index, const float* weight, int64_t rays,
+                              int64_t samples, int64_t fine, int64_t count, double near, double far, float* canonical,
+                              float* depth, THREADS) {
+    const march_rays::AtCrossings crossings{looked_up,   index,      weight,    samples, fine, count,
+                                            float(near), float(far), canonical, depth};
+    for_each(rays * count, 0, threads, crossings);
+}
+#endif
+
+#undef DEFORMATION_PARAMETERS
+#undef DEFORMATION
+#undef FIELD_PARAMETERS
+#undef FIELD

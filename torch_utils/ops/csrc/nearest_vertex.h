@@ -2,7 +2,8 @@
 //
 // On a CPU, points are taken by tiles, and tiles by halves. A vertex can be nearest to a point of a tile only if it is
 // no farther from the tile's middle than the nearest vertex is, plus twice the tile's radius: each half considers only
-// what that leaves of the whole's. On a GPU every point is compared with every vertex.
+// what that leaves of the whole's. On a GPU a tile is a block's, whose threads find out together what vertices are left
+// for it, and compare a point each with these.
 #pragma once
 
 #include "for_each.h"
@@ -10,8 +11,8 @@
 #ifndef __CUDACC__
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
-#include <vector>
 #endif
 
 namespace nearest_vertex {
@@ -26,38 +27,122 @@ struct Problem {
 };
 
 #ifdef __CUDACC__
-struct Brute {
+constexpr int TILE[3] = {8, 4, 4};  // points of a block, one a thread
+constexpr int CHUNK = 1024;         // vertices that are considered at a time
+
+HOST_DEVICE float square(float x, float y, float z) { return x * x + y * y + z * z; }
+
+// What a block's threads share: of the tile, and the vertices that may be nearest to a point of it.
+struct Shared {
+    int radius, least;  // squared distances, as the whole numbers with the same bits: ordered alike, and NaN above all
+    int kept;
+    float x[CHUNK], y[CHUNK], z[CHUNK];
+    int index[CHUNK];
+};
+
+struct Tile {
     Problem problem;
 
-    HOST_DEVICE void operator()(int64_t i) const {
-        const float *point = problem.points + 3 * i, *vertices = problem.vertices;
-        const int64_t count = problem.count;
-        float least = INFINITE;
-        int64_t best = 0;
-        for (int64_t v = 0; v < count; ++v) {
-            const float x = vertices[v] - point[0], y = vertices[count + v] - point[1];
-            const float z = vertices[2 * count + v] - point[2];
-            const float distance = x * x + y * y + z * z;
-            if (distance < least) {
-                least = distance;
-                best = v;
-            }
+    __device__ int64_t point_at(const int64_t* place) const {
+        return (place[0] * problem.size[1] + place[1]) * problem.size[2] + place[2];
+    }
+
+    __device__ void operator()(int64_t tile, int thread, Shared& shared) const {
+        int64_t tiles[3], corner[3], place[3], end[3];
+        for (int c = 0; c < 3; ++c) tiles[c] = (problem.size[c] + TILE[c] - 1) / TILE[c];
+        divide(tile, tiles[1] * tiles[2], corner[0], corner[1]);
+        divide(corner[1], tiles[2], corner[1], corner[2]);
+        const int within[3] = {thread / (TILE[1] * TILE[2]), thread / TILE[2] % TILE[1], thread % TILE[2]};
+        bool is_inside = true;
+        for (int c = 0; c < 3; ++c) {
+            corner[c] *= TILE[c];
+            const int64_t last = problem.size[c] - 1;
+            end[c] = corner[c] + TILE[c] - 1 < last ? corner[c] + TILE[c] - 1 : last;
+            is_inside = is_inside && corner[c] + within[c] <= last;
+            place[c] = corner[c] + within[c] < last ? corner[c] + within[c] : last;
         }
-        problem.index[i] = best;
+        const float *point = problem.points + 3 * point_at(place), *vertices = problem.vertices;
+        const float *low = problem.points + 3 * point_at(corner), *high = problem.points + 3 * point_at(end);
+        const int count = int(problem.count);
+        float middle[3];
+        for (int c = 0; c < 3; ++c) middle[c] = 0.5f * (low[c] + high[c]);
+        if (thread == 0) shared.radius = 0, shared.least = bits(INFINITE);
+        __syncthreads();
+        atomicMax(&shared.radius, bits(square(point[0] - middle[0], point[1] - middle[1], point[2] - middle[2])));
+        float least = INFINITE;
+        for (int v = thread; v < count; v += BLOCK_THREADS) {
+            const float distance = from(middle, vertices, v);
+            least = distance < least ? distance : least;
+        }
+        atomicMin(&shared.least, bits(least));
+        __syncthreads();
+        // Widened a little, for what rounding takes away.
+        const float bound = (sqrtf(number(shared.least)) + 2 * sqrtf(number(shared.radius))) * 1.00001f;
+        int best = 0;
+        least = INFINITE;
+        for (int start = 0; start < count; start += CHUNK) {
+            if (thread == 0) shared.kept = 0;
+            __syncthreads();
+            for (int v = start + thread; v < count && v < start + CHUNK; v += BLOCK_THREADS) {
+                if (from(middle, vertices, v) > bound * bound) continue;  // all are kept where that is NaN
+                const int at = atomicAdd(&shared.kept, 1);
+                shared.x[at] = vertices[v], shared.y[at] = vertices[count + v], shared.z[at] = vertices[2 * count + v];
+                shared.index[at] = v;
+            }
+            __syncthreads();
+            for (int at = 0; at < shared.kept; ++at) {
+                const float distance = square(shared.x[at] - point[0], shared.y[at] - point[1], shared.z[at] - point[2]);
+                const int v = shared.index[at];
+                // They come in any order; of two as near it is the first, every time.
+                if (distance < least || (distance == least && v < best)) least = distance, best = v;
+            }
+            __syncthreads();
+        }
+        if (is_inside) problem.index[point_at(place)] = best;
+    }
+
+    __device__ float from(const float* point, const float* vertices, int v) const {
+        const int count = int(problem.count);
+        return square(vertices[v] - point[0], vertices[count + v] - point[1], vertices[2 * count + v] - point[2]);
+    }
+
+    static __device__ int bits(float value) {
+        int same;
+        memcpy(&same, &value, sizeof same);
+        return same & 0x7fffffff;  // squares have no sign, but NaN may
+    }
+
+    static __device__ float number(int bits) {
+        float same;
+        memcpy(&same, &bits, sizeof same);
+        return same;
     }
 };
 #else
-constexpr int64_t TILE = 8;  // points a side, a power of 2
+constexpr int HALVINGS = 3;
+constexpr int64_t TILE = 1 << HALVINGS;  // points a side
+
+// By C's functions: with C++'s own a library would be needed that not every compiler brings along.
+struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+};
+template <typename T>
+using Array = std::unique_ptr<T[], Free>;
+template <typename T>
+Array<T> make_array(int64_t size) {
+    return Array<T>(static_cast<T*>(std::malloc(size * sizeof(T))));
+}
 
 // Vertices in question, `count` of at most as many as there is room for.
 struct Candidates {
-    std::unique_ptr<float[]> x, y, z, distance;
-    std::unique_ptr<int64_t[]> index;
+    Array<float> x, y, z, distance;
+    Array<int64_t> index;
     int64_t count = 0;
 
-    explicit Candidates(int64_t room)
-        : x(new float[room]), y(new float[room]), z(new float[room]), distance(new float[room]),
-          index(new int64_t[room]) {}
+    void make_room(int64_t room) {
+        for (Array<float>* array : {&x, &y, &z, &distance}) *array = make_array<float>(room);
+        index = make_array<int64_t>(room);
+    }
 
     // Squared distances from a point; their least.
     float measure(const float* point) {
@@ -90,8 +175,8 @@ struct Tiled {
     void operator()(int64_t tile) const {
         const int64_t corner[3] = {tile / (tiles(1) * tiles(2)) * TILE, tile / tiles(2) % tiles(1) * TILE,
                                    tile % tiles(2) * TILE};
-        std::vector<Candidates> stack;
-        for (int64_t side = 2 * TILE; side > 0; side /= 2) stack.emplace_back(problem.count + 1);
+        Candidates stack[HALVINGS + 2];
+        for (Candidates& candidates : stack) candidates.make_room(problem.count + 1);
         for (int64_t v = 0; v < problem.count; ++v) {
             stack[0].x[v] = problem.vertices[v];
             stack[0].y[v] = problem.vertices[problem.count + v];
@@ -99,7 +184,7 @@ struct Tiled {
             stack[0].index[v] = v;
         }
         stack[0].count = problem.count;
-        search(corner, TILE, stack.data());
+        search(corner, TILE, stack);
     }
 
     const float* point(int64_t y, int64_t x, int64_t s) const {
@@ -146,13 +231,14 @@ struct Tiled {
 #endif
 }  // namespace nearest_vertex
 
-EXPORT int nearest_vertices(const float* points, const float* vertices, int64_t height, int64_t width, int64_t samples,
-                            int64_t count, int64_t* index, int64_t place, void* stream) {
+ENTRY void nearest_vertices(const float* points, const float* vertices, int64_t height, int64_t width, int64_t samples,
+                            int64_t count, int64_t* index, THREADS) {
     const nearest_vertex::Problem problem{points, vertices, {height, width, samples}, count, index};
 #ifdef __CUDACC__
-    return for_each(height * width * samples, 0, {place, stream}, nearest_vertex::Brute{problem});
+    __shared__ nearest_vertex::Shared shared;
+    nearest_vertex::Tile{problem}(blockIdx.x, threadIdx.x, shared);
 #else
     const nearest_vertex::Tiled tiled{problem};
-    return for_each(tiled.tiles(0) * tiled.tiles(1) * tiled.tiles(2), 1, {place, stream}, tiled);
+    for_each(tiled.tiles(0) * tiled.tiles(1) * tiled.tiles(2), 1, threads, tiled);
 #endif
 }

@@ -151,30 +151,30 @@ struct InterpolateBackward {
 constexpr int64_t RAYS_PER_CHUNK = 128;
 
 #define RAY_MANIFOLD(T)                                                                                                \
-    EXPORT int find_crossings_##T(                                                                                     \
+    ENTRY void find_crossings_##T(                                                                                     \
         const T* s, const T* levels, const int64_t* slot, int64_t rays, int64_t samples, int64_t count,                \
-        int64_t either, double min_step, int64_t* index, T* weight, bool* valid, int64_t place, void* stream) {        \
-        return for_each(rays, RAYS_PER_CHUNK, {place, stream},                                                         \
+        int64_t either, double min_step, int64_t* index, T* weight, bool* valid, THREADS) {        \
+        for_each(rays, RAYS_PER_CHUNK, threads,                                                         \
                         ray_manifold::Find<T>{s, levels, slot, samples, count, either != 0, T(min_step), index,        \
                                               weight, valid});                                                         \
     }                                                                                                                  \
-    EXPORT int find_crossings_backward_##T(                                                                            \
+    ENTRY void find_crossings_backward_##T(                                                                            \
         const T* s, const T* levels, const int64_t* index, const T* weight, const T* grad_weight, int64_t rays,        \
-        int64_t samples, int64_t count, int64_t either, double min_step, T* grad_s, int64_t place, void* stream) {     \
-        return for_each(rays, RAYS_PER_CHUNK, {place, stream},                                                         \
+        int64_t samples, int64_t count, int64_t either, double min_step, T* grad_s, THREADS) {     \
+        for_each(rays, RAYS_PER_CHUNK, threads,                                                         \
                         ray_manifold::FindBackward<T>{s, levels, index, weight, grad_weight, samples, count,           \
                                                       either != 0, T(min_step), grad_s});                              \
     }                                                                                                                  \
-    EXPORT int interpolate_##T(                                                                                        \
+    ENTRY void interpolate_##T(                                                                                        \
         const T* values, const int64_t* index, const T* weight, int64_t rays, int64_t samples, int64_t count,          \
-        int64_t channels, T* result, int64_t place, void* stream) {                                                    \
-        return for_each(rays, RAYS_PER_CHUNK, {place, stream},                                                         \
+        int64_t channels, T* result, THREADS) {                                                    \
+        for_each(rays, RAYS_PER_CHUNK, threads,                                                         \
                         ray_manifold::Interpolate<T>{values, index, weight, samples, count, channels, result});        \
     }                                                                                                                  \
-    EXPORT int interpolate_backward_##T(                                                                               \
+    ENTRY void interpolate_backward_##T(                                                                               \
         const T* values, const int64_t* index, const T* weight, const T* grad, int64_t rays, int64_t samples,          \
-        int64_t count, int64_t channels, T* grad_values, T* grad_weight, int64_t place, void* stream) {                \
-        return for_each(rays, RAYS_PER_CHUNK, {place, stream},                                                         \
+        int64_t count, int64_t channels, T* grad_values, T* grad_weight, THREADS) {                \
+        for_each(rays, RAYS_PER_CHUNK, threads,                                                         \
                         ray_manifold::InterpolateBackward<T>{values, index, weight, grad, samples, count, channels,    \
                                                              grad_values, grad_weight});                               \
     }

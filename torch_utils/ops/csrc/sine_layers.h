@@ -83,8 +83,8 @@ struct Network {
 }  // namespace sine_layers
 
 // `widths` lies in the CPU's memory.
-EXPORT int sine_layers_float(const float* points, const float* numbers, const int64_t* widths, int64_t layers,
-                             int64_t count, float* result, int64_t place, void* stream) {
+ENTRY void sine_layers_float(const float* points, const float* numbers, const int64_t* widths, int64_t layers,
+                             int64_t count, float* result, THREADS) {
     const sine_layers::Network network{points, numbers, widths, layers, count, result};
-    return for_each((count + sine_layers::POINTS - 1) / sine_layers::POINTS, 1, {place, stream}, network);
+    for_each((count + sine_layers::POINTS - 1) / sine_layers::POINTS, 1, threads, network);
 }

@@ -26,6 +26,11 @@ HOST_DEVICE float number(float value) { return value; }
 HOST_DEVICE double number(double value) { return value; }
 HOST_DEVICE float number(BFloat16 value) { return float_of(uint32_t(value.bits) << 16); }
 HOST_DEVICE float number(Half value) {
+#ifdef __CUDACC_RTC__  // by the instruction that GPUs have for it
+    float number;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(number) : "h"(value.bits));
+    return number;
+#else
     // The exponent's bias is 15 there and 127 here; a product with 2^112 serves subnormal numbers as well.
     const uint32_t magnitude = uint32_t(value.bits & 0x7fff) << 13, sign = uint32_t(value.bits & 0x8000) << 16;
     const uint32_t infinite = magnitude >= 0x0f800000u ? 0x7f800000u : 0u;  // or NaN
@@ -33,12 +38,15 @@ HOST_DEVICE float number(Half value) {
     const float product = float_of(magnitude) * 5.192296858534828e33f;
     memcpy(&scaled, &product, sizeof scaled);
     return float_of(scaled | infinite | sign);
+#endif
 }
 
 // The four numbers of a texel.
 template <typename T, typename M>
 HOST_DEVICE void read_texel(const M* texel, T* rgba) {
-    for (int c = 0; c < 4; ++c) rgba[c] = number(texel[c]);
+    M packed[4];
+    read_four(texel, packed);
+    for (int c = 0; c < 4; ++c) rgba[c] = number(packed[c]);
 }
 #if defined(__F16C__) && !defined(__CUDACC__)
 inline void read_texel(const Half* texel, float* rgba) {  // by the instruction that CPUs have for it
