@@ -83,7 +83,7 @@ def as_8_bit(picture: Image.Image) -> Image.Image:
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
     """L, RGB, CMYK or LAB -> RGB. A profile that is damaged or of another kind of picture is left aside."""
-    data = picture.info.get("icc_profile")
+    data = picture.info.get("icc_profile") or b""
     lab = picture.mode == "LAB"
     try:
         if lab or data:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull
 
@@ -110,6 +110,7 @@ def end_with(source: Cut, body: np.ndarray, margin: float, photo: tuple[int, int
     around = (body[ConvexHull(body).vertices][:, None] + circle - source.corner).reshape(-1, 2)
     reach = Image.new("L", source.mask.size, 0)
     ImageDraw.Draw(reach).polygon([tuple(point) for point in around[ConvexHull(around).vertices].tolist()], fill=255)
+    reach = reach.filter(ImageFilter.GaussianBlur(1))  # as soft as outlines of photos are
     left, top = source.corner
     reach.paste(255, (int(-left), int(-top), int(photo[0] - left), int(photo[1] - top)))
     return source._replace(mask=ImageChops.darker(source.mask, reach))
