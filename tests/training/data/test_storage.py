@@ -211,6 +211,17 @@ def test_unwritable_places(tmp_path):
             make_writer(path)
 
 
+def test_a_folder_that_was_only_looked_into_is_empty(tmp_path):
+    """Systems leave files of theirs in it, which finishing a set leaves alone."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/.DS_Store").write_bytes(b"")
+    assert len(open_dataset(make_dataset(tmp_path / "a", 2))) == 2
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/letter.txt").write_bytes(b"")
+    with pytest.raises(UserError, match="b: not empty and not a data set begun here"):
+        make_dataset(tmp_path / "b", 2)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_workers_share_a_set(tmp_path, kind):
     """What a worker process gets is small, has no open file, and reads the same."""

@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import os
 import sys
+from collections import Counter
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
@@ -107,6 +108,9 @@ def find_photos(args: argparse.Namespace) -> list[Sources]:
     """The files of every photo, sorted by name. Raises UserError: a folder is missing or has no such files."""
     landmarks = [args.landmarks] if args.landmarks else [args.face, os.path.join(args.face, "detections")]
     photos = _by_stem("--images", [args.images], PICTURE_SUFFIXES)
+    present = Counter(path.suffix.lower() or "no suffix" for path in list_files(args.images))
+    if passed := [f"{count} {suffix}" for suffix, count in present.items() if suffix not in PICTURE_SUFFIXES]:
+        print(f"--images: {args.images}: passed over: {', '.join(passed)}; photos are {', '.join(PICTURE_SUFFIXES)}")
     others = (
         _by_stem("--masks", [args.masks], PICTURE_SUFFIXES),
         _by_stem("--face", [args.face], (".mat",)),

@@ -71,9 +71,10 @@ def _mask_of(picture: Image.Image) -> Image.Image:
     if picture.mode in ("1", "L", "LA"):
         return _from_numbers(np.asarray(picture.convert("L")))
     colours = np.asarray(picture.convert("RGB"))
-    spread = colours.max(2) - colours.min(2)
+    red, green, blue = np.moveaxis(colours, 2, 0)
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     if spread.max() <= GREY_TOLERANCE:
-        return _from_numbers(colours[:, :, 1])
+        return _from_numbers(green)
     return Image.fromarray(255 * _from_parsing(colours).astype(np.uint8))
 
 
@@ -102,7 +103,9 @@ def _from_numbers(values: np.ndarray) -> Image.Image:
 
 def _from_parsing(colours: np.ndarray) -> np.ndarray:
     """Where the person is, [H, W] bool, in a picture [H, W, 3] of parsing colours."""
-    packed = colours.astype(np.int32) @ (1 << 16, 1 << 8, 1)
+    packed = np.zeros(colours.shape[:2], np.int32)
+    for channel in range(3):
+        packed = packed << 8 | colours[:, :, channel]
     seen = np.zeros(1 << 24, bool)
     seen[packed.ravel()] = True
     found = np.flatnonzero(seen)

@@ -202,6 +202,13 @@ def test_nothing_usable_and_bad_options(inputs):
             prepare(inputs, *options)
 
 
+def test_files_that_are_no_photos_are_said_to_be_passed_over(inputs, capsys):
+    for name in ("a.HEIC", "b.heic", "notes.txt", ".DS_Store"):
+        (inputs / "images" / name).write_bytes(b"")
+    assert [row["result"] for row in prepare(inputs)] == ["ok"] * 3
+    assert "images: passed over: 2 .heic, 1 .txt; photos are .png, .jpg" in capsys.readouterr().out
+
+
 def test_other_settings_do_not_mix(prepared):
     with pytest.raises(UserError, match="made with other settings: 'made_by'"):
         prepare(prepared, "--max_turn", "30")
