@@ -97,7 +97,7 @@ def read_tracking(face: str | Path, smpl: str | Path) -> Tracking:
     names = order_frames(sorted(faces.keys() | bodies))
     problems: list[str] = []
     face_fits = _read([n if n in faces else None for n in names.values()], lambda n: load_face_fit(faces[n]), problems)
-    body_fits = _read([n if n in bodies else None for n in names.values()], fits.__getitem__, problems)
+    body_fits = _read([n if n in bodies else None for n in names.values()], fits.fit, problems)
     for what, place, found in (("face coefficients", folder, face_fits), ("SMPL fits", fits.path, body_fits)):
         if all(fit is None for fit in found):
             raise UserError(f"{place}: expected {what} of some frames, found none" + "; ".join(["", *problems[:1]]))

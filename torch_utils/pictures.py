@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from torch_utils.misc import UserError, one_line
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 WHITE = (255, 255, 255)
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations whose rows are columns of the upright picture
 _ALPHA_MODES = ("RGBA", "RGBa", "LA", "La", "PA")
 
 
@@ -25,6 +26,20 @@ def read_picture(path: str | Path) -> Image.Image:
         UserError: missing, damaged, cut short, or neither 8- nor 16-bit.
     """
     return open_picture(path, as_rgb)
+
+
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture as :func:`open_picture` turns it, not decoded. Raises UserError likewise."""
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            return (
+                (height, width) if picture.getexif().get(ExifTags.Base.Orientation, 1) in SIDEWAYS else (width, height)
+            )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except Exception as error:  # decoders raise many kinds
+        raise UserError(f"{path}: damaged, cut short or no picture ({one_line(str(error))})") from None
 
 
 def open_picture(path: str | Path, convert: Callable[[Image.Image], Image.Image] = Image.Image.copy) -> Image.Image:

@@ -1,17 +1,28 @@
-"""A pickle reader that builds arrays and plain containers and nothing else, for third-party assets (SMPL).
+"""A pickle reader that builds arrays and plain containers and nothing else, for third-party files (SMPL, trackers).
 
-Pickles are programs. This reader knows a short list of globals (numpy arrays and scalars, scipy.sparse matrices,
-plain containers) and chumpy's `Ch`, which becomes a stand-in that only holds its state; any other global ends in
-UserError before anything is called. Python 2 pickles (latin1) and both numpy 1.x and 2.x module paths are read.
+Pickles are programs. This reader knows a short list of globals (numpy arrays and scalars, scipy.sparse matrices, torch
+tensors, plain containers) and chumpy's `Ch`, which becomes a stand-in that only holds its state; any other global ends
+in UserError before anything is called. Python 2 pickles (latin1) and both numpy 1.x and 2.x module paths are read.
+
+**joblib's files** (`joblib.dump` since 0.10) are pickles in which an array is a `NumpyArrayWrapper` that says its
+shape, order and dtype; its numbers follow raw, behind a byte that counts the padding where the wrapper has an alignment
+(joblib >= 1.2). An array of objects follows as a pickle of its own. The whole may be compressed.
 """
 
+import bz2
 import collections
+import gzip
 import importlib
+import io
+import lzma
+import math
 import pickle
+import zlib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 import numpy as np
+import torch
 from scipy import sparse
 
 from torch_utils.misc import UserError
@@ -29,6 +40,26 @@ class _Chumpy:
 
     def __setstate__(self, state: Any) -> None:
         self.state = state if isinstance(state, dict) else {}
+
+
+class _JoblibArray:
+    """Stand-in for joblib's `NumpyArrayWrapper`: says which array follows in the file."""
+
+    def read(self, file: IO[bytes]) -> np.ndarray:
+        """The array whose numbers come next in ``file``."""
+        state = vars(self)
+        dtype, shape, order = state["dtype"], state["shape"], state["order"]
+        if not isinstance(dtype, np.dtype) or not all(isinstance(size, int) and size >= 0 for size in shape):
+            raise ValueError("expected the shape and dtype of an array")
+        if dtype.hasobject:
+            return _Reader(file, encoding="latin1").load()
+        if state.get("numpy_array_alignment_bytes") is not None:
+            file.read(file.read(1)[0])
+        length = math.prod(shape) * dtype.itemsize
+        data = file.read(length)
+        if len(data) != length:
+            raise EOFError("an array is cut short")
+        return np.frombuffer(bytearray(data), dtype).reshape(shape, order=order)
 
 
 class _Refused(Exception):
@@ -51,6 +82,22 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _frombuffer(buffer: Any, dtype: np.dtype, shape: tuple, order: Any) -> np.ndarray:
+    """numpy's own of this name, which protocol 5 uses for arrays."""
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+def _storage(data: bytes) -> Any:
+    """torch.storage._load_from_bytes, which runs nothing here."""
+    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    """torch._utils._rebuild_tensor_v2, as an array."""
+    values = torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage)
+    return torch.as_strided(values, size, stride, offset).numpy()
+
+
 _SPARSE = {
     f"{kind}_{form}": getattr(sparse, f"{kind}_{form}")
     for kind in ("csc", "csr", "coo")
@@ -60,6 +107,7 @@ _NUMPY = {
     ("multiarray", "_reconstruct"): _multiarray._reconstruct,
     ("multiarray", "scalar"): _multiarray.scalar,
 }
+_TORCH = {("torch._utils", "_rebuild_tensor_v2"): _tensor, ("torch.storage", "_load_from_bytes"): _storage}
 _PLAIN = {
     "list": list, "dict": dict, "tuple": tuple, "set": set, "frozenset": frozenset, "object": object,
     "int": int, "float": float, "bool": bool, "complex": complex, "str": str, "bytes": bytes,
@@ -73,6 +121,10 @@ _OPCODES: dict[int, Any] = pickle._Unpickler.dispatch  # and their methods
 class _Reader(pickle._Unpickler):
     """The interpreter's Python unpickler (its opcodes can be overridden) with the list above."""
 
+    def __init__(self, file: IO[bytes], **settings: Any) -> None:
+        super().__init__(file, **settings)
+        self._source = file
+
     def find_class(self, module: str, name: str) -> Any:
         if module in ("builtins", "__builtin__") and name in _PLAIN:
             return _PLAIN[name]
@@ -84,6 +136,14 @@ class _Reader(pickle._Unpickler):
             return collections.OrderedDict
         if module == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
+        if module in ("numpy", "numpy.core.memmap", "numpy._core.memmap") and name == "memmap":
+            return np.ndarray  # which joblib's wrapper names and nothing here makes
+        if module in ("numpy.core.numeric", "numpy._core.numeric") and name == "_frombuffer":
+            return _frombuffer
+        if module.split(".")[0] == "joblib" and name == "NumpyArrayWrapper":
+            return _JoblibArray
+        if (module, name) in _TORCH:
+            return _TORCH[module, name]
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and ("multiarray", name) in _NUMPY:
             return _NUMPY["multiarray", name]
         if module.split(".")[:2] == ["scipy", "sparse"] and name in _SPARSE:
@@ -97,7 +157,12 @@ class _Reader(pickle._Unpickler):
         target = vars(self)["stack"][-2]
         if isinstance(target, type) or callable(target):
             raise _Refused("new attributes for a class or function")
-        _OPCODES[pickle.BUILD[0]](self)
+        if isinstance(target, _JoblibArray):
+            stack = vars(self)["stack"]
+            vars(target).update(stack.pop())
+            stack[-1] = target.read(self._source)
+        else:
+            _OPCODES[pickle.BUILD[0]](self)
 
     dispatch: ClassVar[dict[int, Any]] = {**_OPCODES, pickle.BUILD[0]: _build}
 
@@ -116,7 +181,9 @@ def _plain(value: Any, where: str) -> Any:
 
 
 def load_pickle(path: str | Path) -> Any:
-    """Reads a pickle of arrays and plain containers; chumpy objects come back as their arrays.
+    """Reads a pickle, or a file of joblib's, of arrays and plain containers.
+
+    chumpy objects come back as their arrays, torch's tensors as arrays.
 
     Raises UserError naming the file, and the global asked for where the pickle wants anything else; nothing from the
     file is executed.
@@ -124,11 +191,35 @@ def load_pickle(path: str | Path) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            value = _Reader(file, encoding="latin1").load()
-    except _Refused as refused:
-        raise UserError(f"{path}: refused, the pickle asks for {refused}; only arrays are allowed") from None
+            return read_pickle(_decompressed(file, path), path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path}: compressed and cut short or damaged ({error})") from error
+
+
+def read_pickle(file: IO[bytes], where: str | Path) -> Any:
+    """What the pickle that begins at the position of an open file holds; as :func:`load_pickle`."""
+    try:
+        return _plain(_Reader(file, encoding="latin1").load(), str(where))
+    except _Refused as refused:
+        raise UserError(f"{where}: refused, the pickle asks for {refused}; only arrays are allowed") from None
+    except UserError:
+        raise
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise UserError(f"{path}: not a complete pickle file ({type(error).__name__}: {error})") from error
-    return _plain(value, str(path))
+        raise UserError(f"{where}: not a complete pickle file ({type(error).__name__}: {error})") from error
+
+
+def _decompressed(file: io.BufferedReader, path: Path) -> IO[bytes]:
+    """The pickle in ``file``, whatever joblib compressed it by."""
+    start = file.peek(6)
+    if start.startswith(b"x"):
+        return io.BytesIO(zlib.decompress(file.read()))
+    if start.startswith(b"ZF"):
+        raise UserError(f"{path}: written by joblib before 0.10; load and dump it by a newer one")
+    if start.startswith(b"\x04\x22\x4d\x18"):
+        raise UserError(f"{path}: compressed by lz4, which is not read; dump it with joblib's compress=('zlib', 3)")
+    for prefixes, module in (((b"\x1f\x8b",), gzip), ((b"BZh",), bz2), ((b"\xfd7zXZ", b"\x5d\x00"), lzma)):
+        if start.startswith(prefixes):
+            return io.BytesIO(module.open(file).read())
+    return file

@@ -52,14 +52,20 @@ DEEP3D_DISTANCE = 10.0  # of Deep3DFaceRecon's camera from the origin, units of 
 FIVE_POINTS = ((36, 39), (42, 45), (30, 30), (48, 48), (54, 54))  # iBUG landmarks whose means are the five points
 
 
+class WeakCamera(NamedTuple):
+    """A point X (metres; x right, y down) is seen at the pixel ``centre + pixels_per_metre * (X_xy + shift)``."""
+
+    pixels_per_metre: float
+    shift: np.ndarray  # [2] metres
+    centre: np.ndarray  # [2] pixels of the photo, x right, y down
+
+
 class SmplFit(NamedTuple):
     """A person's SMPL fit in one photo; float64."""
 
     rotations: np.ndarray  # [24, 3, 3] of the joints in their parents' frames; the first is the global rotation
     betas: np.ndarray  # [10]
-    camera: np.ndarray  # [3] s, t_x, t_y
-    centre: np.ndarray  # [2] pixels of the photo, x right, y down
-    size: float  # pixels: the side of the box
+    camera: WeakCamera | None  # None: the fit does not say where in the photo the person is
 
 
 class FaceFit(NamedTuple):
@@ -157,10 +163,9 @@ def neck_and_head(fit: SmplFit, body: BodyModel) -> NeckAndHead:
     return NeckAndHead(np.stack([places[NECK], places[HEAD]]), np.stack([neck, head]))
 
 
-def to_pixels(fit: SmplFit, points: np.ndarray) -> np.ndarray:
-    """Pixels [N, 2] of the photo where the fit's camera sees ``points`` [N, 3] (metres, axes of that camera)."""
-    scale, *shift = fit.camera
-    return fit.centre + 0.5 * fit.size * scale * (points[:, :2] + shift)
+def to_pixels(camera: WeakCamera, points: np.ndarray) -> np.ndarray:
+    """Pixels [N, 2] of the photo where ``camera`` sees ``points`` [N, 3] (metres, its axes)."""
+    return camera.centre + camera.pixels_per_metre * (points[:, :2] + camera.shift)
 
 
 def five_points(landmarks: np.ndarray) -> np.ndarray:

@@ -1,16 +1,24 @@
 """The array-only pickle reader: what it must read, and what it must refuse without running it."""
 
+import base64
+import bz2
+import gzip
+import lzma
 import os
 import pickle
 import sys
 import types
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
+from tests.joblib_files import joblib_bytes, joblib_dump
 from torch_utils.misc import UserError
+from torch_utils.safe_npz import SafeArchive
 from torch_utils.safe_pickle import load_pickle
 
 
@@ -141,3 +149,121 @@ def test_damaged_and_missing_files_are_named(tmp_path):
             load_pickle(path)
     with pytest.raises(UserError, match=r"absent\.pkl"):
         load_pickle(tmp_path / "absent.pkl")
+
+
+# ---- joblib's files -------------------------------------------------------------------------------------------------
+
+# joblib 1.6.0: {"pose": arange(6, float32).reshape(2, 3).T, "id": 7, "who": array([{"x": arange(2)}])}, compress=3
+JOBLIB_FILE = (
+    "cwU8(OH0E*5XYOOrKPP{5mfLC)JsktJP556Jh%|SgPtU8($tOS#U`N^6yl-U!rYvC_KW#hbdt1CAK<W$*<^<K&u_Bo;-ga9BX*%0g|UOMeH&VyYw1"
+    "DiM-wx0?K_XYZW;OWL`punl01qWiLZF@gn42kPA%Kxag0zavJmRQkms=!1hrW3$U&wt^_gCw98xkUr{oWl3H=d`l}FL)=n&_#7rekO(?B^!!!XW1$%"
+    "=zj611SnJue)azRx3^!G5W<sAqD|y$O6LNK9*zI5DzLYSr^hva;2zM@OF)?Tq$&e{s2_0IEAgRtIe?LKM}qJy91;(PGLJ#Rez?6q{lT)bpctl@C8u_"
+    "DH4Jor}G^d{$d%N?8GR3az?nhtkpg)JxnF6SPg~*kKSSGPRR}+HaDqGR1*nVF^bmBx&pD{uedBrj|gtr!lW9A>Wa%jnFbjGW4x<G%5z%ed{dItgdAv6"
+    "%=iv^$o&bqhjim$_+3f$uTD?da8c`#jf-x"
+)
+
+
+def test_a_file_of_joblib_itself(tmp_path):
+    path = tmp_path / "j.pkl"
+    path.write_bytes(base64.b85decode(JOBLIB_FILE))
+    read = load_pickle(path)
+    assert read["id"] == 7 and read["pose"].dtype == np.float32
+    assert read["pose"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert read["who"][0]["x"].tolist() == [0, 1]
+
+
+COMPRESS = {
+    "plain": bytes,
+    "zlib": zlib.compress,
+    "gzip": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("how", COMPRESS)
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_of_joblib_come_back(tmp_path, how, protocol):
+    value = {
+        "c": np.arange(6.0).reshape(2, 3),
+        "fortran": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "empty": np.zeros((0, 3)),
+        "list": [np.float32(2.5), np.arange(3), b"rle", (1, None)],
+        "objects": np.array([{"x": np.arange(2)}, "a"], dtype=object),
+    }
+    path = tmp_path / "j.pkl"
+    path.write_bytes(COMPRESS[how](joblib_bytes(value, protocol=protocol)))
+    read = load_pickle(path)
+    for key in ("c", "fortran", "empty"):
+        assert read[key].dtype == value[key].dtype and np.array_equal(read[key], value[key])
+    assert read["list"][0] == 2.5 and read["list"][1].tolist() == [0, 1, 2] and read["list"][2:] == [b"rle", (1, None)]
+    assert read["objects"][0]["x"].tolist() == [0, 1] and read["objects"][1] == "a"
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_code_beside_and_inside_of_joblibs_arrays_is_refused(tmp_path, compress):
+    target = tmp_path / "touched"
+    for value in ({"a": np.zeros(2), "b": _Evil(target)}, {"a": np.array([_Evil(target)], dtype=object)}):
+        path = joblib_dump(value, tmp_path / "evil.pkl", compress=compress)
+        with pytest.raises(UserError, match=r"evil\.pkl: refused, the pickle asks for .*system"):
+            load_pickle(path)
+    assert not target.exists()
+
+
+def test_damaged_files_of_joblib_are_named(tmp_path):
+    plain = joblib_bytes({"a": np.zeros(1000)})
+    packed = zlib.compress(np.random.default_rng(0).bytes(1000))
+    for content, message in (
+        (plain[:2000], "an array is cut short"),
+        (packed[:500], "compressed and cut short or damaged"),
+        (gzip.compress(plain)[:60], "compressed and cut short or damaged"),
+        (
+            b"\x04\x22\x4d\x18rest",
+            "compressed by lz4, which is not read",
+        ),
+        (b"ZF0x10", "written by joblib before 0.10"),
+    ):
+        path = tmp_path / "cut.pkl"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"cut\.pkl: .*{message}"):
+            load_pickle(path)
+    huge = plain.replace(b"\xe8\x03", b"\xff\xff")  # a shape that the file is too short for
+    path.write_bytes(huge)
+    with pytest.raises(UserError, match=r"cut\.pkl: .*an array is cut short"):
+        load_pickle(path)
+
+
+def test_tensors_come_back_as_arrays(tmp_path):
+    path = write(tmp_path / "t.pkl", {"pose": torch.arange(6.0).reshape(2, 3).T, "ids": torch.tensor([3, 4])})
+    read = load_pickle(path)
+    assert read["pose"].tolist() == [[0, 3], [1, 4], [2, 5]] and read["ids"].tolist() == [3, 4]
+
+
+# ---- .npz with objects ----------------------------------------------------------------------------------------------
+
+
+def test_archives_hold_arrays_and_dictionaries(tmp_path):
+    objects = np.array([1, "a"], dtype=object)
+    np.savez(tmp_path / "a.npz", results={"cam": np.ones((1, 3))}, plain=np.arange(3), objects=objects)
+    archive = SafeArchive(tmp_path / "a.npz")
+    assert sorted(archive) == ["objects", "plain", "results"] and archive.get("other") is None
+    assert archive["plain"].tolist() == [0, 1, 2] and archive["objects"].tolist() == [1, "a"]
+    assert archive["results"]["cam"].tolist() == [[1, 1, 1]]
+
+
+def test_objects_of_archives_are_read_when_asked_for_and_run_nothing(tmp_path):
+    target = tmp_path / "touched"
+    np.savez(tmp_path / "a.npz", evil=np.array(_Evil(target), dtype=object), good=np.arange(2))
+    archive = SafeArchive(tmp_path / "a.npz")
+    assert archive["good"].tolist() == [0, 1]
+    with pytest.raises(UserError, match=r"a\.npz: 'evil': refused, the pickle asks for .*system"):
+        archive["evil"]
+    assert not target.exists()
+
+
+def test_archives_that_are_none(tmp_path):
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04rest")
+    for name, message in (("bad.npz", "not a readable .npz archive"), ("no.npz", "no such file")):
+        with pytest.raises(UserError, match=message):
+            SafeArchive(tmp_path / name)

@@ -17,6 +17,7 @@ from networks.person.tracking import (
     UNIT,
     FaceFrame,
     SmplFit,
+    WeakCamera,
     chest_pose,
     face_frame,
     face_view,
@@ -41,7 +42,7 @@ def make_rotations(seed=0, spread=0.3) -> np.ndarray:
 def make_fit(rotations=None) -> SmplFit:
     rotations = make_rotations() if rotations is None else rotations
     betas = np.random.default_rng(5).standard_normal(10)
-    return SmplFit(rotations, betas, np.array([0.9, 0.1, -0.2]), np.array([250.0, 480.0]), 900.0)
+    return SmplFit(rotations, betas, WeakCamera(405.0, np.array([0.1, -0.2]), np.array([250.0, 480.0])))
 
 
 def make_body_model() -> BodyModel:
@@ -152,7 +153,7 @@ def test_neck_and_head_are_where_the_model_poses_them():
 
 def test_pixels_by_hand():
     """s = 0.9 in a box of 900 pixels: 405 pixels a metre, counted from the box's centre."""
-    pixels = to_pixels(make_fit(), np.array([[0.0, 0.0, 5.0], [0.4, 1.2, -3.0]]))
+    pixels = to_pixels(make_fit().camera, np.array([[0.0, 0.0, 5.0], [0.4, 1.2, -3.0]]))
     np.testing.assert_allclose(pixels, [[250 + 40.5, 480 - 81], [250 + 202.5, 480 + 405]], atol=1e-9)
 
 

@@ -33,11 +33,13 @@ def record(table: dict, row: int) -> dict:
 def check(fits: SmplFits, table: dict) -> None:
     assert fits.names == sorted(NAMES)
     for row, name in enumerate(NAMES):
-        fit = fits[name]
+        fit = fits.fit(name)
         expected = Rotation.from_rotvec(table["pose"][row].reshape(24, 3)).as_matrix()
         np.testing.assert_allclose(fit.rotations, expected, atol=1e-9)
         np.testing.assert_allclose(fit.betas, table["betas"][row], atol=1e-12)
-        assert fit.camera.tolist() == [0.9, 0.1, 0.2] and fit.centre.tolist() == [250, 500] and fit.size == 1000
+        assert fit.camera.pixels_per_metre == pytest.approx(450)  # 0.9 of half of the box, 5 x 200 pixels
+        np.testing.assert_allclose(fit.camera.shift, [0.1, 0.2])
+        assert fit.camera.centre.tolist() == [250, 500]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,9 @@ def test_layouts(tmp_path, layout):
     elif layout == "eft json":
         matrices = Rotation.from_rotvec(table["pose"].reshape(-1, 3)).as_matrix().reshape(2, 24, 3, 3)
         data = [
-            {"imageName": r["imgname"], "parm_pose": m.tolist(), "parm_shape": r["betas"], "parm_cam": r["cam"],
-             "bbox_center": r["center"], "bbox_scale": r["scale"]} for r, m in zip(records, matrices, strict=True)
+            {"imageName": r["imgname"], "parm_pose": m.tolist(), "parm_shape": r["betas"],
+             "parm_cam": [0.9, 0.09, 0.18], "bbox_center": r["center"], "bbox_scale": r["scale"]}
+            for r, m in zip(records, matrices, strict=True)
         ]  # fmt: skip
         path.write_text(json.dumps({"ver": 0.1, "data": data}))
     elif layout == "list json":
@@ -92,23 +95,26 @@ def test_bad_records_name_the_photo_and_leave_the_others(tmp_path, case):
     path = tmp_path / "fits.json"
     path.write_text(json.dumps([good, bad]))
     fits = SmplFits(path)
-    assert fits["b"].size == 1000
+    assert fits.fit("b").camera.centre.tolist() == [250, 500]
     with pytest.raises(UserError) as error:
-        fits["a"]
+        fits.fit("a")
     assert str(error.value).startswith(f"{path}: 'a'") and message in str(error.value)
 
 
 def test_missing_keys_and_names(tmp_path):
     path = tmp_path / "fits.json"
     good = record(make_table(), 0)
-    path.write_text(json.dumps([{k: v for k, v in good.items() if k != "cam"}]))
-    with pytest.raises(UserError, match=r"no 'cam' \(or parm_cam, camera, pred_cam\); it has: betas, center"):
-        SmplFits(path)["b"]
+    path.write_text(json.dumps([{k: v for k, v in good.items() if k != "pose"}]))
+    with pytest.raises(UserError, match=r"no 'pose' \(or .* or global_orient with body_pose\); it has: betas"):
+        SmplFits(path).fit("b")
+    for key in ("cam", "scale"):  # where the person is, is not known then
+        path.write_text(json.dumps([{k: v for k, v in good.items() if k != key}]))
+        assert SmplFits(path).fit("b").camera is None
     with pytest.raises(UserError, match="expected one SMPL fit of 'c', found none"):
-        SmplFits(path)["c"]
+        SmplFits(path).fit("c")
     path.write_text(json.dumps([good, good]))
     with pytest.raises(UserError, match="expected one SMPL fit of 'b', found 2"):
-        SmplFits(path)["b"]
+        SmplFits(path).fit("b")
     path.write_text(json.dumps([{"pose": 1}]))
     with pytest.raises(UserError, match="record 0: expected a photo's name in 'imgname'"):
         SmplFits(path)
@@ -118,8 +124,8 @@ def test_bad_fit_files(tmp_path):
     for name, content, message in (
         ("no.json", None, "no such file of SMPL fits"),
         ("half.json", b'{"a": ', "damaged or cut short"),
-        ("half.npz", b"PK\x03\x04rest", "damaged or cut short"),
-        ("fits.csv", b"a,b", "expected SMPL fits as .npz, .json, .pkl, found '.csv'"),
+        ("half.npz", b"PK\x03\x04rest", "not a readable .npz archive"),
+        ("fits.csv", b"a,b", "expected SMPL fits as .npz, .json, .pkl, .npy, found '.csv'"),
         ("number.json", b"3", "expected a table, list or mapping"),
         ("empty.json", b"[]", "expected SMPL fits"),
     ):
@@ -129,9 +135,9 @@ def test_bad_fit_files(tmp_path):
         with pytest.raises(UserError, match="^" + str(path)) as error:
             SmplFits(path)
         assert message in str(error.value)
-    np.savez(tmp_path / "objects.npz", imgname=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(UserError, match="damaged or cut short .*Object arrays"):
-        SmplFits(tmp_path / "objects.npz")
+    np.savez(tmp_path / "smpl.npz", v_template=np.zeros((3, 3)), f=np.zeros((1, 3)))
+    with pytest.raises(UserError, match="expected SMPL fits, found a file of: f, v_template"):
+        SmplFits(tmp_path / "smpl.npz")
     table = make_table()
     np.savez(tmp_path / "short.npz", **table | {"pose": table["pose"][:1]})
     with pytest.raises(UserError, match="'pose': expected 2 rows"):

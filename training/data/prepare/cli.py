@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from networks.person.tracking_files import SmplFits
+from networks.person.tracking_files import SmplFits, add_fit_options, open_fits
 from torch_utils.bounds import MAX_WORKERS, whole_number
 from torch_utils.files import list_files
 from torch_utils.misc import UserError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--images", required=True, metavar="DIR", help="photos")
     add("--masks", required=True, metavar="DIR", help="human masks or cut-outs, named as the photos and as large")
     add("--mask_invert", action="store_true", help="masks are black, or transparent, where the person is")
-    add("--smpl", required=True, metavar="FITS", help="SMPL fits: one .npz, .json or .pkl, or a folder of them")
+    add_fit_options(parser, required=True)
     add("--face", required=True, metavar="DIR", help="Deep3DFaceRecon's NAME.mat, and 5-point landmarks NAME.txt")
     add(
         "--landmarks",
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> None:
     out = Path(f"{args.out}.zip" if args.zip and Path(args.out).suffix != ".zip" else args.out)
     photos = find_photos(args)
     models = load_models(args.body_model, args.face_model)
-    job = Job(photos, SmplFits(args.smpl), models, config, args.sr, args.device)
+    job = Job(photos, photo_fits(args, photos), models, config, args.sr, args.device)
     made_by = _made_by(photos, config, args, models)
     sizes = {"image_size": config.size, "face_size": config.face_size}
     with DatasetWriter(out, **sizes, name=out.stem, made_by=made_by, models=models.names) as writer:
@@ -102,6 +102,17 @@ def run(args: argparse.Namespace) -> None:
             raise UserError(f"{out}: expected photos that can be used, found none; see {report}")
         writer.finish()
     print(f"{out}: {len(writer.done)} items; why others were skipped: {report}")
+
+
+def photo_fits(args: argparse.Namespace, photos: list[Sources]) -> SmplFits:
+    """The fits of the photos. Those that are counted belong to the photos in the order of their names, as programs that
+    count them sort them. Raises UserError: there are none, or it is not clear whose to take.
+    """
+    fits = open_fits(args)
+    names = [source.photo.stem for source in photos]
+    fits.name_frames(dict(enumerate(sorted(names))))
+    fits.check(names)
+    return fits
 
 
 def find_photos(args: argparse.Namespace) -> list[Sources]:
@@ -144,5 +155,6 @@ def _made_by(photos: list[Sources], config: PrepareConfig, args: argparse.Namesp
     return (
         f"python -m training.data prepare: {len(photos)} photos {names}, max_turn {config.max_turn:g}, min_side "
         f"{config.min_side:g}, fill {config.fill:g}, masks {'inverted' if config.mask_invert else 'as they are'}, "
-        f"super-resolution {args.sr or 'none'}, {models.name}"
+        f"super-resolution {args.sr or 'none'}, person {args.person or 'the only one'}, boxes x {args.box_scale:g}, "
+        f"{models.name}"
     )

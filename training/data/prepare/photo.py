@@ -19,10 +19,16 @@ from networks.person.body_model import HEAD
 from networks.person.tracking import SmplFit, View, chest_pose, face_view, portrait_view
 from networks.person.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
-from torch_utils.pictures import read_picture
+from torch_utils.pictures import picture_size, read_picture
 from training.data.layout import FILLED
 from training.data.mask_checks import FACE, mask_fault
-from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
+from training.data.prepare.alignment import (
+    MAX_POSED_MISFIT,
+    Placement,
+    face_placement,
+    frame_points,
+    portrait_placement,
+)
 from training.data.prepare.masks import read_mask
 from training.data.prepare.models import Models
 from training.data.prepare.pictures import Cut, cut, cut_off, end_with, enlarge, on_white, outside, png_bytes, resample
@@ -127,8 +133,10 @@ def prepare_photo(
     if sources.repeated:
         raise Skipped("name twice", f"expected one file of a name, found {sources.repeated}")
     mask_file, face_file, landmark_file = (_needed(sources, kind) for kind in ("mask", "face", "landmarks"))
+    with _skip("photo"):
+        size = picture_size(sources.photo)
     with _skip("SMPL fit"):
-        fit = fits[sources.photo.stem]
+        fit = fits.fit(sources.photo.stem, size)
     geometry = place(fit, face_file, landmark_file, models, config)
     with _skip("photo"):
         photo = read_picture(sources.photo)
@@ -151,11 +159,6 @@ def place(fit: SmplFit, face_file: Path, landmark_file: Path, models: Models, co
     pose = chest_pose(torch.from_numpy(fit.rotations)[None])
     view = portrait_view(pose.chest)
     _check_turned("body", view, config, _axes_hint(pose.chest, config))
-    portrait = portrait_placement(fit, models.body, view)
-    if portrait.side < config.min_side:
-        raise Skipped(
-            "too small", f"the portrait is {portrait.side:.0f} pixels wide, expected {config.min_side:g} or more"
-        )
     with _skip("face"):
         face = load_face_fit(face_file)
     z_id, z_exp, angle, translation = (torch.from_numpy(array)[None] for array in face)
@@ -164,11 +167,22 @@ def place(fit: SmplFit, face_file: Path, landmark_file: Path, models: Models, co
     _check_turned("face", seen, config)
     landmarks = marks_3d[0].numpy()
     with _skip("landmarks"):
-        crop = face_placement(landmarks, load_five_points(landmark_file), seen)
-    marks = portrait.frame(crop.pixels(frame_points(landmarks, seen, FACE_CAMERA)))
+        points = load_five_points(landmark_file)
+        crop = face_placement(landmarks, points, seen)
     betas = torch.from_numpy(fit.betas)[None]
     head = models.body.joint_transforms(betas, pose.joint_eulers)[0, HEAD].numpy()
-    nose = frame_points((head[:3, :3] @ landmarks[NOSE] + head[:3, 3])[None], view, PORTRAIT_CAMERA)[0]
+    posed = landmarks @ head[:3, :3].T + head[:3, 3]
+    if fit.camera is None:
+        with _skip("face elsewhere"):
+            portrait = face_placement(posed, points, view, PORTRAIT_CAMERA, MAX_POSED_MISFIT)
+    else:
+        portrait = portrait_placement(fit, fit.camera, models.body, view)
+    if portrait.side < config.min_side:
+        raise Skipped(
+            "too small", f"the portrait is {portrait.side:.0f} pixels wide, expected {config.min_side:g} or more"
+        )
+    marks = portrait.frame(crop.pixels(frame_points(landmarks, seen, FACE_CAMERA)))
+    nose = frame_points(posed[NOSE][None], view, PORTRAIT_CAMERA)[0]
     if (distance := np.linalg.norm(nose - marks[NOSE])) > MAX_NOSE_DISTANCE:
         raise Skipped("face elsewhere", f"face and SMPL head lie {distance / 2:.0%} of the portrait's side apart")
     labels = {

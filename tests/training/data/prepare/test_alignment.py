@@ -9,7 +9,16 @@ import torch
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_assets import head_shoulder_vertices
 from networks.person.body_model import BodyModel
-from networks.person.tracking import UNIT, SmplFit, View, chest_pose, neck_and_head, portrait_view, to_pixels
+from networks.person.tracking import (
+    UNIT,
+    SmplFit,
+    View,
+    WeakCamera,
+    chest_pose,
+    neck_and_head,
+    portrait_view,
+    to_pixels,
+)
 from tests.networks.helpers import make_body
 from tests.networks.person.test_tracking import make_fit, make_rotations
 from torch_utils.misc import UserError
@@ -44,8 +53,8 @@ def test_the_middle_of_neck_and_head_is_where_the_camera_sees_it(seed):
     body, fit = make_body_model(), make_fit(make_rotations(seed, 0.2))
     view = portrait_view(chest_pose(torch.from_numpy(fit.rotations)[None]).chest)
     joints = neck_and_head(fit, body)
-    placement = portrait_placement(fit, body, view)
-    middle = placement.frame(to_pixels(fit, joints.photo.mean(0, keepdims=True)))
+    placement = portrait_placement(fit, fit.camera, body, view)
+    middle = placement.frame(to_pixels(fit.camera, joints.photo.mean(0, keepdims=True)))
     expected = frame_points(joints.canonical.mean(0, keepdims=True), view, PORTRAIT_CAMERA)
     np.testing.assert_allclose(middle, expected, atol=1e-9)
 
@@ -59,7 +68,7 @@ def test_small_things_round_that_middle_lie_on_each_other(seed):
     joints = neck_and_head(fit, body)
     across = 0.001 * np.eye(3)[:2] @ chest / UNIT  # right and down in the photo, in canonical space
     photo = joints.photo.mean(0) + across @ chest.T * UNIT
-    placed = portrait_placement(fit, body, view).frame(to_pixels(fit, photo))
+    placed = portrait_placement(fit, fit.camera, body, view).frame(to_pixels(fit.camera, photo))
     expected = frame_points(joints.canonical.mean(0) + across, view, PORTRAIT_CAMERA)
     start = frame_points(joints.canonical.mean(0, keepdims=True), view, PORTRAIT_CAMERA)
     # our camera looks at the middle a few degrees off its axis, which foreshortens by 1 - cos
@@ -70,12 +79,15 @@ def test_a_frontal_portrait_by_hand():
     """Facing the camera in the T-pose: the portrait is 2 tan(6) * depth wide, at 500 pixels a metre."""
     rotations = np.broadcast_to(np.eye(3), (24, 3, 3)).copy()
     rotations[0] = np.diag([1.0, -1, -1])
-    fit = SmplFit(rotations, np.zeros(10), np.array([1.0, 0, 0]), np.array([250.0, 500.0]), 1000.0)
+    camera = WeakCamera(500.0, np.zeros(2), np.array([250.0, 500.0]))
+    fit = SmplFit(rotations, np.zeros(10), camera)
     view = portrait_view(chest_pose(torch.from_numpy(rotations)[None]).chest)
     # made-up body: joint 12 at (0, 0.288, -0.015), joint 15 at (0, 0.353, 0.037)
     depth = PORTRAIT_CAMERA.radius + PORTRAIT_CAMERA.offset[2] + 0.050608165033568 / 0.52767998683149 - 0.026 / UNIT
     side = 2 * math.tan(math.radians(6)) * depth * UNIT * 500
-    assert portrait_placement(fit, make_body_model(), view).side == pytest.approx(side, rel=1e-5)  # float32 joints
+    assert portrait_placement(fit, camera, make_body_model(), view).side == pytest.approx(
+        side, rel=1e-5
+    )  # float32 joints
 
 
 def make_landmarks(seed=0) -> np.ndarray:

@@ -174,11 +174,14 @@ def test_names_that_occur_twice(inputs):
     Image.open(inputs / "images/p2.png").save(inputs / "images/p2.jpg")
     for path in (inputs / "face/p1.mat", inputs / "face/p1.txt"):
         path.unlink()
-    with pytest.raises(UserError, match="none"):
+    with pytest.raises(UserError, match="1 of 3 photos have several people .*'p0'.*; choose by --person: largest, or"):
         prepare(inputs)
+    (inputs / "masks/p0.png").unlink()
+    with pytest.raises(UserError, match="expected photos that can be used, found none"):
+        prepare(inputs, "--person", "largest")
     report = read_report(inputs / "out.report.csv")
-    assert [row["result"] for row in report] == ["SMPL fit", "no face", "name twice", "name twice"]
-    assert "'p0', found 2" in report[0]["why"] and "found p2.jpg and p2.png" in report[2]["why"]
+    assert [row["result"] for row in report] == ["no mask", "no face", "name twice", "name twice"]
+    assert "found p2.jpg and p2.png" in report[2]["why"]
 
 
 def test_nothing_usable_and_bad_options(inputs):

@@ -3,6 +3,7 @@
 import io
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 from scipy.optimize import least_squares
 
+from tests.networks.person.tracker_results import PROGRAMS, Tracked
 from tests.training.data.prepare.photos import write_face, write_fits
 from tests.training.data.prepare.runs import FACE_SIZE, OPTIONS, ROOT, SIZE, prepare, read_report, tree
 from torch_utils.misc import UserError
@@ -176,3 +178,22 @@ def test_inputs_in_other_layouts(inputs, prepared, photos):
     report = prepare(inputs, "--smpl", str(inputs / "fits"), "--zip", report="out.zip.report.csv")
     assert [row["result"] for row in report] == ["ok"] * 3
     assert open_dataset(inputs / "out.zip").checksum == open_dataset(prepared / "out").checksum
+
+
+def test_trackers_results_give_the_same_set_as_spins_table(inputs, prepared, photos):
+    """ROMP has a camera. SMPL-X's is none for SMPL: portraits are placed by the face, in another perspective."""
+    people = [
+        Tracked(name, photo.pose, photo.person.betas, photo.box[2], photo.box[0], 200 * photo.box[1])
+        for name, photo in photos.items()
+    ]
+    expected = open_dataset(prepared / "out").labels
+    for program, far in (("romp_photos", 1e-2), ("smplifyx", 0.03 * SIZE)):
+        (inputs / program).mkdir()
+        fits, _ = PROGRAMS[program](people, inputs / program)
+        report = prepare(inputs, "--smpl", str(fits), "--out", str(inputs / "set"), report="set.report.csv")
+        assert [row["result"] for row in report] == ["ok"] * 3, report
+        labels = open_dataset(inputs / "set").labels
+        np.testing.assert_allclose(labels["camera"], expected["camera"], atol=1e-5)
+        gaps = np.linalg.norm(labels["landmarks"] - expected["landmarks"], axis=-1)  # pixels
+        assert gaps.max() < far, (program, gaps.max())
+        shutil.rmtree(inputs / "set")
