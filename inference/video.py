@@ -8,8 +8,8 @@ import re
 import shutil
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torch_utils.misc import UserError, atomic_path, reason
+from inference.ffmpeg import Encoder, find_ffmpeg
+from torch_utils.locks import SUFFIX, hold
+from torch_utils.misc import UserError, atomic_path, partial_path, reason, remove_stale
 
 EXTENSIONS = ("mp4", "gif", "png")
 # Depth range of the portrait camera in canonical units (method: near and far of its rays).
@@ -49,7 +51,7 @@ def check_writer(ext: str, fps: float) -> None:
     if not MIN_FPS <= fps <= most:
         raise UserError(f"--fps: expected a number from {MIN_FPS:g} to {most} for {ext}, found {fps:g}")
     if ext == "mp4":
-        _ffmpeg()
+        find_ffmpeg()
 
 
 def depth_to_uint8(depth: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:
@@ -78,22 +80,6 @@ def tile(frames: Sequence[np.ndarray], rows: int, columns: int, background: int 
         r, c = divmod(i, columns)
         canvas[r * h : (r + 1) * h, c * w : (c + 1) * w] = frame
     return canvas
-
-
-def _ffmpeg() -> str:
-    """Path of the ffmpeg program."""
-    problem = (
-        "--ext mp4 needs ffmpeg, which was not found; install imageio-ffmpeg or ffmpeg, or choose --ext gif or png"
-    )
-    try:
-        import imageio_ffmpeg  # here, because gif and png do without it
-
-        exe = imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError, OSError) as error:
-        raise UserError(problem) from error
-    if shutil.which(exe) is None:
-        raise UserError(f"{problem} (tried {exe})")
-    return exe
 
 
 class FrameWriter(ABC):
@@ -135,6 +121,7 @@ class FrameWriter(ABC):
             else:
                 self._finish()
         except BaseException as late:
+            self._abort()
             self._stack.__exit__(type(late), late, late.__traceback__)
             raise
         self._stack.__exit__(kind, error, trace)
@@ -143,7 +130,13 @@ class FrameWriter(ABC):
 
     def _open(self, stack: ExitStack) -> None:
         """Takes what must be given back, under temporary names."""
-        self._temporary = stack.enter_context(atomic_path(self._target))
+        lock = self._target.with_name(f".{self._target.name}{SUFFIX}")
+        stack.enter_context(hold(lock, str(self._target), "writing this video"))
+        self._temporary = self._make_room(stack)
+
+    def _make_room(self, stack: ExitStack) -> Path:
+        """The temporary place that the video is written to."""
+        return stack.enter_context(atomic_path(self._target))
 
     @abstractmethod
     def _write(self, frame: np.ndarray) -> None:
@@ -161,51 +154,27 @@ class FrameWriter(ABC):
 
 
 class _Mp4Writer(FrameWriter):
-    """H.264 in yuv420p through a pipe to ffmpeg, which every player understands; odd sizes are padded to even."""
+    """H.264; odd sizes are padded to even."""
 
     def __init__(self, target: Path, fps: float) -> None:
         super().__init__(target)
         self._fps = fps
-        self._pipe: Generator[None, bytes, None] | None = None
+        self._encoder: Encoder | None = None
 
     def _write(self, frame: np.ndarray) -> None:
         h, w = frame.shape[:2]
         frame = np.pad(frame, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")  # yuv420p halves both sides
-        try:
-            if self._pipe is None:
-                self._pipe = self._start(frame.shape[1], frame.shape[0])
-            self._pipe.send(frame.tobytes())
-        except OSError as error:
-            raise self._failed("stopped while writing") from error
-
-    def _start(self, width: int, height: int) -> Generator[None, bytes, None]:
-        import imageio_ffmpeg  # here, because gif and png do without it
-
-        pipe = imageio_ffmpeg.write_frames(
-            str(self._temporary),
-            (width, height),
-            fps=self._fps,
-            codec="libx264",
-            quality=8,
-            macro_block_size=1,
-            ffmpeg_log_level="quiet",
-        )
-        pipe.send(None)
-        return pipe
+        if self._encoder is None:
+            self._encoder = Encoder(self._temporary, frame.shape[1], frame.shape[0], self._fps)
+        self._encoder.write(frame.tobytes())
 
     def _finish(self) -> None:
-        assert self._pipe is not None
-        self._pipe.close()
-        if self._temporary.stat().st_size == 0:
-            raise self._failed("wrote nothing")
+        assert self._encoder is not None  # there was a frame
+        self._encoder.finish()
 
     def _abort(self) -> None:
-        if self._pipe is not None:
-            with suppress(KeyboardInterrupt):  # makes it kill ffmpeg instead of waiting for a file nobody will see
-                self._pipe.throw(KeyboardInterrupt)
-
-    def _failed(self, what: str) -> UserError:
-        return UserError(f"{self._target}: ffmpeg {what} (is the disk full, or is this an ffmpeg without H.264?)")
+        if self._encoder is not None:
+            self._encoder.abort()
 
 
 class _GifWriter(FrameWriter):
@@ -258,34 +227,38 @@ def _encode_gif_frame(frame: np.ndarray) -> tuple[bytes, bytes]:
 class _PngWriter(FrameWriter):
     """`{stem}_000.png`, `{stem}_001.png`, ...: collected in a hidden folder, moved out when the last one is there."""
 
-    def __init__(self, stem: Path) -> None:
-        super().__init__(stem)
-        self._folder = stem.with_name(f".{stem.name}.partial")
-
-    def _open(self, stack: ExitStack) -> None:
+    def _make_room(self, stack: ExitStack) -> Path:
+        folder = partial_path(self._target)
         try:
-            shutil.rmtree(self._folder, ignore_errors=True)  # of a run that was killed
-            self._folder.mkdir(parents=True)
+            remove_stale(folder.parent)
+            folder.mkdir()
         except OSError as error:
             raise UserError(f"{self._target.parent}: cannot write there: {reason(error)}") from error
-        stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def _write(self, frame: np.ndarray) -> None:
-        path = self._folder / f"{self._target.name}_{self._count:03d}.png"
+        path = self._path(self._count)
         try:
-            Image.fromarray(frame).save(path, format="PNG")
+            Image.fromarray(frame).save(self._temporary / path.name, format="PNG")
         except OSError as error:
-            raise UserError(f"{path}: cannot write there: {reason(error)}") from error
+            raise UserError(f"{path}: cannot be written: {reason(error)}") from error
 
     def _finish(self) -> None:
         written = self._written()
-        for path in written:
-            (self._folder / path.name).replace(path)
         # Frames of an earlier, longer video of the same name would be taken for the end of this one.
         earlier = re.compile(re.escape(self._target.name) + r"_\d{3,}\.png")
-        for path in self._target.parent.iterdir():
-            if earlier.fullmatch(path.name) and path not in written:
-                path.unlink()
+        try:
+            for path in written:
+                (self._temporary / path.name).replace(path)
+            for path in self._target.parent.iterdir():
+                if earlier.fullmatch(path.name) and path not in written:
+                    path.unlink()
+        except OSError as error:
+            raise UserError(f"{self._target}_*.png: cannot be written: {reason(error)}") from error
 
     def _written(self) -> list[Path]:
-        return [self._target.with_name(f"{self._target.name}_{i:03d}.png") for i in range(self._count)]
+        return [self._path(i) for i in range(self._count)]
+
+    def _path(self, number: int) -> Path:
+        return self._target.with_name(f"{self._target.name}_{number:03d}.png")

@@ -1,6 +1,12 @@
 """Video files: what goes in comes out, whole or not at all."""
 
 import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
@@ -8,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from inference.ffmpeg import count_frames
 from inference.video import (
     DEPTH_FAR,
     DEPTH_NEAR,
@@ -17,8 +24,10 @@ from inference.video import (
     open_writer,
     tile,
 )
-from torch_utils.misc import UserError
+from torch_utils.misc import UserError, remove_stale
 from torch_utils.pixels import image_to_uint8
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_frames(n, size=(48, 64), seed=0):
@@ -241,7 +250,10 @@ def test_an_ffmpeg_that_fails(tmp_path, monkeypatch):
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(broken))
-    with pytest.raises(UserError, match=r"a\.mp4: ffmpeg "):
+    with pytest.raises(
+        UserError,
+        match=r"a\.mp4: cannot be written: ffmpeg ended with exit code 1 before the last frame \(is the disk full",
+    ):
         write(tmp_path / "out" / "a", "mp4", make_frames(8, (256, 256)))
     assert os.listdir(tmp_path / "out") == []
 
@@ -251,3 +263,88 @@ def test_a_folder_that_cannot_be_written_to(tmp_path, ext):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write there"):
         write(tmp_path / "file" / "a", ext, make_frames(1))
+
+
+# ---- a full disk --------------------------------------------------------------------------------------------------
+
+
+def fake_ffmpeg(folder, monkeypatch, end: str) -> None:
+    """An encoder that, when the real one has done its work on the file $last, does ``end``; a reader that is right."""
+    script = folder / "ffmpeg"
+    real = imageio_ffmpeg.get_ffmpeg_exe()
+    script.write_text(
+        f'#!/bin/sh\nfor last; do :; done\nif [ "$last" = - ]; then exec {real} "$@"; fi\n{real} "$@"\n{end}\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(script))
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("echo no room >&2; exit 228", r"ffmpeg ended with exit code 228 \(no room\)"),
+        ("kill -9 $$", r"ffmpeg ended with exit code -9 \(is the disk full"),
+        ('truncate -s 500 "$last"; exit 0', "was to write 6 frames, in its file are none that can be read"),
+        ('truncate -s -200 "$last"; exit 0', "was to write 6 frames, in its file are none that can be read"),
+        (': > "$last"; exit 0', "was to write 6 frames, in its file are none that can be read"),
+        (f'{imageio_ffmpeg.get_ffmpeg_exe()} -v error -y -i "$last" -frames:v 5 "$last.mp4"; mv "$last.mp4" "$last"',
+         "was to write 6 frames, in its file are 5"),
+    ],
+)  # fmt: skip
+def test_an_encoder_that_fails_at_its_end_leaves_the_video_before(tmp_path, monkeypatch, end, expected):
+    (old,) = write(tmp_path / "out/a", "mp4", make_frames(3))
+    before = old.read_bytes()
+    fake_ffmpeg(tmp_path, monkeypatch, end)
+    with pytest.raises(UserError, match=f"^{old}: cannot be written: [^\n]*{expected}[^\n]*still there$"):
+        write(tmp_path / "out/a", "mp4", make_frames(6))
+    assert os.listdir(tmp_path / "out") == ["a.mp4"] and old.read_bytes() == before
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+@pytest.mark.parametrize("ext", ["mp4", "gif", "png"])
+def test_a_file_that_may_not_grow_leaves_the_video_before(tmp_path, ext, share):
+    """As a full disk does: with less room than the largest file needs."""
+    rng = np.random.default_rng(0)  # noise, which cannot be packed
+    frames = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(12)]
+    before = {path.name: path.read_bytes() for path in write(tmp_path / "a", ext, frames)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * max(map(len, before.values()))), limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"^[^\n]*a[^\n]*: cannot be written: [^\n]*$"):
+            write(tmp_path / "a", ext, frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_counting_frames(tmp_path):
+    (path,) = write(tmp_path / "a", "mp4", make_frames(7))
+    assert count_frames(path) == 7
+    for spoilt in (b"", b"no video", path.read_bytes()[:-300]):
+        path.write_bytes(spoilt)
+        with pytest.raises(OSError):
+            count_frames(path)
+
+
+@pytest.mark.parametrize("ext", ["mp4", "gif", "png"])
+def test_two_processes_and_one_video(tmp_path, ext):
+    with open_writer(tmp_path / "a", ext, 20) as writer:
+        writer.add(make_frames(1)[0])
+        who = f"process {os.getpid()} on {socket.gethostname()} is writing this video"
+        with pytest.raises(UserError, match=rf"a(\.{ext})?: {who}"):
+            write(tmp_path / "a", ext, make_frames(1))
+        write(tmp_path / "b", ext, make_frames(1))
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_frames_of_a_killed_process_are_removed_by_the_next_one(tmp_path):
+    script = "import os, signal, numpy as np; from inference.video import open_writer\n"
+    script += f"with open_writer({str(tmp_path / 'a')!r}, 'png', 20) as writer:\n"
+    script += "    writer.add(np.zeros((8, 8, 3), np.uint8)); os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".partial", ".lock"}
+    remove_stale.cache_clear()
+    write(tmp_path / "b", "png", make_frames(1))
+    assert os.listdir(tmp_path) == ["b_000.png"]
