@@ -42,7 +42,7 @@ class FastBody:
         index = body.head_shoulder_index
         # Skinned in metres, as SMPL is: where rounded weights do not add up to 1, it matters where the origin is.
         self._rest = body.v_template[index] + body.shapedirs[index] @ betas[0]  # [V', 3]
-        self._directions = body.posedirs[index][..., POSED_FEATURES].flatten(0, 1).T.contiguous()  # [54, 3 V']
+        self._directions = body.pose_directions[index][..., POSED_FEATURES].flatten(0, 1).T.contiguous()  # [54, 3 V']
         self._origin = body.to_canonical(torch.zeros_like(self._rest[None, :1]), betas)[0]  # [1, 3]
         joints = body.rest_joints(betas), body.canonical_joints(betas)
         self._joints = torch.cat(joints)[:, POSED_JOINTS].cpu()  # [2, 6, 3]

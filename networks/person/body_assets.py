@@ -13,11 +13,15 @@ from scipy import sparse
 
 from networks.embedded import body as embedded
 from networks.embedded import frames
+from networks.person.open_body.parts import PARENTS
+from networks.person.open_body.storage import read_open_body
 from torch_utils.misc import UserError
 from torch_utils.safe_pickle import load_pickle
 
 NUM_JOINTS = 24
 NUM_BETAS = 10
+NUM_POSE_FEATURES = 207  # R_j - I of joints 1..23
+_FINE, _CELL = 4000, 0.008  # vertices of head and shoulders; metres
 
 
 class BodyArrays(NamedTuple):
@@ -25,11 +29,32 @@ class BodyArrays(NamedTuple):
 
     v_template: np.ndarray  # [V, 3] float32
     shapedirs: np.ndarray  # [V, 3, 10] float32, a unit is one standard deviation
-    posedirs: np.ndarray  # [V, 3, 207] float32, for R_j - I of joints 1..23, row-major
+    posedirs: np.ndarray  # [V, 3, 207] float32, for R_j - I of joints 1..23, row-major; [V, 3, 0]: no correctives
     J_regressor: np.ndarray  # [24, V] float32
     lbs_weights: np.ndarray  # [V, 24] float32
     parents: np.ndarray  # [24] int64, parents[0] = -1
     faces: np.ndarray  # [F, 3] int64
+
+
+def default_body() -> BodyArrays:
+    """The open body (networks/person/open_body), clothed, without pose correctives; read from its file every time.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    body = read_open_body()
+    kept = body.body_vertices
+    regressor = np.zeros((NUM_JOINTS, len(body.part)), np.float32)
+    np.put_along_axis(regressor, body.joint_vertices, body.joint_weights, 1)
+    return BodyArrays(
+        v_template=body.v_template[kept],
+        shapedirs=body.shapedirs[kept],
+        posedirs=np.zeros((len(kept), 3, 0), np.float32),
+        J_regressor=regressor[:, kept],
+        lbs_weights=body.lbs_weights[kept] / body.lbs_weights[kept].sum(1, keepdims=True),
+        parents=PARENTS.copy(),
+        faces=body.mesh(kept),
+    )
 
 
 def embedded_body() -> BodyArrays:
@@ -96,7 +121,8 @@ def body_from_dict(arrays: Mapping, where: str) -> BodyArrays:
     """Checks a mapping with SMPL's keys and gives it the layout of BodyArrays.
 
     Keys: v_template, weights | lbs_weights, J_regressor (may be sparse), shapedirs (the first 10 are kept), posedirs
-    ([V, 3, 207], or smplx's [207, 3V]), f | faces, kintree_table | parents. `where` names the source in messages.
+    ([V, 3, 207], smplx's [207, 3V], or [V, 3, 0] where there are none), f | faces, kintree_table | parents. `where`
+    names the source in messages.
     Raises UserError on a missing, misshapen or non-finite array.
     """
     v_template = _checked(_array(arrays, ("v_template",), where), (None, 3), "v_template", where)
@@ -105,8 +131,9 @@ def body_from_dict(arrays: Mapping, where: str) -> BodyArrays:
     if shapedirs.ndim == 3 and shapedirs.shape[2] > NUM_BETAS:
         shapedirs = shapedirs[:, :, :NUM_BETAS]
     posedirs = _array(arrays, ("posedirs",), where)
-    if posedirs.shape == (207, 3 * count):
-        posedirs = posedirs.T.reshape(count, 3, 207)
+    if posedirs.shape == (NUM_POSE_FEATURES, 3 * count):
+        posedirs = posedirs.T.reshape(count, 3, NUM_POSE_FEATURES)
+    width = 0 if posedirs.shape == (count, 3, 0) else NUM_POSE_FEATURES
     weights = _checked(_array(arrays, ("lbs_weights", "weights"), where), (count, NUM_JOINTS), "weights", where)
     if np.abs(weights.sum(1) - 1).max() > 1e-3:
         raise UserError(f"{where}: every row of 'weights' should sum to 1")
@@ -119,7 +146,7 @@ def body_from_dict(arrays: Mapping, where: str) -> BodyArrays:
     return BodyArrays(
         v_template=v_template,
         shapedirs=_checked(shapedirs, (count, 3, NUM_BETAS), "shapedirs", where),
-        posedirs=_checked(posedirs, (count, 3, 207), "posedirs", where),
+        posedirs=_checked(posedirs, (count, 3, width), "posedirs", where),
         J_regressor=_checked(_array(arrays, ("J_regressor",), where), (NUM_JOINTS, count), "J_regressor", where),
         lbs_weights=weights,
         parents=_parents(arrays, where),
@@ -163,10 +190,15 @@ def head_shoulder_vertices(body: BodyArrays) -> np.ndarray:
 
     Kept: whatever lies higher than 0.33 m below the neck joint and less than 0.22 m to the side of it (head, neck,
     shoulders, roots of the arms, chest and upper back), both scaled by the shoulders' width (0.173 m from the middle
-    to a shoulder joint in the neutral body). For SMPL this is about half of the vertices.
+    to a shoulder joint in the neutral body). For SMPL this is about half of the vertices. Of a mesh finer than SMPL's,
+    one vertex of every cell of 8 mm stays: neighbours on face and eyes and in the mouth move alike.
     """
     joints = body.J_regressor.astype(np.float64) @ body.v_template
     scale = 0.5 * abs(joints[16, 0] - joints[17, 0]) / 0.173
     offset = body.v_template - joints[12]
     kept = (offset[:, 1] > -0.33 * scale) & (np.abs(offset[:, 0]) < 0.22 * scale)
-    return np.flatnonzero(kept).astype(np.int64)
+    index = np.flatnonzero(kept).astype(np.int64)
+    if len(index) > _FINE:
+        cells = np.fix(body.v_template[index] / _CELL)  # the same on both sides
+        index = index[np.sort(np.unique(cells, axis=0, return_index=True)[1])]
+    return index

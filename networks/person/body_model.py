@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.cameras import FACE_OFFSET, FACE_RADIUS, SMPL_SCALE
-from networks.person.body_assets import BodyArrays
+from networks.person.body_assets import NUM_POSE_FEATURES, BodyArrays
 from torch_utils.device import constant, full_precision
 
 NECK, HEAD = 12, 15
@@ -74,7 +74,7 @@ class BodyModel(nn.Module):
         # Copies: weights that are loaded later must not run into the arrays.
         self.register_buffer("v_template", torch.tensor(arrays.v_template))  # [V, 3]
         self.register_buffer("shapedirs", torch.tensor(arrays.shapedirs))  # [V, 3, 10]
-        self.register_buffer("posedirs", torch.tensor(arrays.posedirs))  # [V, 3, 207]
+        self.register_buffer("posedirs", torch.tensor(arrays.posedirs))  # [V, 3, 207 or 0]
         self.register_buffer("J_regressor", torch.tensor(arrays.J_regressor))  # [24, V]
         self.register_buffer("lbs_weights", torch.tensor(arrays.lbs_weights))  # [V, 24]
         self.register_buffer("parents", torch.tensor(arrays.parents))  # [24]
@@ -82,6 +82,12 @@ class BodyModel(nn.Module):
         self.register_buffer("head_shoulder_index", torch.as_tensor(head_shoulder_index).clone())  # [V']
         self.register_buffer("mean_pose", torch.tensor(MEAN_POSE), persistent=False)  # [6, 3]
         self.register_buffer("ancestors", _ancestors(arrays.parents.tolist()), persistent=False)  # [n, 25]
+
+    @property
+    def pose_directions(self) -> Tensor:
+        """Pose correctives [V, 3, 207], zeros (that take no memory) where the body has none."""
+        count, _, width = self.posedirs.shape
+        return self.posedirs if width else self.posedirs.new_zeros(1).expand(count, 3, NUM_POSE_FEATURES)
 
     @property
     def head_shoulder_weights(self) -> Tensor:
@@ -130,7 +136,7 @@ class BodyModel(nn.Module):
     def _skin(self, shape: _Shape, local: Tensor, index: Tensor | slice) -> Tensor:
         """Vertices [B, V', 3] that ``index`` chooses, in metres, for rotations ``local`` [B, 6, 3, 3]."""
         features = (local - torch.eye(3, dtype=local.dtype, device=local.device)).flatten(1)  # [B, 54]
-        directions = self.posedirs[..., POSED_FEATURES][index].flatten(0, 1)  # [3 V', 54]
+        directions = self.pose_directions[..., POSED_FEATURES][index].flatten(0, 1)  # [3 V', 54]
         moved = shape.vertices[:, index] + (features @ directions.T).unflatten(1, (-1, 3))
         rows = self.lbs_weights[index] @ self._pose(local, shape.joints).flatten(2)  # [B, V', 16]
         rows = rows.unflatten(-1, (4, 4))[..., :3, :]

@@ -12,6 +12,7 @@ from torch import nn
 
 from networks.embedded import face as embedded
 from networks.embedded import frames
+from networks.person.open_body.storage import read_open_body
 from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError
 
@@ -28,6 +29,32 @@ class FaceArrays(NamedTuple):
     exp_basis: np.ndarray  # [N, 3, 64] float32
     faces: np.ndarray  # [F, 3] int64
     landmarks: np.ndarray  # [68] int64 vertex indices, iBUG order (jaw 0-16 from the person's right ear)
+
+
+def default_face() -> FaceArrays:
+    """The open face: the head of the open body with eyes, teeth, tongue and lashes; read from its file every time.
+
+    Its first 52 expression directions are the facial actions (open_body/actions.py), each 0..1, the others 0.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    body = read_open_body()
+    kept = body.face_vertices
+    among = np.isin(body.head_vertices, kept)
+    return FaceArrays(
+        mean=body.head_mean[among],
+        id_basis=body.id_basis[among],
+        exp_basis=body.exp_basis[among],
+        faces=body.mesh(kept),
+        landmarks=np.searchsorted(kept, body.landmarks),
+    )
+
+
+def default_face_skin() -> np.ndarray:
+    """Indices of the open face's vertices that are skin and seen, neither in the mouth nor behind the eyes."""
+    body = read_open_body()
+    return np.flatnonzero(body.outer_skin()[body.face_vertices])
 
 
 def embedded_face() -> FaceArrays:
