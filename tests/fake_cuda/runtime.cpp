@@ -297,6 +297,9 @@ API cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** f, uns
     if (r) *r = *f ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
     return cudaSuccess;
 }
+// NVRTC asks for these two, and does without the second.
+API int cuInit(unsigned) { return 0; }
+API int cuGetExportTable(const void**, const void*) { return 500; }
 API int cuCtxGetCurrent(void** context) { *context = (void*)(long)(current_device + 1); return 0; }
 API int cuDeviceGet(int* device, int ordinal) { *device = ordinal; return ordinal < devices() ? 0 : 101; }
 API int cuDevicePrimaryCtxRetain(void** context, int device) { *context = (void*)(long)(device + 1); return 0; }

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torch_utils.custom_ops import Ops, aligned, select
 from torch_utils.ops.march_rays_ref import BoxGrid, RayCrossings, Sampling, march_rays_ref
-from torch_utils.ops.ray_manifold import find
+from torch_utils.ops.ray_manifold import search
 
 # The compiled search keeps track of the levels found in one machine word.
 MAX_LEVELS = 64
@@ -80,10 +80,10 @@ def _march_on_cuda(ops: Ops, tensors: dict[str, Tensor], sampling: Sampling) -> 
     s = searched.new_empty(rays, fine)
     field = (tensors["field"], tensors["field.box"], *tensors["field"].shape[:3])
     ops("fine_scalars_float", searched, *field, rays, samples, fine, s, threads=rays * fine)
-    index, weight, valid = find(ops, s, tensors["levels"], either_direction=False, min_step=sampling.min_step)
-    found = _empty_crossings(tensors, rays, count)._replace(valid=valid.to(s.dtype))
+    crossings = search(ops, s, tensors["levels"], None, False, sampling.min_step)
+    found = _empty_crossings(tensors, rays, count)
     sizes, ends = (rays, samples, fine, count), (float(sampling.near), float(sampling.far))
-    ops("at_crossings_float", looked_up, index, weight, *sizes, *ends, *found[:2], threads=rays * count)
+    ops("at_crossings_float", looked_up, *crossings, *sizes, *ends, *found, threads=rays * count)
     return found
 
 

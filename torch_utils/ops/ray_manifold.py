@@ -115,16 +115,18 @@ def _function(name: str, dtype: torch.dtype) -> str:
     return f"{name}_{'double' if dtype == torch.float64 else 'float'}"
 
 
-def find(
-    ops: Ops, s: Tensor, levels: Tensor, *, either_direction: bool, min_step: float
+def search(
+    ops: Ops, s: Tensor, falling: Tensor, slot: Tensor | None, either_direction: bool, min_step: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The compiled search: contiguous s [N, S], levels [K] -> index, weight, valid [N, K]; no gradients."""
-    falling, slot = (-levels).sort()  # NaN last
-    shape = (len(s), len(levels))
+    """The compiled search, all contiguous: s [N, S], falling levels [K], NaN last -> index, weight, valid [N, K].
+
+    ``slot`` [K] says which level's results each falling one has; if None, its own. No gradients.
+    """
+    shape = (len(s), len(falling))
     index, weight = s.new_empty(shape, dtype=torch.int64), s.new_empty(shape)
     valid = s.new_empty(shape, dtype=torch.bool)
-    sizes = (len(s), s.shape[1], len(levels), either_direction, float(min_step))
-    ops(_function("find_crossings", s.dtype), s, -falling, slot, *sizes, index, weight, valid, threads=len(s))
+    sizes = (len(s), s.shape[1], len(falling), either_direction, float(min_step))
+    ops(_function("find_crossings", s.dtype), s, falling, slot, *sizes, index, weight, valid, threads=len(s))
     return index, weight, valid
 
 
@@ -132,7 +134,8 @@ class _FindCrossings(torch.autograd.Function):
     @staticmethod
     def forward(ctx, s: Tensor, levels: Tensor, either: bool, ops: Ops) -> tuple[Tensor, Tensor, Tensor]:
         s, levels = s.contiguous(), levels.contiguous()
-        index, weight, valid = find(ops, s, levels, either_direction=either, min_step=MIN_SCALAR_STEP)
+        rising, slot = (-levels).sort()  # NaN last
+        index, weight, valid = search(ops, s, -rising, slot, either, MIN_SCALAR_STEP)
         ctx.mark_non_differentiable(index, valid)
         ctx.save_for_backward(s, levels, index, weight)
         ctx.sizes, ctx.ops = (len(s), s.shape[1], len(levels), either, MIN_SCALAR_STEP), ops

@@ -307,9 +307,10 @@ struct AtCrossings {
     const float* looked_up;  // [R, S, 3]
     const int64_t* index;    // [R, K] of fine samples
     const float* weight;     // [R, K]
+    const bool* is_valid;    // [R, K]
     int64_t samples, fine, count;
     float near, far;
-    float *canonical, *depth;  // [R, K, 3], [R, K]
+    float *canonical, *depth, *valid;  // [R, K, 3], [R, K], [R, K]
 
     HOST_DEVICE void operator()(int64_t at) const {
         int64_t ray, k;
@@ -323,6 +324,7 @@ struct AtCrossings {
         }
         for (int c = 0; c < 3; ++c) canonical[3 * at + c] = mix(points[0][c], points[1][c], weight[at]);
         depth[at] = near + (far - near) / float(fine - 1) * (float(j) + weight[at]);
+        valid[at] = is_valid[at] ? 1.0f : 0.0f;
     }
 };
 #endif
@@ -361,11 +363,11 @@ ENTRY void fine_scalars_float(const float* searched, FIELD_PARAMETERS, int64_t r
     for_each(rays * fine, 0, threads, march_rays::FineScalars{searched, FIELD, samples, fine, s});
 }
 
-ENTRY void at_crossings_float(const float* looked_up, const int64_t* index, const float* weight, int64_t rays,
-                              int64_t samples, int64_t fine, int64_t count, double near, double far, float* canonical,
-                              float* depth, THREADS) {
-    const march_rays::AtCrossings crossings{looked_up,   index,      weight,    samples, fine, count,
-                                            float(near), float(far), canonical, depth};
+ENTRY void at_crossings_float(const float* looked_up, const int64_t* index, const float* weight, const bool* is_valid,
+                              int64_t rays, int64_t samples, int64_t fine, int64_t count, double near, double far,
+                              float* canonical, float* depth, float* valid, THREADS) {
+    const march_rays::AtCrossings crossings{looked_up,   index,      weight,    is_valid, samples, fine, count,
+                                            float(near), float(far), canonical, depth,    valid};
     for_each(rays * count, 0, threads, crossings);
 }
 #endif

@@ -27,7 +27,7 @@ template <typename T>
 struct Find {
     const T* s;           // [N, S]
     const T* levels;      // [K] falling, NaN last; K <= 64
-    const int64_t* slot;  // [K] where each level stood before sorting
+    const int64_t* slot;  // [K] where each level stood before sorting; null: where it is
     int64_t samples, count;
     bool either_direction;
     T min_step;
@@ -66,7 +66,7 @@ struct Find {
     }
 
     HOST_DEVICE void write(int64_t ray, int64_t k, int64_t i, T w, bool is_valid) const {
-        const int64_t out = ray * count + slot[k];
+        const int64_t out = ray * count + (slot == nullptr ? k : slot[k]);
         index[out] = i;
         weight[out] = w;
         valid[out] = is_valid;
