@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from torch_utils.config import find_config
 from torch_utils.distributed import world
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
 from training.config import load_train_config
@@ -17,7 +18,7 @@ from training.run.dry_run import dry_run
 from training.training_loop import training_loop
 
 NO_MEMORY = "can't allocate memory"  # torch, of a CPU
-PRESETS = Path(__file__).resolve().parent / "configs" / "presets"
+CONFIGS = Path(__file__).resolve().parent / "configs"
 
 EPILOG = """\
 any key of the configuration can be set behind the options: --optim.g_lr 1e-4, or without its section --batch_size 8.
@@ -37,7 +38,7 @@ def make_parser() -> CliParser:
         description="Train AniPortraitGAN, stage 1 or 2.",
         epilog=EPILOG,
     )
-    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/synth_stage1.yaml")
+    parser.add_argument("--config", required=True, help="name in configs/, e.g. synth_stage1, or a YAML file")
     parser.add_argument("--data", required=True, help="data set: a folder or zip of python -m training.data")
     parser.add_argument("--outdir", required=True, help="run folder, made if missing")
     parser.add_argument("--preset", help="memory settings for GPUs: a name in configs/presets, e.g. 1x24gb, or a file")
@@ -45,17 +46,6 @@ def make_parser() -> CliParser:
     parser.add_argument("--dry_run", action="store_true", help="show configuration, sizes and memory, and try one step")
     parser.add_argument("--allow_change", action="store_true", help="go on though configuration or data have changed")
     return parser
-
-
-def find_preset(name: str | None) -> Path | None:
-    """A file, or a name in configs/presets."""
-    if name is None or Path(name).suffix == ".yaml":
-        return None if name is None else Path(name)
-    path = PRESETS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in PRESETS.glob("*.yaml")))
-        raise UserError(f"--preset: expected one of {known}, or a .yaml file, found '{name}'")
-    return path
 
 
 def command_line(argv: Sequence[str], processes: int) -> str:
@@ -66,7 +56,8 @@ def command_line(argv: Sequence[str], processes: int) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args, rest = make_parser().parse_known_args(argv)
-    config = load_train_config(args.config, find_preset(args.preset), rest)
+    preset = None if args.preset is None else find_config(args.preset, CONFIGS / "presets", "--preset")
+    config = load_train_config(find_config(args.config, CONFIGS, "--config"), preset, rest)
     dataset = open_dataset(args.data)
     with world(args.device) as processes:
         try:

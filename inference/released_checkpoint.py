@@ -25,7 +25,7 @@ from networks.person.body_assets import BodyArrays, body_from_dict, check_index,
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel
 from torch_utils.checkpoint import load_weights
-from torch_utils.config import config_from_dict, load_yaml
+from torch_utils.config import config_from_dict, find_config, load_yaml
 from torch_utils.misc import UserError
 
 CONFIG_FOLDER = Path(__file__).resolve().parent.parent / "configs"
@@ -186,12 +186,7 @@ def load_released(
 
 def load_config(name: str) -> GeneratorConfig:
     """A generator's config by name (``SSHQ512_inf``: configs/SSHQ512_inf.yaml) or by path."""
-    path = Path(name)
-    if path.suffix not in (".yaml", ".yml"):
-        path = CONFIG_FOLDER / f"{name}.yaml"
-        if not path.exists():
-            known = ", ".join(sorted(p.stem for p in CONFIG_FOLDER.glob("*.yaml")))
-            raise UserError(f"--config: unknown config '{name}'; expected a YAML file or one of: {known}")
+    path = find_config(name, CONFIG_FOLDER, "--config")
     return config_from_dict(GeneratorConfig, load_yaml(path), str(path))
 
 

@@ -1,6 +1,7 @@
 """A generator with all it needs to run, as plain data for a checkpoint: config, weights, body, priors, metadata."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -53,6 +54,9 @@ def unpack_model(
     Raises:
         UserError: naming ``where`` and what is missing or misshapen.
     """
+    if "state" not in data and "discriminators" in data:
+        latest = Path(where).with_name("latest")
+        raise UserError(f"{where}: expected a model, found the state that a training run goes on with; see {latest}")
     for key in ("config", "state"):
         if not isinstance(data.get(key), dict):
             raise UserError(

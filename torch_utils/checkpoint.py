@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torch_utils.assets import find_asset
 from torch_utils.misc import UserError, atomic_path, one_line, reason
 from torch_utils.tensor_file import FORMAT, VERSION, is_tensor_file, read_tensor_file, write_tensor_file
 
@@ -66,10 +67,11 @@ def load_raw(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, truncated, no checkpoint, wants to run code, or holds no mapping.
     """
-    path = Path(path)
+    path = find_asset(path)
     try:
         if path.is_dir():
-            raise UserError(f"{path}: expected a checkpoint file, found a folder")
+            inside = path / "latest"  # of a run
+            raise UserError(f"{path}: expected a checkpoint file, found a folder{f'; see {inside}' * inside.is_file()}")
         if path.stat().st_size == 0:
             raise UserError(f"{path}: expected a checkpoint, found an empty file")
         if is_tensor_file(path):

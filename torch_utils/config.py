@@ -18,6 +18,21 @@ T = TypeVar("T")
 MAX_BYTES = 2**20  # of a configuration file
 
 
+def find_config(name: str, folder: Path, flag: str) -> Path:
+    """A YAML file, or the one of that name in ``folder``: ``synth_tiny`` is ``configs/synth_tiny.yaml``.
+
+    Raises:
+        UserError: there is no such name; names ``flag`` and those that there are.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return Path(name)
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise UserError(f"{flag}: expected one of {known}, or a .yaml file, found '{name}'")
+    return path
+
+
 def load_yaml(path: str | Path) -> dict[str, Any]:
     """Reads a YAML file whose top level is a mapping.
 

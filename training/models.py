@@ -16,6 +16,7 @@ from networks.person.body_assets import BodyArrays, embedded_body, head_shoulder
 from networks.person.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
 from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
+from torch_utils.assets import find_asset
 from torch_utils.checkpoint import load_checkpoint, load_weights
 from torch_utils.misc import UserError, check_file, reason
 from training.config import TrainConfig
@@ -64,9 +65,9 @@ def check_files(config: TrainConfig, *, resuming: bool = False) -> None:
     if not resuming:  # a run that goes on has its own
         kinds |= {"init_from": TORCH, "grow_from": TORCH}
     for key, beginnings in kinds.items():
-        path = getattr(config, key)
-        if path is None:
+        if getattr(config, key) is None:
             continue
+        path = find_asset(getattr(config, key))
         check_file(path, key)
         try:
             with open(path, "rb") as file:

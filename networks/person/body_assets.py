@@ -15,7 +15,9 @@ from networks.embedded import body as embedded
 from networks.embedded import frames
 from networks.person.open_body.parts import PARENTS
 from networks.person.open_body.storage import read_open_body
+from torch_utils.assets import find_asset
 from torch_utils.misc import UserError
+from torch_utils.safe_npz import SafeArchive
 from torch_utils.safe_pickle import load_pickle
 
 NUM_JOINTS = 24
@@ -169,17 +171,10 @@ def load_smpl(path: str | Path) -> BodyArrays:
 
     Nothing from the file is executed (torch_utils/safe_pickle.py). Raises UserError with the file's name.
     """
-    path = Path(path)
+    path = find_asset(path)
     if not path.is_file():
         raise UserError(f"{path}: no such SMPL file (see smpl_models/README.md)")
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                data = dict(archive)
-        except Exception as error:  # zipfile and numpy raise many kinds for a damaged archive
-            raise UserError(f"{path}: not a readable .npz archive of plain arrays ({error})") from error
-    else:
-        data = load_pickle(path)
+    data = SafeArchive(path) if path.suffix == ".npz" else load_pickle(path)
     if not isinstance(data, Mapping):
         raise UserError(f"{path}: expected a dictionary of arrays, found {type(data).__name__}")
     return body_from_dict(data, str(path))

@@ -13,6 +13,7 @@ from torch import nn
 from networks.embedded import face as embedded
 from networks.embedded import frames
 from networks.person.open_body.storage import read_open_body
+from torch_utils.assets import find_asset
 from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError
 
@@ -114,7 +115,7 @@ def load_bfm(path: str | Path) -> FaceArrays:
     The mean is registered to the embedded face by a closed-form similarity on the 68 landmarks, and both bases are
     turned and scaled with it. Raises UserError with the file's name.
     """
-    path = Path(path)
+    path = find_asset(path)
     data = load_mat(path, "a face model (see smpl_models/README.md)")
     mean = _finite_array(data, "meanshape", path).astype(np.float64)
     if mean.size == 0 or mean.size % 3:

@@ -20,12 +20,12 @@ from networks.cameras import FACE_CAMERA, FRONTAL, project
 from networks.person.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
 from networks.person.tracking import FaceFrame
 from networks.person.tracking_files import bfm_frame
+from torch_utils.assets import FACE_FILES, face_model_file
 from torch_utils.bounds import Range, check_ranges
 from torch_utils.checkpoint import check_format, in_single_precision, load_raw, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 
-BFM_FILE = Path(__file__).resolve().parents[1] / "smpl_models" / "BFM_model_front.mat"
 KIND = "face_recon"  # the key under which our own format keeps the small net
 
 
@@ -212,18 +212,19 @@ def pack_face_recon(model: SmallFaceRecon, metadata: dict[str, Any]) -> dict[str
     return {KIND: {"config": config_to_dict(model.config), "state": state}, "metadata": metadata}
 
 
-def load_face_recon(path: str | Path, *, bfm_file: str | Path = BFM_FILE) -> FaceReconstructor:
+def load_face_recon(path: str | Path, *, bfm_file: str | Path | None = None) -> FaceReconstructor:
     """A frozen face reconstruction net: gradients flow to the picture, not to weights.
 
     Args:
         path: our own format, or Deep3DFaceRecon's ``epoch_*.pth``.
-        bfm_file: the Basel face model, which the latter is for.
+        bfm_file: the Basel face model, which the latter is for; by default that in smpl_models/.
 
     Raises:
         UserError: the file is neither, its weights do not fit, or the face model is missing.
     """
     data = load_raw(path)
     if isinstance(data.get("net_recon"), dict):
+        bfm_file = face_model_file(bfm_file) or FACE_FILES[0]
         face = load_bfm(bfm_file)  # which has checked the file
         deep3d = Deep3DFaceRecon(face, bfm_frame(bfm_file, face))
         load_weights(deep3d.net, data["net_recon"], f"{path}: net_recon")

@@ -284,3 +284,14 @@ def test_files_that_are_not_checkpoints(tmp_path, released):
         PortraitPipeline.from_checkpoint(tmp_path / "other.pt")
     with pytest.raises(UserError, match="none.pt: no such checkpoint file"):
         PortraitPipeline.from_checkpoint(tmp_path / "none.pt")
+
+
+def test_states_and_folders_of_runs_point_to_latest(tmp_path):
+    for name in ("state.safetensors", "state.pt"):
+        save_checkpoint(tmp_path / name, {"discriminators": {"a": torch.zeros(1)}, "generator": {}})
+        message = f"{name}: expected a model, found the state that a training run goes on with; see {tmp_path}/latest"
+        with pytest.raises(UserError, match=message):
+            PortraitPipeline.from_checkpoint(tmp_path / name)
+    (tmp_path / "latest").write_bytes(b"x")
+    with pytest.raises(UserError, match=f"found a folder; see {tmp_path}/latest"):
+        PortraitPipeline.from_checkpoint(tmp_path)

@@ -211,7 +211,7 @@ def test_an_error_on_the_command_line_is_one_line(files, tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         run_cli(lambda: convert(files / "released.pt", tmp_path / "own.safetensors", "--config", "nothing"))
     printed = capsys.readouterr()
-    assert printed.err.startswith("error: --config: unknown config 'nothing'") and printed.err.count("\n") == 1
+    assert printed.err.startswith("error: --config: expected one of SSHQ512_inf, ") and printed.err.count("\n") == 1
     assert (printed.out, os.listdir(tmp_path)) == ("", [])
 
 
@@ -258,7 +258,7 @@ def test_sizes_must_be_the_file_s(files):
 def test_configs_by_name_and_by_path(files):
     assert load_config("SSHQ512_inf") == GeneratorConfig()
     assert load_config(str(files / "tiny.yaml")) == TINY_CONFIG
-    with pytest.raises(UserError, match="--config: unknown config 'SSHQ'; .*SSHQ512_inf"):
+    with pytest.raises(UserError, match="--config: expected one of SSHQ512_inf, .* found 'SSHQ'"):
         load_config("SSHQ")
     with pytest.raises(UserError, match="nothing.yaml: no such configuration file"):
         load_config(str(files / "nothing.yaml"))

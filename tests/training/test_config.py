@@ -9,9 +9,9 @@ import torch
 from networks.manifold.generator import Generator
 from networks.person.body_assets import embedded_body, head_shoulder_vertices
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
-from torch_utils.config import config_from_dict, differences, load_layered, merge, parse_overrides
+from torch_utils.config import config_from_dict, differences, find_config, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
-from train import find_preset, main
+from train import main
 from training.config import TrainConfig, load_train_config
 from training.models import build_discriminators
 from training.run.memory import estimate
@@ -183,12 +183,17 @@ def test_the_tiny_run_of_the_tests():
     assert isinstance(config_from_dict(TrainConfig, CONFIG, "tiny"), TrainConfig)
 
 
-def test_presets_go_by_name_or_file():
-    assert find_preset(None) is None
-    assert find_preset("4x40gb") == CONFIGS / "presets/4x40gb.yaml"
-    assert find_preset("mine.yaml") == Path("mine.yaml")
-    with pytest.raises(UserError, match="--preset: expected one of 1x24gb, .*, found '2x24gb'"):
-        find_preset("2x24gb")
+def test_configurations_and_presets_go_by_name_or_file(tmp_path):
+    assert find_config("4x40gb", CONFIGS / "presets", "--preset") == CONFIGS / "presets/4x40gb.yaml"
+    assert find_config("mine.yaml", CONFIGS, "--config") == Path("mine.yaml")
+    data = ["--data", str(tmp_path / "no"), "--outdir", str(tmp_path / "run")]
+    for words, message in (
+        (["--config", "synth_tiny"], "no: no such"),  # the configuration is fine
+        (["--config", "synth_huge"], "--config: expected one of SSHQ512_inf, .*, found 'synth_huge'"),
+        (["--config", "synth_tiny", "--preset", "2x24gb"], "--preset: expected one of 1x24gb, .*, found '2x24gb'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main([*words, *data])
 
 
 def test_a_step_that_does_not_fit_the_gpu_is_one_line(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch_utils.assets import find_asset
 from torch_utils.misc import UserError, file_sha256
 
 EMBEDDED = "embedded"
@@ -32,11 +33,12 @@ def find_model(kind: str, named: str, where: str | Path) -> Path | None:
     if named == EMBEDDED:
         return None
     path = MODEL_FOLDER / named.rpartition(" ")[0]
-    found = model_name(path) if path.is_file() else "none"
+    place = find_asset(path)
+    found = model_name(place) if place.is_file() else "none"
     if found != named:
         expected = f"expected the {kind} model of its labels, {named}, as {path} or as --{kind}_model FILE"
         raise UserError(f"{where}: {expected}, found {found}")
-    return path
+    return place
 
 
 def check_models(manifest: Mapping[str, Any], files: Mapping[str, str | Path | None], where: str | Path) -> None:

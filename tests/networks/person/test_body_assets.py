@@ -244,3 +244,14 @@ def test_bad_files_are_named(tmp_path):
     archive.write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(UserError, match=r"cut\.npz"):
         body_assets.load_smpl(archive)
+
+
+def test_objects_under_keys_that_nobody_reads_are_left_alone(tmp_path):
+    """np.savez(**pickle) keeps a file's other keys as objects."""
+    data = make_smpl_dict()
+    np.savez(tmp_path / "SMPL_NEUTRAL.npz", **data, J_regressor_prior=sparse.csc_matrix((24, 3)), vert_sym=Path("x"))
+    body = body_assets.load_smpl(tmp_path / "SMPL_NEUTRAL.npz")  # whose J_regressor is an object, too
+    np.testing.assert_allclose(body.J_regressor, data["J_regressor"].toarray(), rtol=1e-6)
+    np.savez(tmp_path / "bad.npz", **data | {"weights": Path("x")})
+    with pytest.raises(UserError, match=r"bad\.npz: 'weights': refused, the pickle asks for pathlib"):
+        body_assets.load_smpl(tmp_path / "bad.npz")

@@ -10,7 +10,6 @@ from scipy.io import savemat
 from networks.cameras import FACE_CAMERA, project
 from networks.person.face_model import FaceModel, embedded_face
 from networks.person.face_recon import (
-    BFM_FILE,
     DEEP3D_SIZE,
     Deep3DFaceRecon,
     Deep3DNet,
@@ -213,4 +212,3 @@ def test_bad_files(tmp_path, change, message):
 def test_bad_config():
     with pytest.raises(ValueError, match="image_size: expected a multiple of 16, found 40"):
         FaceReconConfig(image_size=40)
-    assert BFM_FILE.parent.name == "smpl_models"

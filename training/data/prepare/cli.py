@@ -14,11 +14,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from networks.person.tracking_files import SmplFits, add_fit_options, open_fits
+from torch_utils.assets import FACE_FILES, SMPL_FILES
 from torch_utils.bounds import MAX_WORKERS, whole_number
 from torch_utils.files import list_files
 from torch_utils.misc import UserError
 from torch_utils.pictures import PICTURE_SUFFIXES
-from training.data.prepare.models import FACE_FILE, SMPL_FILE, Models, load_models
+from training.data.prepare.models import Models, load_models
 from training.data.prepare.photo import Item, PrepareConfig, Sources
 from training.data.prepare.report import Outcome, summary, write_report
 from training.data.prepare.workers import Job, prepare_all
@@ -62,8 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="of the torchscript file: auto, cpu, cuda, cuda:N (%(default)s)")
     workers = whole_number(0, MAX_WORKERS)
     add("--workers", type=workers, default=os.cpu_count(), help="processes; 0: this one (%(default)s)")
-    add("--body_model", metavar="FILE", help=f"SMPL (default: {SMPL_FILE} if there is one, else the embedded body)")
-    add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILE} if there is one, else the embedded face)")
+    add("--body_model", metavar="FILE", help=f"SMPL (default: {' or '.join(SMPL_FILES)}, else the embedded body)")
+    add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILES[0]}, else the embedded face)")
 
 
 def run(args: argparse.Namespace) -> None:

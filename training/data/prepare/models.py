@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,9 +12,9 @@ from networks.person.body_model import BodyModel
 from networks.person.face_model import FaceModel, embedded_face, load_bfm
 from networks.person.tracking import UNIT, FaceFrame
 from networks.person.tracking_files import bfm_frame
+from torch_utils.assets import face_model_file, smpl_file
 from training.data.label_models import EMBEDDED, MODEL_FOLDER, model_name
 
-SMPL_FILE, FACE_FILE = MODEL_FOLDER / "SMPL_NEUTRAL.pkl", MODEL_FOLDER / "BFM_model_front.mat"
 EMBEDDED_FACE_UNIT = 0.1 / UNIT  # canonical units; the Basel model counts in 0.1 m
 
 
@@ -54,7 +53,7 @@ def load_models(body_file: str | None, face_file: str | None) -> Models:
     Raises:
         UserError: a file is missing or not sound.
     """
-    body_path, face_path = _default(body_file, SMPL_FILE), _default(face_file, FACE_FILE)
+    body_path, face_path = smpl_file(body_file), face_model_file(face_file)
     arrays = load_smpl(body_path) if body_path else embedded_body()
     face = load_bfm(face_path) if face_path else embedded_face()
     if face_path:
@@ -67,9 +66,3 @@ def load_models(body_file: str | None, face_file: str | None) -> Models:
         face_frame=frame,
         names={"body": model_name(body_path), "face": model_name(face_path)},
     )
-
-
-def _default(given: str | None, usual: Path) -> Path | None:
-    if given is not None:
-        return Path(given)
-    return usual if usual.is_file() else None
