@@ -17,7 +17,7 @@ from torch import Tensor, distributed
 from tqdm import tqdm
 
 from torch_utils.distributed import World, is_alone
-from torch_utils.misc import UserError, atomic_path
+from torch_utils.misc import UserError, atomic_path, file_sha256, reason
 from training.metrics.detectors import Detector
 from training.metrics.pictures import CachedPictures, Pictures
 
@@ -46,8 +46,11 @@ def extract_features(
         files = {}
         if world.is_main:
             for region, path in paths.items():
-                temporary = stack.enter_context(atomic_path(path))
-                files[region] = np.lib.format.open_memmap(temporary, "w+", np.float32, (count, detector.width))
+                # Not through a memory map: on a full disk, that ends the process.
+                file = stack.enter_context(stack.enter_context(atomic_path(path)).open("wb"))
+                about = {"descr": "<f4", "fortran_order": False, "shape": (count, detector.width)}
+                np.lib.format.write_array_header_1_0(file, about)
+                files[region] = file
         for start in tqdm(range(0, count, stride), desc=pictures.name, leave=False, disable=not world.is_main):
             first = start + world.rank * batch_size
             own = range(min(first, count), min(first + batch_size, count))
@@ -58,9 +61,7 @@ def extract_features(
                     found[: len(own)] = detector.features(images[region])
                 gathered = _gather(found, world)[: count - start].numpy()
                 if world.is_main:
-                    files[region][start : start + len(gathered)] = gathered
-        for file in files.values():
-            file.flush()
+                    files[region].write(gathered.astype("<f4").tobytes())
     return {region: open_features(paths[region], [count, detector.width]) for region in files}
 
 
@@ -89,17 +90,25 @@ def cached_features(
         "shape": shape,
     }
     folder = cache / f"{detector.name}-{pictures.checksum[:16]}"
-    note = folder / "about.json"  # written last
+    note, paths = folder / "features.json", {region: folder / f"{region}.npy" for region in pictures.regions}
     if not from_main(note.exists(), world):
         features = extract_features(pictures, detector, folder, world, batch_size=batch_size)
         if world.is_main:
-            with atomic_path(note) as temporary:
-                temporary.write_text(json.dumps(about, indent=1), encoding="utf-8")
+            with atomic_path(note) as temporary:  # last: features without it count for nothing
+                temporary.write_text(json.dumps(about | _checksums(paths), indent=1), encoding="utf-8")
         return features
     if not world.is_main:
         return {}
-    _check(note, about)
-    return {region: open_features(folder / f"{region}.npy", shape) for region in pictures.regions}
+    _check(note, about | _checksums(paths))
+    return {region: open_features(path, shape) for region, path in paths.items()}
+
+
+def _checksums(paths: dict[str, Path]) -> dict[str, str]:
+    """Of the files of all regions, by their names; UserError where one cannot be read."""
+    try:
+        return {path.name: file_sha256(path) for path in paths.values()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {reason(error)}; remove the folder") from None
 
 
 def from_main(value: T, world: World) -> T:
@@ -134,4 +143,4 @@ def _check(path: Path, about: dict) -> None:
         if not isinstance(found, dict) or found.get(key) != expected:
             got = found.get(key) if isinstance(found, dict) else type(found).__name__
             what = f"{key}: expected {expected}, found {got}"
-            raise UserError(f"{path}: cached features of something else ({what}); remove the folder")
+            raise UserError(f"{path}: damaged, or cached features of something else ({what}); remove the folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import defaultdict
@@ -36,7 +37,10 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter  # seconds to import; only here
 
             _drop_after(outdir / STATS, cur_nimg)
-            self.board = SummaryWriter(str(outdir), purge_step=cur_nimg)
+            try:
+                self.board = SummaryWriter(str(outdir), purge_step=cur_nimg)
+            except OSError as error:
+                raise self._failure(error) from error
 
     def write(self, line: str) -> None:
         """A line above the bar."""
@@ -71,8 +75,7 @@ class RunLog:
                 self.board.add_scalar(name, value, cur_nimg)
             self.board.flush()
         except OSError as error:
-            kept = "the last checkpoint is still there"
-            raise UserError(f"{self.outdir}: statistics cannot be written: {reason(error)}; {kept}") from error
+            raise self._failure(error) from error
         shown = (f"{name} {value:.4g}" for name, value in stats.items() if not name.endswith(DETAILS))
         tqdm.write(f"step {step}  kimg {cur_nimg / 1000:.2f}  {'  '.join(shown)}")
 
@@ -80,7 +83,12 @@ class RunLog:
         """Ends the bar and the event file."""
         self.bar.close()
         if self.board is not None:
-            self.board.close()
+            with contextlib.suppress(OSError):  # what was reported is there; a full disk has been told of
+                self.board.close()
+
+    def _failure(self, error: OSError) -> UserError:
+        kept = "the last checkpoint is still there"
+        return UserError(f"{self.outdir}: statistics cannot be written: {reason(error)}; {kept}")
 
 
 def _drop_after(path: Path, cur_nimg: int) -> None:

@@ -2,6 +2,9 @@
 
 import json
 import os
+import random
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from training.metrics.__main__ import choose_metrics, finite, main
 from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
-from training.metrics.features import cached_features, extract_features
+from training.metrics.features import cached_features, extract_features, open_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
 from training.sampling import InputSampler
@@ -107,9 +110,11 @@ def test_the_cache_is_used_and_checked(dataset, tmp_path):
     silent = pixel_detector()._replace(features=calls.append)
     again = cached_features(source, silent, tmp_path, ALONE, batch_size=4)
     assert not calls and np.array_equal(found["full"], again["full"])
-    with pytest.raises(UserError, match="about.json: cached features of something else .weights: expected new, found"):
+    with pytest.raises(
+        UserError, match="features.json: damaged, or cached features of something else .weights: expected new, found"
+    ):
         cached_features(source, silent._replace(checksum="new"), tmp_path, ALONE, batch_size=4)
-    note = next(tmp_path.glob("*/about.json"))
+    note = next(tmp_path.glob("*/features.json"))
     note.write_text(json.dumps(json.loads(note.read_text()) | {"pictures": "0"}))
     with pytest.raises(UserError, match="something else .pictures"):
         cached_features(source, silent, tmp_path, ALONE, batch_size=4)
@@ -121,8 +126,42 @@ def test_damaged_features_are_not_taken(dataset, tmp_path, end):
     cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
     (path,) = tmp_path.glob("*/full.npy")
     path.write_bytes(path.read_bytes()[:end])
-    with pytest.raises(UserError, match="full.npy: no readable features .*; remove the folder to make it anew"):
+    with pytest.raises(UserError, match="damaged, or cached features .*full.npy: expected .*; remove the folder"):
         cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+    with pytest.raises(UserError, match="full.npy: no readable features .*; remove the folder to make it anew"):
+        open_features(path, [len(source), 2])
+    path.unlink()
+    with pytest.raises(UserError, match="full.npy: cannot be read: No such file or directory; remove the folder"):
+        cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+
+
+def test_no_changed_byte_of_features_is_believed(dataset, tmp_path):
+    source, rng = DatasetPictures(dataset, {"full": 16}, 12), random.Random(0)
+    cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+    for path in next(tmp_path.iterdir()).iterdir():
+        sound = path.read_bytes()
+        for place in rng.sample(range(len(sound)), k=min(len(sound), 60)):
+            path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+            try:
+                cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
+            except UserError as error:
+                assert "remove the folder" in str(error)
+            else:  # between the words of the JSON
+                assert json.loads(path.read_text()) == json.loads(sound)
+        path.write_bytes(sound)
+
+
+def test_a_full_disk_is_an_error_of_one_line(dataset, tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(UserError, match="full.npy: cannot be written: File too large"):
+            cached_features(DatasetPictures(dataset, {"full": 16}, 12), pixel_detector(), tmp_path, ALONE, batch_size=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_folder_may_serve_for_either_region(tmp_path):
@@ -203,7 +242,7 @@ def place(dataset, tmp_path_factory):
     (folder / "empty").mkdir()
     source = FolderPictures(folder / "b")
     cached_features(source, load_detector("random", CPU), folder / "cache", ALONE, batch_size=4)
-    (note,) = (folder / "cache").glob("*/about.json")
+    (note,) = (folder / "cache").glob("*/features.json")
     note.write_text(note.read_text().replace(source.checksum, FolderPictures(folder / "a").checksum))
     (folder / "data").symlink_to(dataset.path)
     generator = make_generator()
@@ -222,7 +261,7 @@ def place(dataset, tmp_path_factory):
             "empty: expected pictures (.png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff), found none",
         ),
         ("--fakes mixed --data a --kid_subset 2", "mixed/002.png: expected 8 x 8 pixels, as 000.png has, found 9 x 9"),
-        ("--fakes a --data b", "about.json: cached features of something else (pictures: expected "),
+        ("--fakes a --data b", "features.json: damaged, or cached features of something else (pictures: expected "),
         (
             "--ckpt large.safetensors --data data",
             "expected at least 40 pixels, as the model has, found full pictures of 16",
