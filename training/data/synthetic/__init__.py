@@ -1,26 +1,23 @@
-"""Synthetic people: drawn from the embedded body and face, with exact labels.
+"""Synthetic people: drawn on the open body, with exact labels.
 
 ::
 
-    person = SyntheticPerson(z_id, eps, betas)          # or SyntheticPerson.sample(seed)
-    mesh = person.posed_mesh(expression, joint_eulers)
-    picture = draw(mesh, camera=(pitch, yaw), size=256)  # image [3, H, W] in [-1, 1], alpha, depth
-    rgb, distance = SurfaceField(person.canonical_mesh()).query(points)
+    person = SyntheticPerson(z_id, eps, betas)
+    picture = draw(person.posed(expression, joint_eulers), camera=(pitch, yaw), size=256)  # image [3, H, W], alpha, depth
 """
 
-from training.data.synthetic.drawing import Picture, draw
-from training.data.synthetic.mesh import PART_NAMES, ColouredMesh
-from training.data.synthetic.person import SyntheticPerson
+from training.data.synthetic.drawing import Picture, draw, draw_mesh
+from training.data.synthetic.mesh import ColouredMesh
+from training.data.synthetic.person import PosedPerson, SyntheticPerson
 from training.data.synthetic.sampling import sample_expression, sample_identity, sample_pose_camera
-from training.data.synthetic.surface_field import SurfaceField
 
 __all__ = [
-    "PART_NAMES",
     "ColouredMesh",
     "Picture",
-    "SurfaceField",
+    "PosedPerson",
     "SyntheticPerson",
     "draw",
+    "draw_mesh",
     "sample_expression",
     "sample_identity",
     "sample_pose_camera",

@@ -10,15 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from training.data.synthetic.mesh import smoothstep
+
 # What each entry of eps steers; entries from N_USED on are ignored.
 SKIN_TONE, UNDERTONE, HAIR_DARKNESS, HAIR_HUE, HAIR_LENGTH, HAIR_VOLUME, FRINGE, WAVE = range(8)
 CLOTHES_HUE, CLOTHES_LIGHTNESS, CLOTHES_CHROMA, NECKLINE, EYE_COLOUR, BROWS, BEARD, LIP_COLOUR, BLUSH = range(8, 17)
-HAIR_SHEEN, LASHES, IRIS_LIGHTNESS = range(17, 20)
-N_USED = 20
+HAIR_SHEEN, LASHES, IRIS_LIGHTNESS, AGE, SEX, FRECKLES, PORES, TIRED = range(17, 25)
+LIGHT_YAW, LIGHT_PITCH, LIGHT_STRENGTH, LIGHT_WARMTH, COLLAR, CURL, TIED, RECEDE, GREY, PATTERN = range(25, 35)
+N_USED = 35
 
 _SKIN = np.array([  # light to dark, at equal steps of SKIN_TONE's squashed value
-    (0.955, 0.805, 0.730), (0.925, 0.745, 0.640), (0.870, 0.665, 0.535), (0.765, 0.550, 0.415),
-    (0.610, 0.415, 0.300), (0.480, 0.320, 0.235),
+    (0.965, 0.835, 0.765), (0.945, 0.785, 0.690), (0.905, 0.715, 0.595), (0.820, 0.610, 0.475),
+    (0.670, 0.470, 0.350), (0.510, 0.345, 0.260),
 ])  # fmt: skip
 _HAIR = np.array([  # black, dark brown, brown, auburn, red, dark blond, blond, grey
     (0.075, 0.062, 0.060), (0.165, 0.105, 0.075), (0.290, 0.185, 0.120), (0.360, 0.165, 0.090),
@@ -39,17 +42,30 @@ class Appearance(NamedTuple):
     lips: np.ndarray  # [3]
     hair: np.ndarray  # [3]
     brow: np.ndarray  # [3]
+    beard_hair: np.ndarray  # [3]
     iris: np.ndarray  # [3]
     clothes: np.ndarray  # [3]
+    age: float  # 0 young .. 1 old
+    freckles: float  # 0..1
+    pores: float  # 0..1
+    tired: float  # 0..1 rings under the eyes
     hair_length: float  # 0 cropped .. 0.35 short .. 0.6 to the chin .. 1 over the shoulders
     hair_volume: float  # 0..1
     fringe: float  # -1 combed to the person's right .. 0 straight and high .. 1 to the left and low
     wave: float  # 0..1
+    curl: float  # 0..1
+    tied: float  # 0 loose .. 1 at the back of the head
+    recede: float  # 0 a full head of hair .. 1 bald on top
     hair_sheen: float  # 0..1
-    neckline: float  # 0 crew .. 1 deep V
+    scalp_cover: float  # 0..1 how far hair hides the scalp under it
+    neckline: float  # 0 high .. 1 wide
+    collar: float  # 0 none .. 1 stands up
+    pattern: float  # 0 plain .. 1 striped
     brow_thickness: float  # 0..1
+    brow_density: float  # 0..1
     beard: float  # 0 none .. 1 full
     lashes: float  # 0..1
+    light: tuple[float, float, float, float]  # yaw, pitch, strength, warmth of light.make_light
 
 
 def squash(x: float, centre: float = 0.0, slope: float = 1.0) -> float:
@@ -86,26 +102,51 @@ def appearance(eps: np.ndarray) -> Appearance:
     turn = hue + np.array([0.0, -2.0944, 2.0944])
     clothes = lightness * (1.0 + chroma * 1.7 * np.cos(turn))
 
-    length = squash(e[HAIR_LENGTH], 0.0, 1.15)
-    beard = squash(e[BEARD] - 3.2 * (length - 0.42), 1.25, 1.4)
-    make_up = squash(e[LIP_COLOUR] + 1.5 * (length - 0.5) - 1.5 * beard)
-    natural = skin * np.array([0.86, 0.60, 0.60])
-    lips = natural * (1 - 0.55 * make_up) + 0.55 * make_up * np.array([0.70, 0.20, 0.24]) * (1.05 - 0.35 * tone)
+    age, female = squash(e[AGE], 0.25, 1.3), squash(e[SEX], 0.0, 2.5)
+    grey = squash(e[GREY] + 4.0 * (age - 0.62), 0.6, 1.6) * smoothstep(0.35, 0.8, np.float64(age))
+    hair = hair * (1 - grey) + grey * np.array([0.62, 0.61, 0.60])
+    length = squash(e[HAIR_LENGTH] + 1.8 * (female - 0.5) - 0.8 * (age - 0.4), 0.0, 1.15)
+    recede = (1 - female) * squash(e[RECEDE] + 2.4 * (age - 0.45), 0.9, 1.7)
+    length = length * (1 - 0.75 * recede)
+    beard = (1 - female) ** 2 * squash(e[BEARD], 0.35, 1.4)
+    make_up = female * squash(e[LIP_COLOUR], 0.1)
+    natural = skin * (np.array([0.90, 0.71, 0.70]) * (1 - 0.25 * tone) + 0.25 * tone * np.array([0.95, 0.78, 0.76]))
+    lips = natural * (1 - 0.5 * make_up) + 0.5 * make_up * np.array([0.66, 0.20, 0.24]) * (1.05 - 0.35 * tone)
+    curl = squash(e[CURL] + 1.2 * (tone - 0.35), 0.9, 1.8)
+    tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 2.2) * float(smoothstep(0.35, 0.5, np.float64(length)))
     return Appearance(
-        skin=skin,
-        blush=1.0 - squash(e[BLUSH], 0.2) * np.array([0.02, 0.16, 0.13]),
+        skin=skin * (1.0 - 0.04 * age),
+        blush=1.0 - (0.35 + squash(e[BLUSH], 0.2)) * np.array([0.02, 0.15, 0.13]),
         lips=lips,
         hair=hair,
-        brow=0.62 * hair + 0.02 + 0.06 * skin,
+        brow=0.66 * hair * (1 - 0.3 * grey) + 0.02 + 0.06 * skin,
+        beard_hair=0.72 * hair + 0.03,
         iris=np.clip(iris, 0, 1),
         clothes=np.clip(clothes, 0.03, 0.93),
+        age=age,
+        freckles=squash(e[FRECKLES] - 2.0 * (tone - 0.1), 1.0, 2.0),
+        pores=0.4 + 0.6 * squash(e[PORES] + age - 0.5),
+        tired=squash(e[TIRED] + 1.5 * (age - 0.4)),
         hair_length=length,
-        hair_volume=squash(e[HAIR_VOLUME]),
+        hair_volume=squash(e[HAIR_VOLUME] + 1.5 * (curl - 0.3)),
         fringe=float(np.tanh(0.8 * e[FRINGE])),
         wave=squash(e[WAVE], 0.6),
-        hair_sheen=squash(e[HAIR_SHEEN]),
+        curl=curl,
+        tied=tied,
+        recede=recede,
+        hair_sheen=squash(e[HAIR_SHEEN] - curl),
+        scalp_cover=float(smoothstep(0.0, 0.12, np.float64(length))) * 0.9,
         neckline=squash(e[NECKLINE], 0.1),
-        brow_thickness=squash(e[BROWS] + 0.8 * (beard - 0.3)),
+        collar=squash(e[COLLAR], 0.2, 2.0),
+        pattern=squash(e[PATTERN], 1.0, 2.5),
+        brow_thickness=squash(e[BROWS] - 1.2 * (female - 0.5)),
+        brow_density=squash(e[BROWS] + 0.8 - 0.8 * age),
         beard=beard,
-        lashes=squash(e[LASHES] + 1.6 * (length - 0.5)),
+        lashes=0.3 + 0.7 * squash(e[LASHES] + 2.0 * (female - 0.5)),
+        light=(
+            0.9 * float(np.tanh(0.8 * e[LIGHT_YAW])),
+            0.55 + 0.30 * float(np.tanh(0.8 * e[LIGHT_PITCH])),
+            squash(e[LIGHT_STRENGTH]),
+            float(np.tanh(0.7 * e[LIGHT_WARMTH])),
+        ),
     )

@@ -1,50 +1,41 @@
-"""A shirt: the body's own surface, lifted below a neckline and sunk above it, so that the edge is crisp."""
+"""The shirt, as a function of where on the mean person a sample lies: cut, knit or weave, seams, stripes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from training.data.synthetic.appearance import Appearance
-from training.data.synthetic.hair import noise
-from training.data.synthetic.mesh import MM, smoothstep
+from training.data.synthetic.mesh import smoothstep
+from training.data.synthetic.noise import noise3
 
 
-def below_neckline(p: np.ndarray, neckline: float) -> np.ndarray:
-    """Signed height [V] of canonical points ``p`` [V, 3] below the neckline (positive where the shirt is).
-
-    ``neckline`` 0..1 goes from a crew neck to a deep V.
-    """
-    x = np.sqrt(p[:, 0] ** 2 + (3 * MM) ** 2)
-    front = smoothstep(-0.135, -0.075, p[:, 2])  # 0 behind the shoulders' ridge, 1 on the chest
-    side, back = -0.140, -0.122
-    centre = -0.176 - 0.050 * neckline
-    reach = 0.052 + 0.008 * neckline
-    t = np.clip(x / reach, 0.0, 1.3)
-    sharp = 2.2 - 1.1 * neckline  # parabola for a crew neck, straight sides for a V
-    line_front = centre + (side - centre) * t**sharp
-    line_back = back + (side - back) * np.clip(t, 0, 1.3) ** 2
-    line = line_front * front + line_back * (1 - front) + 2.0 * np.maximum(x - reach, 0.0)  # shoulders stay covered
-    return line - p[:, 1]
+def neckline(where: np.ndarray, look: Appearance) -> np.ndarray:
+    """Millimetres [P] below the shirt's upper edge at ``where`` [P, 3] mm; negative above it."""
+    x, y, z = where.T
+    front = smoothstep(-125.0, -60.0, z)
+    # A ring round the neck that hangs in front; wide ones lie on the shoulders.
+    level = -100.0 - 26.0 * look.neckline
+    sag = (6.0 + 36.0 * look.neckline) * front
+    away = np.hypot(x, 0.8 * (z + 95.0))
+    return level - sag * np.exp(-((x / 48.0) ** 2)) - y + 0.9 * np.maximum(away - 62.0 - 10.0 * look.neckline, 0.0)
 
 
-def drape(p: np.ndarray, normals: np.ndarray, rest: np.ndarray, neighbours, look: Appearance) -> np.ndarray:
-    """Shirt vertices [V, 3] from body vertices ``p`` with ``normals``; ``rest`` [V, 3] the mean body's vertices, which
-    fix where the neckline runs; ``neighbours`` the [V, V] sparse matrix of neighbour means."""
-    depth = below_neckline(rest, look.neckline)
-    # A straight ramp through the skin: the mesh is coarse, but where two straight pieces cross is a clean line.
-    lift = np.clip(0.40 * depth, -3.0 * MM, 3.4 * MM)
-    lift = lift + 4.0 * MM * smoothstep(10 * MM, 60 * MM, depth)  # looser further down
-    loose = smoothstep(4 * MM, 45 * MM, depth)[:, None]
-    for _ in range(10):  # cloth spans the hollows of the body
-        p = p + 0.7 * loose * (neighbours @ p - p)
-    return p + normals * lift[:, None]
-
-
-def dye(rest: np.ndarray, look: Appearance) -> np.ndarray:
-    """Shirt albedo [V, 3]: plain cloth, a ribbed collar, faint folds."""
-    depth = below_neckline(rest, look.neckline)
-    seam = smoothstep(6.0 * MM, 1.0 * MM, np.abs(depth - 13 * MM))  # no narrower than the mesh, or it breaks into dots
-    fold = noise(rest @ np.array([1.9, 1.1, 0.6]), 9) * 0.5 + noise(rest @ np.array([-1.3, 1.7, 0.4]), 13) * 0.5
-    edge = smoothstep(4.0 * MM, 0.0, np.abs(depth))
-    level = (1 + 0.05 * fold * smoothstep(10 * MM, 50 * MM, depth)) * (1 - 0.11 * seam) * (1 - 0.18 * edge)
-    return look.clothes[None] * level[:, None]
+def paint_shirt(where: np.ndarray, look: Appearance, pixel: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(albedo [P, 3], relative change of light [P], covered share [P])."""
+    below = neckline(where, look)
+    x, y, z = where.T
+    around = np.arctan2(x, z + 95.0) * 75.0  # mm round the neck
+    folds = noise3(where * np.array([1.0, 0.55, 1.0]), 1 / 60.0, 31) + 0.5 * noise3(where, 1 / 28.0, 32)
+    band = smoothstep(19.0, 17.0, below)
+    seam = np.exp(-(((below - 19.5) / 1.3) ** 2))
+    bump = 0.07 * folds * (1 - band) - 0.25 * seam - 0.20 * smoothstep(3.0, 0.0, below)
+    fine = smoothstep(2.2, 0.7, np.float64(pixel))
+    rib = np.cos(2 * np.pi * around / 3.2)
+    knit = np.cos(2 * np.pi * (x + 0.4 * y) / 2.4) * np.cos(2 * np.pi * (y - 0.2 * x) / 2.0)
+    bump = bump + fine * (0.07 * band * rib + 0.035 * (1 - band) * knit)
+    albedo = np.broadcast_to(look.clothes, (len(where), 3)).copy()
+    stripes = smoothstep(-0.15, 0.15, np.cos(2 * np.pi * (y + 6.0 * folds * 0.3) / 26.0)) * (1 - band)
+    other = np.clip(look.clothes * 0.45 + 0.08 + 0.5 * (look.clothes.mean() < 0.35), 0, 1)
+    strength = (smoothstep(0.5, 0.8, np.float64(look.pattern)) * stripes)[:, None]
+    albedo = albedo * (1 - strength) + other * strength
+    return albedo, bump, smoothstep(-0.6, 0.6, below)

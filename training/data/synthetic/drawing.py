@@ -1,4 +1,4 @@
-"""Drawing a coloured mesh: the portrait and face cameras and a vectorised z-buffer, in plain numpy.
+"""Drawing people and coloured meshes: the portrait and face cameras and a vectorised z-buffer, in plain numpy.
 
 Camera and pixel grid follow the method notes, section 2; a test holds them to ``networks.cameras``.
 """
@@ -6,16 +6,19 @@ Camera and pixel grid follow the method notes, section 2; a test holds them to `
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from training.data.synthetic.mesh import ColouredMesh
+from training.data.synthetic.mesh import MM, ColouredMesh
+
+if TYPE_CHECKING:
+    from training.data.synthetic.person import PosedPerson
 
 FACE_RADIUS = 0.52767998683149
 FOV_DEGREES = 12.0
 ORBIT_CENTRE = (0.0, (0.052552 - 0.067489409707008) / FACE_RADIUS + 0.01, -0.050608165033568 / FACE_RADIUS)
+_TANGENT = math.tan(math.radians(FOV_DEGREES) / 2)
 _SUPERSAMPLE = 2
 _CHUNK = 2_000_000  # candidate (triangle, sample) pairs held at once
 
@@ -33,10 +36,7 @@ class View(NamedTuple):
     origin: np.ndarray  # [3]
 
 
-Angles: TypeAlias = Sequence[float] | np.ndarray  # (pitch, yaw) in radians
-
-
-def camera_view(camera: Angles, camera_kind: str = "portrait", head_transform=None) -> View:
+def camera_view(camera: tuple[float, float], camera_kind: str = "portrait", head_transform=None) -> View:
     """The camera for (pitch, yaw) in radians, frontal at (pi/2, pi/2).
 
     ``camera_kind`` "portrait" orbits the shifted centre at radius 1/face_radius; "face" orbits the canonical origin
@@ -150,38 +150,79 @@ def _inside(setup, counts, left, top, width, size):
 
 
 def draw(
-    mesh: ColouredMesh,
-    camera: Angles,
+    person: PosedPerson,
+    camera: tuple[float, float],
     size: int = 256,
     camera_kind: str = "portrait",
     head_transform: np.ndarray | None = None,
 ) -> Picture:
-    """Draw a mesh unlit (its colours carry the light) on white.
+    """Draw a person on white.
 
     Args: camera (pitch, yaw) radians; size in pixels; camera_kind and head_transform as in :func:`camera_view`.
     Every pixel is the mean of 2 x 2 samples. Returns a :class:`Picture`.
     Raises ValueError for a size below 2 or an unknown camera kind.
     """
-    if size < 2:
-        raise ValueError(f"size: expected at least 2 pixels, found {size}")
     view = camera_view(camera, camera_kind, head_transform)
-    pixels, ahead = project(mesh.vertices, view, size)
-    fine = size * _SUPERSAMPLE
-    samples = pixels * _SUPERSAMPLE + 0.5 * (_SUPERSAMPLE - 1)
-    sample, face, bary, depth = rasterise(samples, ahead, mesh.faces, fine)
+    orbit = 1.0 if camera_kind == "face" else 1.0 / FACE_RADIUS
+    pixel = 2.0 * orbit * _TANGENT / size / MM
+    canvas = _Canvas(view, size)
+    for surface in person.surfaces:
+        sample, face, bary, ahead = canvas.hits(surface.vertices, surface.faces)
+        corners = surface.faces.take(face, 0)
+        attributes = sum(surface.attributes.take(corners[:, i], 0) * bary[:, i, None] for i in range(3))
+        canvas.cover(sample, *person.shader(surface.materials.take(face), attributes, pixel), ahead)
+    return canvas.picture()
+
+
+def draw_mesh(mesh: ColouredMesh, camera, size: int = 256, camera_kind: str = "portrait", head_transform=None) -> Picture:
+    """Draw a mesh by the colours of its vertices, as :func:`draw` does a person."""
+    canvas = _Canvas(camera_view(camera, camera_kind, head_transform), size)
+    sample, face, bary, ahead = canvas.hits(mesh.vertices, mesh.faces)
     corners = mesh.faces.take(face, 0)
-    colour = sum(mesh.colours.take(corners[:, i], 0) * bary[:, i, None] for i in range(3))  # [H, 3]
-    # Distance along the (normalised) ray from the distance along the optical axis.
-    grid = ((np.stack([sample % fine, sample // fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE) / (size - 1)
-    tangent = (grid * 2.0 - 1.0) * math.tan(math.radians(FOV_DEGREES) / 2)
-    along = depth * np.sqrt(1.0 + (tangent * tangent).sum(1))
-    buffer = np.zeros((fine * fine, 5))
-    buffer[sample, :3], buffer[sample, 3], buffer[sample, 4] = colour, 1.0, along
-    total = buffer.reshape(size, _SUPERSAMPLE, size, _SUPERSAMPLE, 5).mean((1, 3))  # [H, W, 5]
-    alpha = total[:, :, 3]
-    image = np.clip(total[:, :, :3], 0.0, 1.0) + (1.0 - alpha)[:, :, None]
-    return Picture(
-        np.ascontiguousarray((image * 2.0 - 1.0).clip(-1, 1).transpose(2, 0, 1), np.float32),
-        alpha.astype(np.float32),
-        (total[:, :, 4] / np.maximum(alpha, 1e-12)).astype(np.float32),
-    )
+    colour = sum(mesh.colours.take(corners[:, i], 0) * bary[:, i, None] for i in range(3))
+    canvas.cover(sample, colour, np.ones(len(sample)), ahead)
+    return canvas.picture()
+
+
+class _Canvas:
+    """Samples of a picture, covered layer by layer."""
+
+    def __init__(self, view: View, size: int):
+        if size < 2:
+            raise ValueError(f"size: expected at least 2 pixels, found {size}")
+        self.view, self.size, self.fine = view, size, size * _SUPERSAMPLE
+        count = self.fine * self.fine
+        self.colour, self.clear = np.zeros((count, 3)), np.ones(count)  # colours times their share; what is seen through
+        self.ahead, self.depth = np.full(count, np.inf), np.zeros(count)  # of what is opaque; times shares, of all
+
+    def hits(self, vertices: np.ndarray, faces: np.ndarray):
+        """What samples see of a surface before what is opaque: :func:`rasterise`'s results."""
+        pixels, ahead = project(vertices, self.view, self.size)
+        samples = pixels * _SUPERSAMPLE + 0.5 * (_SUPERSAMPLE - 1)
+        sample, face, bary, ahead = rasterise(samples, ahead, faces, self.fine)
+        near = np.nonzero(ahead < self.ahead[sample])[0]
+        return sample[near], face[near], bary[near], ahead[near]
+
+    def cover(self, sample: np.ndarray, colour: np.ndarray, alpha: np.ndarray, ahead: np.ndarray) -> None:
+        """Lay a layer over the picture: colours [H, 3] and shares [H] of samples, no sample twice."""
+        through = 1.0 - alpha
+        self.colour[sample] = self.colour[sample] * through[:, None] + colour * alpha[:, None]
+        self.clear[sample] *= through
+        # Distance along the (normalised) ray from the distance along the optical axis.
+        place = ((np.stack([sample % self.fine, sample // self.fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE)
+        tangent = (place / (self.size - 1) * 2.0 - 1.0) * _TANGENT
+        along = ahead * np.sqrt(1.0 + (tangent * tangent).sum(1))
+        self.depth[sample] = self.depth[sample] * through + along * alpha
+        opaque = alpha > 0.5
+        self.ahead[sample[opaque]] = ahead[opaque]
+
+    def picture(self) -> Picture:
+        """Means over the samples of every pixel."""
+        grid = (self.size, _SUPERSAMPLE, self.size, _SUPERSAMPLE)
+        alpha, depth = (part.reshape(grid).mean((1, 3)) for part in (1.0 - self.clear, self.depth))
+        colour = self.colour.reshape(*grid, 3).mean((1, 3)) + (1.0 - alpha)[:, :, None]
+        return Picture(
+            np.ascontiguousarray((colour * 2.0 - 1.0).clip(-1, 1).transpose(2, 0, 1), np.float32),
+            alpha.astype(np.float32),
+            (depth / np.maximum(alpha, 1e-12)).astype(np.float32),
+        )

@@ -21,10 +21,10 @@ _THETA = np.radians(np.linspace(0.0, 150.0, 76))
 
 # The natural hairline: polar angle from the crown (degrees) by azimuth (degrees from the front, symmetric).
 _HAIRLINE = np.array([
-    (0, 65), (22, 66), (38, 68), (50, 75), (60, 89), (68, 103), (76, 104), (84, 90), (94, 82), (106, 88), (118, 104),
-    (135, 116), (155, 121), (180, 122),
+    (0, 81), (13, 80), (27, 81), (40, 87), (52, 95), (62, 103), (74, 112), (84, 118), (91, 112), (97, 98), (105, 90),
+    (114, 92), (129, 102), (149, 119), (180, 118),
 ])  # fmt: skip
-_EARLESS = np.array([(0, 65), (22, 66), (38, 69), (50, 79), (60, 94), (72, 106), (118, 112), (155, 121), (180, 122)])
+_EARLESS = np.array([(0, 81), (13, 80), (27, 82), (42, 91), (56, 103), (75, 115), (118, 116), (149, 120), (180, 119)])
 
 
 class HairRoots(NamedTuple):
@@ -38,12 +38,16 @@ class HairRoots(NamedTuple):
 
 
 class HairShell(NamedTuple):
-    vertices: np.ndarray  # [2 * ROWS * COLUMNS, 3], canonical: outer grid, then inner grid
-    strand: np.ndarray  # [.] streak pattern in -1..1
-    inner: np.ndarray  # [.] 1 on the hidden side
-    cover: np.ndarray  # [.] 0..1, how much hair rather than skin shows (stubble is half skin)
-    fall: np.ndarray  # [.] distance fallen below the point where the strand leaves the skull
-    height: np.ndarray  # [.] wanted height of the outer sheet over the skin (where fall is 0)
+    """Vertices of the outer grid, then of the inner one; [N] = 2 * ROWS * COLUMNS."""
+
+    vertices: np.ndarray  # [N, 3], canonical, on the mean head
+    around: np.ndarray  # [N] azimuth of the strand
+    along: np.ndarray  # [N] length from the crown
+    to_tip: np.ndarray  # [N] length to the tip
+    inner: np.ndarray  # [N] 1 on the hidden side
+    cover: np.ndarray  # [N] 0..1, how much hair rather than skin shows
+    fall: np.ndarray  # [N] distance fallen below the point where the strand leaves the skull
+    height: np.ndarray  # [N] wanted height of the outer sheet over the skin (where fall is 0)
     line: np.ndarray  # [COLUMNS] polar angle (radians) of the hairline
 
 
@@ -114,8 +118,14 @@ def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
     ragged = raggedness(azimuth)
     line = _table(_HAIRLINE, azimuth) * (1 - long) + _table(_EARLESS, azimuth) * long
     line += np.radians(0.9) * ragged * (0.4 + 0.6 * some)
+    line += np.radians(2.2) * some * noise(azimuth / (2 * np.pi) + 0.03 * look.fringe, 17)
     side = np.degrees(azimuth) - 26.0 * look.fringe
     line -= np.radians(5.0) * long * np.exp(-(((np.degrees(azimuth) + 16.0 * look.fringe) / 7.0) ** 2))  # the parting
+    # Temples recede first, then the top.
+    degrees = np.abs(np.degrees(azimuth))
+    temples = np.exp(-(((degrees - 30.0) / 16.0) ** 2))
+    front = smoothstep(75.0, 40.0, degrees)
+    line -= np.radians(look.recede * (22.0 * temples + 48.0 * front * smoothstep(0.3, 1.0, np.float64(look.recede))))
     low = smoothstep(0.25, 1.0, np.float64(abs(look.fringe))) * 9.0 + 5.0 * max(look.fringe, 0.0)
     return line + np.radians(some * low) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
 
@@ -129,7 +139,7 @@ def polar(points: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def grow(roots: HairRoots, look: Appearance) -> HairShell:
     """The shell on the mean head for a person's length, volume, fringe and wave (before any collision)."""
-    azimuth, length = roots.azimuth, look.hair_length
+    azimuth, length = roots.azimuth, look.hair_length * (1 - look.tied) + 0.33 * look.tied
     degrees = np.abs(np.degrees(azimuth))
     long = float(smoothstep(0.34, 0.52, np.float64(length)))
     some = float(smoothstep(0.10, 0.34, np.float64(length)))
@@ -139,7 +149,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
 
     # Strands beside and behind the face grow on.
     grows = smoothstep(41.0, 51.0, degrees)
-    extra = 0.30 * float(smoothstep(0.36, 1.02, np.float64(length))) * (1 + 0.05 * ragged)
+    extra = 0.30 * (1 - look.tied) * float(smoothstep(0.36, 1.02, np.float64(length))) * (1 + 0.05 * ragged)
     total = reach + grows * extra * (1.0 - 0.18 * smoothstep(60.0, 100.0, 160.0 - degrees))
 
     t = np.linspace(0.0, 1.0, ROWS)
@@ -162,26 +172,30 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     part = np.exp(-(((sideways + 0.022 * look.fringe) / 0.0075) ** 2)) * ahead
     offset = offset - 0.55 * long * thick * part * tuck
     offset = offset - 0.0048 * (1.0 - float(smoothstep(0.05, 0.15, np.float64(length))))  # a shaved head shows none
-    depth = (1 - free) * (offset + 0.004) + free * (0.004 + 0.020 * smoothstep(0.0, 0.10, to_tip))
-    depth = depth * smoothstep(-1e-6, 0.012, to_tip)
-
     outer, fall = _path(roots, s, offset, look, long)
-    inner, _ = _path(roots, s, offset - depth, look, long)
-    vertices = np.concatenate([outer.reshape(-1, 3), inner.reshape(-1, 3)])
-    strand = _streaks(roots, outer, s, look, long)
-    flat = np.concatenate([strand.ravel()] * 2)
-    cover = np.broadcast_to((0.45 + 0.55 * some) * (1 - (1 - free) * 0.35 * (1 - tuck)), s.shape).ravel()
-    hidden = np.repeat([0.0, 1.0], ROWS * COLUMNS)
+    thinning = look.recede * smoothstep(0.25, 0.9, np.float64(look.recede))
+    bald = thinning * smoothstep(0.115, 0.070, s) * np.ones_like(s)
+    cover = (0.35 + 0.65 * some) * (1 - bald)
 
     def both(values):
-        return np.concatenate([values.ravel()] * 2)
+        return np.concatenate([np.broadcast_to(values, s.shape).ravel()] * 2)
 
-    return HairShell(vertices, flat, hidden, both(cover), both(fall), both(offset), line)
+    return HairShell(
+        vertices=np.concatenate([outer.reshape(-1, 3)] * 2),
+        around=both(azimuth[None]),
+        along=both(s),
+        to_tip=both(to_tip),
+        inner=np.repeat([0.0, 1.0], ROWS * COLUMNS),
+        cover=both(cover),
+        fall=both(fall),
+        height=both(offset),
+        line=line,
+    )
 
 
 def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance, long: float):
     """Positions [R, C, 3] at arc length ``s`` and height ``offset`` over the skull, and the length fallen [R, C]."""
-    leave = np.radians(82.0)
+    leave = np.radians(88.0)
     rest = np.arange(COLUMNS)[None]
     part = np.stack([np.interp(s[:, j], roots.arc[j], np.arange(len(_THETA))) for j in range(COLUMNS)], 1)  # [R, C]
     low = np.minimum(part.astype(np.int64), len(_THETA) - 2)
@@ -200,11 +214,13 @@ def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance,
     # The strand rounds off before it hangs straight; front strands drift forward over the shoulders.
     level = fall - 0.012 * (1 - np.exp(-fall / 0.012))
     hang[..., 1] -= level
-    aside = smoothstep(48.0, 85.0, np.abs(np.degrees(roots.azimuth)))[None]
-    inwards = 1.0 - 0.06 * smoothstep(0.02, 0.12, fall) + (0.02 + 0.26 * aside) * smoothstep(0.11, 0.26, fall)
-    hang[..., 0] *= inwards
-    front = smoothstep(135.0, 100.0, np.abs(np.degrees(roots.azimuth)))[None]
-    hang[..., 2] += (0.030 * front - 0.012 * (1 - front)) * smoothstep(0.05, 0.17, fall)
+    # Beside the face they hang close to it, behind they spread, so that nothing shows between hair and neck.
+    degrees = np.abs(np.degrees(roots.azimuth))
+    aside, behind = smoothstep(48.0, 85.0, degrees)[None], smoothstep(80.0, 118.0, degrees)[None]
+    spread = 0.34 * behind * smoothstep(0.0, 0.07, fall) - 0.16 * (1 - aside) * smoothstep(0.0, 0.08, fall)
+    hang[..., 0] *= 1.0 + spread + (0.02 + 0.16 * aside * (1 - behind)) * smoothstep(0.11, 0.26, fall)
+    front = smoothstep(120.0, 75.0, degrees)[None]
+    hang[..., 2] += (0.018 * front - 0.012 * (1 - front)) * smoothstep(0.05, 0.17, fall)
     phase = 6.0 * noise(roots.azimuth / (2 * np.pi), 14)[None]
     swing = look.wave * 0.0050 * smoothstep(0.0, 0.06, fall) * np.sin(fall * (2 * np.pi / 0.062) + phase)
     outward = lead * np.array([1.0, 0.0, 1.0])
@@ -212,16 +228,3 @@ def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance,
     hang += swing[:, :, None] * outward[None]
     weight = (long * (start >= s_leave[None] - 1e-9))[:, :, None]
     return on_skull * (1 - weight) + hang * weight, fall * long
-
-
-def _streaks(roots: HairRoots, position: np.ndarray, s: np.ndarray, look: Appearance, long: float) -> np.ndarray:
-    """Light and dark strands in -1..1: radial from the crown when short, from the parting when long."""
-    around = roots.azimuth[None] / (2 * np.pi) + 0.004 * np.sin(s * 90.0) * look.wave + 0.3 * s * (1 - long)
-    radial = 0.55 * noise(around, 97) + 0.45 * noise(around, 46)
-    across = position[..., 2] - roots.centre[2]
-    aside = np.abs(position[..., 0] + 0.018 * look.fringe)
-    lane = 4.0 * (across + 0.45 * np.minimum(aside, 0.07)) + 0.03 * look.wave * np.sin(s * 60.0)
-    parted = 0.55 * noise(lane, 64) + 0.45 * noise(lane, 31)
-    back = smoothstep(110.0, 150.0, np.abs(np.degrees(roots.azimuth)))[None]
-    weight = long * (1 - back)
-    return radial * (1 - weight) + parted * weight

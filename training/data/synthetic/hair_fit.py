@@ -85,18 +85,6 @@ def skinning(vertices: np.ndarray, shell: HairShell, head: np.ndarray, scalp: Sc
     return spread @ (head * (1 - fall) + body * fall)
 
 
-def dye(vertices: np.ndarray, shell: HairShell, look: Appearance) -> np.ndarray:
-    """Hair albedo [V, 3]: strands, a band of sheen, skin shining through stubble."""
-    cover = shell.cover * smoothstep(0.0, 0.16, np.float64(look.hair_length)) ** 0.5
-    tone = 1.0 + (0.26 + 0.1 * look.hair_sheen) * shell.strand
-    # A soft band of sheen round the head, where the light from above glances off the strands.
-    up = (vertices[:, 1] - 0.075) / 0.022
-    sheen = (0.10 + 0.38 * look.hair_sheen) * np.exp(-up * up) * (0.6 + 0.4 * shell.strand)
-    colour = 1.2 * look.hair[None] * tone[:, None] + (0.12 + look.hair[None]) * 0.55 * sheen[:, None]
-    colour = colour * (1 - 0.45 * shell.inner[:, None])
-    return colour * cover[:, None] + look.skin * 0.9 * (1 - cover[:, None])
-
-
 def _even_out(move: np.ndarray) -> np.ndarray:
     """Displacements [K, 3] of the knots blurred over their grid, so that pushes leave no steps."""
     grid = move.reshape(-1, COLUMNS // _STEP, 3)

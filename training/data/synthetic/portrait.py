@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from networks.person.body_model import HEAD
 from training.data.synthetic.drawing import camera_view, draw, project
 from training.data.synthetic.person import SyntheticPerson
-from training.data.synthetic.sampling import sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic.sampling import Identity, Views, sample_expression, sample_identity, sample_pose_camera
 
-HEAD_JOINT = 15
 # zlib and zlib-ng, which Pillow's wheels carry, make the same bytes with this strategy, and not with the default one.
 _RUN_LENGTHS = 3
+_SHOTS = 1 << 40  # of a person's own generator: no portrait has such a number
 
 
 class Portrait(NamedTuple):
@@ -26,21 +28,31 @@ class Portrait(NamedTuple):
     labels: dict[str, np.ndarray]
 
 
-def make_portrait(seed: int, index: int, *, size: int, face_size: int) -> Portrait:
-    """The ``index``-th portrait of a data set: a new person, expression, pose and camera.
+@lru_cache(maxsize=2)
+def _person(seed: int, number: int, shots: int) -> tuple[Identity, SyntheticPerson]:
+    """The person of several shots in a row, who is made once."""
+    rng = np.random.default_rng([seed, number] if shots == 1 else [seed, _SHOTS, number])
+    identity = sample_identity(rng)
+    return identity, SyntheticPerson(identity.z_id, identity.eps, identity.betas)
 
-    Everything follows from its own generator, seeded with (seed, index), so that any process can make any item.
-    The face is looked at from where the portrait was taken, by a camera that the head carries.
+
+def make_portrait(
+    seed: int, index: int, *, size: int, face_size: int, views: Views = "front", shots: int = 1
+) -> Portrait:
+    """The ``index``-th portrait of a data set; ``shots`` in a row are of one person.
+
+    Every portrait has a new expression, pose and camera. Everything follows from (seed, index), so that any process can
+    make any item. The face is looked at from where the portrait was taken, by a camera that the head carries.
     """
-    rng = np.random.default_rng([seed, index])
-    identity, expression, pose = sample_identity(rng), sample_expression(rng), sample_pose_camera(rng)
-    person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
-    mesh = person.posed_mesh(expression, pose.joint_eulers)
-    head = person.joint_transforms(pose.joint_eulers)[HEAD_JOINT]
+    identity, person = _person(seed, index // shots, shots)
+    rng = np.random.default_rng([seed, index, 1])
+    expression, pose = sample_expression(rng), sample_pose_camera(rng, views)
+    posed = person.posed(expression, pose.joint_eulers)
+    head = person.joint_transforms(pose.joint_eulers)[HEAD]
     face_camera = seen_from_head(pose.camera, head)
-    landmarks, _ = project(person.landmarks_of(mesh), camera_view(pose.camera), size)
-    picture = draw(mesh, pose.camera, size)
-    face = draw(mesh, face_camera, face_size, "face", head)
+    landmarks, _ = project(posed.landmarks, camera_view(pose.camera), size)
+    picture = draw(posed, pose.camera, size)
+    face = draw(posed, face_camera, face_size, "face", head)
     labels = {
         **identity._asdict(),
         **pose._asdict(),

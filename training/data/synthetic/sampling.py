@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from networks.cameras import FRONTAL
-from training.data.synthetic.appearance import HAIR_LENGTH
+from networks.person.open_body.actions import ACTIONS
+from networks.person.open_body.storage import read_open_body
+from training.data.synthetic.appearance import AGE, SEX, SKIN_TONE
 
-# Expression coefficients with a meaning in the embedded face model.
-JAW, SMILE, PUCKER, SNEER, BROWS_UP, STRETCH, FROWN, JAW_SIDE, LEFT_LID, RIGHT_LID, PUFF = range(11)
-NUM_NAMED = 11  # of them, the first ones
-BLINK = 32
-# Identity coefficients that set the body's shape.
-_BODY_FROM = slice(30, 40)
-_BETA_SPREAD = 0.606  # standard deviation of the first beta
+Views = Literal["front", "all"]
+MAX_PITCH = math.radians(30.0)  # of a camera that may be anywhere, to either side of the horizon
 # Rows of joint_eulers (SMPL joints 12..17).
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)
+_MIX = 0.9  # of the one adult that a person resembles; another one makes up the variance
+_COLUMN = {name: column for column, name in enumerate(ACTIONS)}
 
 
 class PoseCamera(NamedTuple):
@@ -31,56 +33,83 @@ class Identity(NamedTuple):
     eps: np.ndarray  # [80] float32
 
 
+@lru_cache(maxsize=1)
+def _adults() -> tuple[np.ndarray, np.ndarray]:
+    """The open body's adults: (z_id, betas) [N, 90], and what their appearance follows [N, 3]: age, sex, skin tone, each
+    as a number that is N(0, 1) over them."""
+    people = read_open_body().people.astype(np.float64)
+    age, gender, african, asian = people[:, 90], people[:, 91], people[:, 96], people[:, 97]
+    traits = np.stack([age, gender, african + 0.35 * asian], 1)
+    ranks = traits.argsort(0, kind="stable").argsort(0, kind="stable")
+    return people[:, :90], ndtri((ranks + 0.5) / len(people))
+
+
 def sample_identity(rng: np.random.Generator) -> Identity:
     """Identity, body shape and appearance noise of a person.
 
-    Body shape follows from the identity: the leading coefficients and some of those that hardly show in the face set
-    it, so that a heavier body comes with a fuller face, and a generator whose radiance knows z_id alone can know it.
+    They go together as in adults: the shape is near to that of an adult of the open body, and the appearance's age, sex
+    and skin tone follow that adult's. Every entry of eps alone stays N(0, 1).
     """
-    z_id = np.clip(rng.standard_normal(80), -2.2, 2.2) * 0.9
-    betas = 0.7 * z_id[_BODY_FROM]
-    betas[:3] = 0.85 * betas[:3] + 0.35 * z_id[:3]
+    shapes, traits = _adults()
+    one, other = rng.integers(len(shapes), size=2)
+    shape = _MIX * shapes[one] + math.sqrt(1 - _MIX**2) * shapes[other]
     eps = rng.standard_normal(80)
-    # Tall people more often have short hair; every entry of eps alone stays N(0, 1).
-    eps[HAIR_LENGTH] = np.sqrt(1.0 - 0.45**2) * eps[HAIR_LENGTH] - 0.45 * betas[0] / _BETA_SPREAD
-    return Identity(z_id.astype(np.float32), betas.astype(np.float32), eps.astype(np.float32))
+    for entry, value, share in zip((AGE, SEX, SKIN_TONE), traits[one], (0.95, 0.97, 0.85), strict=True):
+        eps[entry] = share * value + math.sqrt(1 - share**2) * eps[entry]
+    return Identity(shape[:80].astype(np.float32), shape[80:].astype(np.float32), eps.astype(np.float32))
 
 
 def sample_expression(rng: np.random.Generator) -> np.ndarray:
-    """Expression [64] float32: mostly calm or smiling faces, sometimes talking, blinking, frowning, surprised.
-
-    The minor coefficients spread as widely as tracked videos do, which carry constant offsets there.
-    """
-    chance = rng.random(10)
-    amount = rng.random(10)
+    """Expression [64] float32, facial actions in 0..1: calm and smiling faces, talk, blinks, frowns, surprise, looks."""
     z = np.zeros(64)
-    z[:NUM_NAMED] = rng.standard_normal(NUM_NAMED) * 0.15
-    z[NUM_NAMED:] = rng.standard_normal(64 - NUM_NAMED) * 0.5
+
+    def act(amount: float, *names: str) -> None:
+        """Add to actions; to both sides, about as much, where a name has none."""
+        for name in names:
+            sides = [name] if name in _COLUMN else [f"{name}Left", f"{name}Right"]
+            for side in sides:
+                z[_COLUMN[side]] += amount * (1.0 if len(sides) == 1 else rng.uniform(0.85, 1.15))
+
+    chance, amount = rng.random(14), rng.random(14)
+    act(0.06 * amount[0], "browInnerUp", "eyeSquint", "mouthClose")
     if chance[0] < 0.5:
-        z[SMILE] += 0.25 + 0.95 * amount[0]
+        smile = 0.15 + 0.8 * amount[0]
+        act(smile, "mouthSmile")
+        act(0.5 * smile, "cheekSquint")
+        act(0.35 * smile, "eyeSquint", "mouthDimple")
+        act(0.35 * smile * amount[1], "mouthUpperUp")
     if chance[1] < 0.45:
-        z[JAW] -= 1.05 * amount[1] ** 1.3
-    if chance[2] < 0.15:
-        z[PUCKER] -= 0.9 * amount[2]
-    if chance[3] < 0.3:
-        z[BROWS_UP] += 1.4 * amount[3] - 0.3
-    if chance[4] < 0.2:
-        z[FROWN] += 0.9 * amount[4]
-    if chance[5] < 0.3:
-        z[STRETCH] -= 1.0 * amount[5]
-    if chance[6] < 0.2:
-        z[SNEER] -= 0.8 * amount[6]
-    z[BLINK] = 0.12 * (rng.random() - 0.5) - 0.15 * max(z[SMILE], 0.0)  # smiling eyes narrow
-    if chance[7] < 0.2:
-        z[BLINK] -= 0.85 * amount[7] ** 0.7
-    if chance[8] < 0.04:
-        z[LEFT_LID if amount[8] < 0.5 else RIGHT_LID] -= amount[9]
-    return z.astype(np.float32)
+        act(0.6 * amount[1] ** 1.5, "jawOpen")
+        shape = ("mouthFunnel", "mouthPucker", "mouthLowerDown", "mouthStretch", "mouthUpperUp")[rng.integers(5)]
+        act(0.6 * amount[2], shape)
+    for index, limit, most, names in (
+        (2, 0.08, 0.9, ("mouthPucker",)),
+        (3, 0.25, 0.9, ("browInnerUp", "browOuterUp")),
+        (4, 0.20, 0.8, ("browDown",)),
+        (5, 0.12, 0.7, ("mouthFrown",)),
+        (6, 0.10, 0.7, ("mouthPress",)),
+        (7, 0.08, 0.6, ("noseSneer",)),
+        (8, 0.04, 0.9, ("cheekPuff",)),
+        (9, 0.10, 0.9, ("eyeWide",)),
+        (10, 0.06, 0.8, (("jawLeft", "jawRight", "mouthLeft", "mouthRight")[rng.integers(4)],)),
+        (11, 0.06, 0.7, (("mouthRollLower", "mouthRollUpper", "mouthShrugLower", "tongueOut")[rng.integers(4)],)),
+    ):
+        if chance[index] < limit:
+            act(most * amount[index], *names)
+    if chance[12] < 0.18:
+        act(amount[12] ** 0.6, "eyeBlink")
+    elif chance[12] < 0.22:
+        act(amount[12] ** 0.5, f"eyeBlink{('Left', 'Right')[rng.integers(2)]}")
+    aside, up = np.clip(0.22 * rng.standard_normal(2), -0.8, 0.8)  # to the person's left, and upwards
+    act(abs(aside), *(("eyeLookOutLeft", "eyeLookInRight") if aside > 0 else ("eyeLookInLeft", "eyeLookOutRight")))
+    act(abs(up), "eyeLookUp" if up > 0 else "eyeLookDown")
+    return np.clip(z, 0.0, 1.0).astype(np.float32)
 
 
-def sample_pose_camera(rng: np.random.Generator) -> PoseCamera:
-    """Head and shoulder pose with the camera it was photographed from: people tend to face the camera.
+def sample_pose_camera(rng: np.random.Generator, views: Views = "front") -> PoseCamera:
+    """Head and shoulder pose with the camera it was photographed from.
 
+    ``front``: people tend to face the camera. ``all``: the camera is anywhere round them, up to MAX_PITCH above or below.
     The neck carries a third of the head's turn.
     """
     camera_yaw = np.clip(rng.standard_normal() * 0.17, -0.35, 0.35)
@@ -98,5 +127,7 @@ def sample_pose_camera(rng: np.random.Generator) -> PoseCamera:
     eulers[RIGHT_COLLAR, 0] = -np.clip(shrug - sway, -0.1, 0.3)
     eulers[LEFT_COLLAR:HEAD, 1] = rng.standard_normal(2) * 0.04
     eulers[LEFT_SHOULDER:, :] = rng.standard_normal((2, 3)) * 0.06
+    if views == "all":
+        camera_yaw, camera_pitch = rng.uniform(-math.pi, math.pi), rng.uniform(-MAX_PITCH, MAX_PITCH)
     camera = np.array([FRONTAL + camera_pitch, FRONTAL + camera_yaw])
     return PoseCamera(eulers.astype(np.float32), camera.astype(np.float32))

@@ -1,0 +1,180 @@
+"""Skin as a function of where on the mean person it lies: tone, lips, brows, lashes' roots, beard, wrinkles, pores.
+
+Everything is painted in millimetres of the mean person in the canonical pose (x to the person's left, y up, z out of
+the face), so it sticks to the skin whatever the identity and expression.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from training.data.synthetic.appearance import Appearance
+from training.data.synthetic.mesh import smoothstep
+from training.data.synthetic.noise import noise2, noise3
+
+
+class SkinSamples(NamedTuple):
+    """P samples."""
+
+    where: np.ndarray  # [P, 3] mm on the mean person
+    lips: np.ndarray  # [P] 0..1
+    eyelid: np.ndarray
+    ear: np.ndarray
+    inside: np.ndarray  # of the mouth
+    scalp: np.ndarray  # [P] 0..1 under hair
+
+
+class Paint(NamedTuple):
+    albedo: np.ndarray  # [P, 3]
+    gloss: np.ndarray  # [P] share of the highlight
+    hairs: np.ndarray  # [P] 0..1 covered by hairs
+    bump: np.ndarray  # [P] relative change of the light
+
+
+def _spot(where: np.ndarray, centre: tuple[float, float, float], radius: float) -> np.ndarray:
+    """Gaussians [P] at ``centre`` and its mirror image."""
+    x = np.abs(where[:, 0]) - abs(centre[0])
+    distance = x * x + (where[:, 1] - centre[1]) ** 2 + (where[:, 2] - centre[2]) ** 2
+    return np.exp(-0.5 * distance / radius**2)
+
+
+def _line(where: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of a polyline (x, y) and its mirror image: distance, signed height above it, and share of the way along it."""
+    x, y = np.abs(where[:, 0]), where[:, 1]
+    best = np.full(len(where), np.inf)
+    above, along = np.zeros(len(where)), np.zeros(len(where))
+    steps = np.sqrt((np.diff(points, axis=0) ** 2).sum(1))
+    start, total = np.concatenate([[0.0], np.cumsum(steps)]), steps.sum()
+    for i, (a, b) in enumerate(zip(points[:-1], points[1:], strict=True)):
+        d = (b - a) / steps[i]
+        t = np.clip((x - a[0]) * d[0] + (y - a[1]) * d[1], 0.0, steps[i])
+        dx, dy = x - a[0] - t * d[0], y - a[1] - t * d[1]
+        distance = dx * dx + dy * dy
+        nearer = distance < best
+        best = np.where(nearer, distance, best)
+        above = np.where(nearer, d[0] * dy - d[1] * dx, above)
+        along = np.where(nearer, (start[i] + t) / total, along)
+    return np.sqrt(best), above, along
+
+
+# Lines (x, y) on the left of the mean face, mm; the right ones are their mirror images.
+_BROW = np.array([
+    (12.5, 27.5), (16.0, 29.2), (22.0, 31.8), (28.0, 33.2), (34.0, 33.8), (40.0, 33.2), (45.5, 31.2), (50.5, 28.0),
+])  # fmt: skip
+_FOLD = np.array([(15.5, -26.0), (20.0, -33.0), (25.0, -43.0), (28.5, -54.0), (29.0, -62.0)])
+_BAG = np.array([(17.0, 5.0), (23.0, -1.5), (31.0, -2.5), (39.0, 1.5), (44.0, 7.0)])
+
+
+def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
+    """Colours of skin; ``pixel``: mm that a pixel covers, what is finer is left out."""
+    w = s.where
+    x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
+    face = smoothstep(-105.0, -60.0, z)
+    albedo = np.broadcast_to(look.skin, (len(w), 3)).copy()
+    # Broad changes of tone: blood in cheeks, nose and ears, shade round the eyes, a paler brow and throat.
+    red = 0.75 * _spot(w, (36.0, -22.0, -20.0), 17.0) + 0.55 * _spot(w, (0.0, -22.0, 12.0), 12.0)
+    red += 0.35 * s.ear + 0.25 * _spot(w, (0.0, -80.0, -8.0), 14.0)
+    mottle = noise3(w, 1 / 16.0, 1) + 0.6 * noise3(w, 1 / 7.0, 2)
+    albedo *= (look.blush - 1.0) * (red * (1 + 0.25 * mottle))[:, None] + 1.0
+    albedo *= 1.0 + 0.018 * mottle[:, None] * np.array([0.6, 1.0, 1.1])
+    socket = 0.9 * _spot(w, (27.0, 2.0, -15.0), 9.0) + 0.6 * _spot(w, (17.0, 11.0, -12.0), 6.0)
+    albedo *= 1.0 - (0.05 + 0.10 * look.tired) * socket[:, None] * np.array([0.8, 1.1, 0.9])
+    albedo *= 1.0 + 0.03 * _spot(w, (0.0, 62.0, -8.0), 26.0)[:, None] * np.array([0.8, 1.0, 0.9])
+    lid = s.eyelid * smoothstep(24.0, 16.0, y)
+    albedo *= 1.0 - 0.08 * lid[:, None] * np.array([0.5, 1.0, 0.8])
+    bump = np.zeros(len(w))
+    if pixel < 2.2:  # mm
+        fine = smoothstep(2.2, 0.8, np.float64(pixel))
+        pores = noise3(w, 1 / 1.1, 3) + 0.7 * noise3(w, 1 / 2.4, 4)
+        albedo *= 1.0 - fine * look.pores * 0.022 * pores[:, None] * np.array([0.7, 1.0, 1.0])
+        bump -= fine * look.pores * 0.03 * pores * face
+    if look.freckles > 0.02:
+        dots = smoothstep(0.52, 0.78, noise3(w, 1 / 2.6, 5)) * (0.5 + 0.5 * noise3(w, 1 / 9.0, 6))
+        where = np.clip(1.2 * _spot(w, (25.0, -8.0, -10.0), 24.0) + 0.7 * _spot(w, (0.0, -5.0, 5.0), 16.0), 0, 1)
+        albedo *= 1.0 - 0.36 * look.freckles * (dots * where)[:, None] * np.array([0.55, 0.9, 1.1])
+    albedo, bump = _wrinkles(w, look, albedo, bump, face)
+    albedo, gloss = _lips(s, look, albedo, pixel)
+    hairs = np.zeros(len(w))
+    albedo, hairs = _brows(w, look, albedo, hairs, face, pixel)
+    albedo, hairs = _beard(s, look, albedo, hairs, pixel)
+    cover = s.scalp[:, None] * look.scalp_cover
+    albedo = albedo * (1 - cover) + cover * (0.55 * look.hair + 0.10 * look.skin)
+    inside = s.inside[:, None]
+    depth = smoothstep(-8.0, -34.0, z)[:, None]
+    albedo = albedo * (1 - inside) + inside * (np.array([0.50, 0.19, 0.18]) * (1 - 0.92 * depth))
+    gloss = gloss + face * (0.25 * _spot(w, (0.0, -18.0, 12.0), 12.0) + 0.12 * _spot(w, (0.0, 58.0, -5.0), 30.0))
+    gloss = (0.30 + gloss) * (1 - hairs) * (1 - 0.6 * s.inside)
+    return Paint(np.clip(albedo, 0.0, 1.0), gloss, hairs, bump)
+
+
+def _wrinkles(w, look: Appearance, albedo, bump, face):
+    """Folds that come with the years; the one beside the mouth is a little there in everybody."""
+    x, y = np.abs(w[:, 0]), w[:, 1]
+    old = look.age
+    distance, above, along = _line(w, _FOLD)
+    ends = smoothstep(0.0, 0.2, along) * smoothstep(0.95, 0.55, along)
+    fold = np.exp(-((distance / 2.2) ** 2)) * ends * face
+    bump = bump - (0.03 + 0.16 * old) * fold + (0.01 + 0.06 * old) * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
+    distance, above, along = _line(w, _BAG)
+    bag = np.exp(-((distance / 1.6) ** 2)) * smoothstep(0.0, 0.15, along) * smoothstep(1.0, 0.7, along) * face
+    bump = bump - 0.16 * old * bag
+    if old > 0.05:
+        wave = y + 1.6 * noise2(w[:, 0] / 22.0, y / 30.0, 7) + 0.0016 * x * x
+        lines = np.cos(np.pi * wave / 11.0) ** 14 * smoothstep(38.0, 48.0, y) * smoothstep(84.0, 70.0, y)
+        lines *= smoothstep(48.0, 34.0, x) * face
+        bump = bump - 0.09 * old * lines * (0.7 + 0.3 * noise2(w[:, 0] / 14.0, y / 9.0, 8))
+        angle = np.arctan2(y - 12.0, x - 38.0)
+        reach = np.hypot(x - 38.0, y - 12.0)
+        crow = np.cos(8.0 * angle + 0.5 * noise2(x / 6.0, y / 6.0, 9)) ** 6
+        crow *= smoothstep(5.0, 8.0, reach) * smoothstep(19.0, 10.0, reach) * smoothstep(0.9, 0.4, np.abs(angle)) * face
+        bump = bump - 0.10 * old * crow
+        frown = np.exp(-(((x - 4.0 - 0.03 * (y - 30)) / 0.9) ** 2)) * smoothstep(22, 28, y) * smoothstep(44, 36, y) * face
+        bump = bump - 0.10 * old * frown
+        albedo = albedo * (1.0 - 0.05 * old * smoothstep(0.45, 0.7, noise3(w, 1 / 6.0, 10))[:, None])
+    return albedo, bump
+
+
+def _lips(s: SkinSamples, look: Appearance, albedo, pixel: float):
+    w = s.where
+    lips = smoothstep(0.25, 0.75, s.lips)
+    y, fine = w[:, 1], smoothstep(1.6, 0.5, np.float64(pixel))
+    line = noise2(w[:, 0] / 0.9, y / 7.0, 11)
+    colour = look.lips * (1.0 - 0.06 * fine * line[:, None])
+    colour = colour * (0.92 + 0.08 * smoothstep(-54.0, -60.0, y))[:, None]  # the upper lip is in its own shade
+    albedo = albedo * (1 - lips[:, None]) + colour * lips[:, None]
+    return albedo, lips * (0.45 + 0.25 * fine * line)
+
+
+def _brows(w, look: Appearance, albedo, hairs, face, pixel: float):
+    distance, above, along = _line(w, _BROW)
+    half = (2.1 + 2.6 * look.brow_thickness) * (1.0 - 0.55 * along**1.6) * smoothstep(-0.02, 0.10, along)
+    inside = smoothstep(1.0, 0.35, np.abs(above) / np.maximum(half, 0.2)) * smoothstep(0.9 + half, 0.2 + half, distance)
+    # Hairs lean outwards; at the nose they stand up.
+    lean = 0.5 + 2.2 * along
+    strand = noise2((np.abs(w[:, 0]) - above / lean) / 0.55, above / 5.0 + along * 2.0, 12)
+    fine = smoothstep(1.7, 0.5, np.float64(pixel))
+    cover = inside * np.clip(0.80 + 0.55 * fine * strand, 0, 1) * (0.55 + 0.45 * look.brow_density) * face
+    cover = cover * smoothstep(1.05, 0.85, along)
+    return albedo * (1 - cover[:, None]) + look.brow * cover[:, None], np.maximum(hairs, cover)
+
+
+def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
+    """Stubble to a full beard: moustache, chin and jaw."""
+    if look.beard < 0.02:
+        return albedo, hairs
+    w = s.where
+    x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
+    ragged = 2.0 * noise3(w, 1 / 6.0, 13)
+    cheek = -46.0 + 0.42 * np.maximum(x - 26.0, 0.0) + ragged  # the border runs from the mouth's corner up to the ear
+    jaw = smoothstep(cheek + 5.0, cheek - 5.0, y) * smoothstep(-128.0, -112.0, y + 0.25 * (z + 40)) * smoothstep(-96.0, -78.0, z)
+    moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y)
+    zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
+    below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides
+    zone = zone * (1 - 0.35 * below)
+    fine = smoothstep(2.0, 0.6, np.float64(pixel))
+    grain = noise3(w * np.array([1.0, 0.45, 1.0]), 1 / 0.9, 14) + 0.5 * noise3(w, 1 / 3.0, 15)
+    cover = zone * np.clip(look.beard * (1.15 + 0.5 * fine * grain), 0, 0.96)
+    colour = look.beard_hair * (1.0 + 0.18 * grain[:, None])
+    return albedo * (1 - cover[:, None]) + colour * cover[:, None], np.maximum(hairs, 0.8 * cover)
