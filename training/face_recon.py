@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm, trange
 
+from networks.person.body_model import HEAD
 from networks.person.face_model import FaceArrays, embedded_face
 from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
 from networks.person.tracking import MILLIMETRES
@@ -31,7 +32,7 @@ from training.data.checks import require_sound
 from training.data.png import decode_png
 from training.data.storage import open_dataset
 from training.data.synthetic import SyntheticPerson, draw, sample_expression, sample_identity, sample_pose_camera
-from training.data.synthetic.portrait import HEAD_JOINT, seen_from_head
+from training.data.synthetic.portrait import seen_from_head
 from training.losses.imitation import embedded_skin_vertices
 from training.losses.landmarks import landmark_loss
 
@@ -113,9 +114,9 @@ def draw_person(index: int, *, seed: int, shots: int, size: int) -> Faces:
     rows = []
     for _ in range(shots):
         expression, pose = sample_expression(rng), sample_pose_camera(rng)
-        head = person.joint_transforms(pose.joint_eulers)[HEAD_JOINT]
+        head = person.joint_transforms(pose.joint_eulers)[HEAD]
         camera = seen_from_head(pose.camera, head)
-        picture = draw(person.posed_mesh(expression, pose.joint_eulers), camera, size, "face", head)
+        picture = draw(person.posed(expression, pose.joint_eulers), camera, size, "face", head)
         image = np.rint((picture.image + 1) * 127.5).astype(np.uint8)
         rows.append((image, identity.z_id, expression, camera.astype(np.float32)))
     return Faces(*(torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)))

@@ -24,7 +24,7 @@ from inference.mesh_field import (
 from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
 from networks.cameras import cast_rays
 from torch_utils.misc import UserError
-from training.data.synthetic.drawing import draw
+from training.data.synthetic.drawing import draw_mesh
 from training.data.synthetic.mesh import ColouredMesh
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_the_surface_is_where_the_demo_model_renders_it(monkeypatch):
     still = Still(torch.zeros(64), torch.zeros(6, 3), FRONTAL)
     mesh = extract_mesh(pipe, person, still, 96, "exact")
     frame = person.render()
-    drawn = draw(ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255, None), FRONTAL_CAMERA, 256)
+    drawn = draw_mesh(ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255), FRONTAL_CAMERA, 256)
     rendered, white = frame.depth.numpy(), (1 + frame.image.amin(0).numpy()) / 2 > mesh_field.WHITE
     solid = (frame.alpha.numpy() > 0.9) & ~white  # the backdrop is left out
     both = solid & (drawn.alpha > 0.99)

@@ -18,8 +18,15 @@ from training.data.storage import DatasetWriter, open_dataset
 from training.data.synthetic.portrait import make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
-DRAWING = 2
-_LIMITS = {"num": (1, 1_000_000), "size": (32, 2048), "face_size": (16, 2048), "workers": (0, 256), "seed": (0, 2**32)}
+DRAWING = 3
+_LIMITS = {
+    "num": (1, 1_000_000),
+    "size": (32, 2048),
+    "face_size": (16, 2048),
+    "workers": (0, 256),
+    "shots": (1, 1000),
+    "seed": (0, 2**32),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num", type=int, default=5000, help="images (default: %(default)s)")
     parser.add_argument("--size", type=int, default=128, help="pixels a side of an image (default: %(default)s)")
     parser.add_argument("--face_size", type=int, help="pixels a side of a face (default: half of --size)")
+    views_help = "front: people face the camera; all: it is anywhere round them, 30 degrees up or down (default: front)"
+    parser.add_argument("--views", choices=("front", "all"), default="front", help=views_help)
+    parser.add_argument("--shots", type=int, default=1, help="portraits of every person (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that draw; 0: this one (default: one a CPU core)")
     parser.add_argument("--zip", action="store_true", help="write one uncompressed zip instead of a folder")
@@ -46,10 +56,12 @@ def run(args: argparse.Namespace) -> None:
         image_size=args.size,
         face_size=face_size,
         name=path.stem,
-        made_by=f"python -m training.data synthesize --seed {args.seed} (drawing {DRAWING})",
+        made_by=f"python -m training.data synthesize {_choices(args)}--seed {args.seed} (drawing {DRAWING})",
     ) as writer:
         missing = _missing(writer, args.num)
-        draw = partial(make_portrait, args.seed, size=args.size, face_size=face_size)
+        draw = partial(
+            make_portrait, args.seed, size=args.size, face_size=face_size, views=args.views, shots=args.shots
+        )
         with (
             worker_pool(draw, workers) as draw_all,
             tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
@@ -60,6 +72,12 @@ def run(args: argparse.Namespace) -> None:
         writer.finish()
     dataset = open_dataset(path)
     print(f"{path}: {len(dataset)} portraits, {args.size}^2, faces {face_size}^2, checksum {dataset.checksum}")
+
+
+def _choices(args: argparse.Namespace) -> str:
+    """What is not by default, as options: portraits of other choices do not go together."""
+    chosen = (("views", args.views, "front"), ("shots", args.shots, 1))
+    return "".join(f"--{name} {value} " for name, value, usual in chosen if value != usual)
 
 
 def _settings(args: argparse.Namespace) -> tuple[Path, int, int]:

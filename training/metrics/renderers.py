@@ -12,18 +12,17 @@ from torch import Tensor
 
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import UPSCALE
-from networks.person.body_model import BodyModel
+from networks.person.body_model import HEAD, BodyModel
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.data.synthetic import SyntheticPerson, draw
-from training.data.synthetic.template import person_template
+from training.data.synthetic.figure import figure
 from training.rendering import build_maps, render_maps, render_radiance
 from training.sampling import Inputs, InputSampler
 
 VIEWS = {"full": "portrait", "face": "face"}  # the paper's names of regions -> cameras
-HEAD_JOINT = 15
 BLOCK = 256  # inputs that are drawn at once
 METRIC_KEY = 0x31C5  # of the draws
 
@@ -87,18 +86,18 @@ class DrawingRenderer:
     """True drawings of synthetic people, whose appearance is z_noise: the ceiling of what a generator can reach."""
 
     def __init__(self, size: dict[str, int]):
-        self.size, self.name, self.body = size, "true drawing", copy.deepcopy(person_template().body_model).float()
+        self.size, self.name, self.body = size, "true drawing", copy.deepcopy(figure().body_model).float()
 
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
         pictures: dict[str, list] = {view: [] for view in views}
         for i in range(len(inputs.z_id)):
             row = {name: value[i].double().numpy() for name, value in inputs._asdict().items()}
             person = SyntheticPerson(row["z_id"], row["z_noise"], row["betas"])
-            mesh = person.posed_mesh(row["z_exp"], row["joint_eulers"])
-            head = person.joint_transforms(row["joint_eulers"])[HEAD_JOINT]
+            posed = person.posed(row["z_exp"], row["joint_eulers"])
+            head = person.joint_transforms(row["joint_eulers"])[HEAD]
             for view in views:
                 camera = row["camera" if view == "portrait" else "face_camera"]
-                pictures[view].append(draw(mesh, camera, self.size[view], view, head))
+                pictures[view].append(draw(posed, camera, self.size[view], view, head))
         return {
             view: Rendered(*(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)))
             for view, drawn in pictures.items()

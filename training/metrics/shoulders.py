@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from networks.cameras import PORTRAIT_CAMERA, project, to_pixels
 from networks.person.body_model import BodyModel
 from networks.person.tracking import UNIT
-from training.data.synthetic import ColouredMesh, draw
+from training.data.synthetic import ColouredMesh, draw_mesh
 from training.metrics.scene import Scene
 
 if TYPE_CHECKING:
@@ -39,8 +38,7 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
     absolute height that was asked for, the distance of a model without shoulder control. ``gain``: slope of found on
     asked through zero; 1 is obedient, 0 is deaf.
     """
-    asked: list[Tensor] = []
-    found: list[Tensor] = []
+    asked, found = [], []
     for i in range(len(scene.inputs.z_id)):
         row = scene.inputs.part(slice(i, i + 1))
         still, row = with_shoulders(row, (0.0, 0.0)), with_shoulders(row, LIFTS[i % len(LIFTS)])
@@ -107,5 +105,5 @@ def edge_height(alpha: Tensor, band: tuple[float, float]) -> Tensor:
 def body_outline(body: BodyModel, inputs: Inputs, size: int) -> Tensor:
     """Alpha [H, W] of the bare body of one person."""
     vertices = body.posed_vertices(inputs.betas, inputs.joint_eulers)[0].numpy()
-    mesh = ColouredMesh(vertices, body.faces.numpy(), 0 * vertices, np.zeros(len(vertices), np.int8))
-    return torch.from_numpy(draw(mesh, inputs.camera[0].tolist(), size).alpha)
+    mesh = ColouredMesh(vertices, body.faces.numpy(), 0 * vertices)
+    return torch.from_numpy(draw_mesh(mesh, inputs.camera[0].tolist(), size).alpha)

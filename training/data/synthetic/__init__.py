@@ -3,7 +3,8 @@
 ::
 
     person = SyntheticPerson(z_id, eps, betas)
-    picture = draw(person.posed(expression, joint_eulers), camera=(pitch, yaw), size=256)  # image [3, H, W], alpha, depth
+    picture = draw(person.posed(expression, joint_eulers), camera=(pitch, yaw), size=256)
+    picture.image, picture.alpha, picture.depth  # [3, H, W] in -1..1, [H, W], [H, W]
 """
 
 from training.data.synthetic.drawing import Picture, draw, draw_mesh

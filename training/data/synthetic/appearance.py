@@ -135,7 +135,7 @@ def appearance(eps: np.ndarray) -> Appearance:
         tied=tied,
         recede=recede,
         hair_sheen=squash(e[HAIR_SHEEN] - curl),
-        scalp_cover=float(smoothstep(0.0, 0.12, np.float64(length))) * 0.9,
+        scalp_cover=float(smoothstep(0.0, 0.10, np.float64(length))),
         neckline=squash(e[NECKLINE], 0.1),
         collar=squash(e[COLLAR], 0.2, 2.0),
         pattern=squash(e[PATTERN], 1.0, 2.5),

@@ -174,7 +174,9 @@ def draw(
     return canvas.picture()
 
 
-def draw_mesh(mesh: ColouredMesh, camera, size: int = 256, camera_kind: str = "portrait", head_transform=None) -> Picture:
+def draw_mesh(
+    mesh: ColouredMesh, camera, size: int = 256, camera_kind: str = "portrait", head_transform=None
+) -> Picture:
     """Draw a mesh by the colours of its vertices, as :func:`draw` does a person."""
     canvas = _Canvas(camera_view(camera, camera_kind, head_transform), size)
     sample, face, bary, ahead = canvas.hits(mesh.vertices, mesh.faces)
@@ -192,7 +194,10 @@ class _Canvas:
             raise ValueError(f"size: expected at least 2 pixels, found {size}")
         self.view, self.size, self.fine = view, size, size * _SUPERSAMPLE
         count = self.fine * self.fine
-        self.colour, self.clear = np.zeros((count, 3)), np.ones(count)  # colours times their share; what is seen through
+        self.colour, self.clear = (
+            np.zeros((count, 3)),
+            np.ones(count),
+        )  # colours times their share; what is seen through
         self.ahead, self.depth = np.full(count, np.inf), np.zeros(count)  # of what is opaque; times shares, of all
 
     def hits(self, vertices: np.ndarray, faces: np.ndarray):
@@ -209,7 +214,7 @@ class _Canvas:
         self.colour[sample] = self.colour[sample] * through[:, None] + colour * alpha[:, None]
         self.clear[sample] *= through
         # Distance along the (normalised) ray from the distance along the optical axis.
-        place = ((np.stack([sample % self.fine, sample // self.fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE)
+        place = (np.stack([sample % self.fine, sample // self.fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE
         tangent = (place / (self.size - 1) * 2.0 - 1.0) * _TANGENT
         along = ahead * np.sqrt(1.0 + (tangent * tangent).sum(1))
         self.depth[sample] = self.depth[sample] * through + along * alpha

@@ -35,7 +35,9 @@ def paint_eye(at: np.ndarray, look: Appearance) -> np.ndarray:
     # The ball turns away from the light, and its corners lie in the lids' shadow.
     colour = colour * (1.0 - 0.62 * shade)[:, None] * (1.0 - 0.30 * smoothstep(0.25, 0.85, angle))[:, None]
     near = np.hypot(at[:, 0] - _SPOT[0], at[:, 1] - _SPOT[1])
-    glint = 0.95 * smoothstep(0.085, 0.05, near) + 0.25 * smoothstep(0.06, 0.03, np.hypot(at[:, 0] - 0.2, at[:, 1] + 0.16))
+    glint = 0.95 * smoothstep(0.085, 0.05, near) + 0.25 * smoothstep(
+        0.06, 0.03, np.hypot(at[:, 0] - 0.2, at[:, 1] + 0.16)
+    )
     return colour + (1.0 - colour) * (glint * (1 - shade))[:, None]
 
 

@@ -67,7 +67,7 @@ def figure() -> Figure:
     model = BodyModel(arrays, torch.as_tensor(head_shoulder_vertices(arrays))).double()
     with torch.no_grad():  # shape and neutral pose are linear in betas
         shapes = model.canonical_vertices(torch.cat([torch.zeros(1, 10), torch.eye(10)]).double()).numpy()
-    kept = body.body_vertices()
+    kept = body.body_vertices
     place = np.full(len(body.part), -1)
     place[kept] = np.arange(len(kept))
     rest, part, faces = shapes[0], body.part[kept].astype(np.int64), body.mesh(kept)

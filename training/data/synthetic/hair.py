@@ -52,14 +52,8 @@ class HairShell(NamedTuple):
 
 
 def hair_faces() -> np.ndarray:
-    """Faces [F, 3] of the closed shell: outer grid, inner grid turned over, joined at the tips."""
-    outer = grid_faces(ROWS, COLUMNS, wrap=True)
-    n = ROWS * COLUMNS
-    inner = outer[:, ::-1] + n
-    a = (ROWS - 1) * COLUMNS + np.arange(COLUMNS)
-    b = (ROWS - 1) * COLUMNS + (np.arange(COLUMNS) + 1) % COLUMNS
-    rim = np.concatenate([np.stack([a, a + n, b], 1), np.stack([b, a + n, b + n], 1)])
-    return np.concatenate([outer, inner, rim]).astype(np.int32)
+    """Faces [F, 3] of the sheet."""
+    return grid_faces(ROWS, COLUMNS, wrap=True).astype(np.int32)
 
 
 def find_roots(points: np.ndarray, centre: np.ndarray) -> HairRoots:
@@ -157,7 +151,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     s = t[:, None] * total[None]  # [R, C] distance from the crown
     to_tip = total[None] - s
 
-    thick = (0.0010 + some * (0.0075 + 0.0165 * look.hair_volume)) * (1 + 0.40 * long)
+    thick = (0.0026 + some * (0.0075 + 0.0165 * look.hair_volume)) * (1 + 0.40 * long)
     crown = 1.0 - 0.18 * np.exp(-((s / 0.03) ** 2))
     # The outer offset falls below the skin at a hairline, and stays out on a strand that hangs free.
     tuck = smoothstep(0.0, 0.016 + 0.5 * thick, to_tip)
@@ -171,7 +165,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     ahead = smoothstep(0.2, 0.6, np.cos(azimuth))[None] * smoothstep(0.0, 0.03, s)
     part = np.exp(-(((sideways + 0.022 * look.fringe) / 0.0075) ** 2)) * ahead
     offset = offset - 0.55 * long * thick * part * tuck
-    offset = offset - 0.0048 * (1.0 - float(smoothstep(0.05, 0.15, np.float64(length))))  # a shaved head shows none
+    offset = offset - 0.0020 * (1.0 - float(smoothstep(0.08, 0.16, np.float64(length))))
     outer, fall = _path(roots, s, offset, look, long)
     thinning = look.recede * smoothstep(0.25, 0.9, np.float64(look.recede))
     bald = thinning * smoothstep(0.115, 0.070, s) * np.ones_like(s)

@@ -12,7 +12,6 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.hair import COLUMNS, ROWS, HairShell
 from training.data.synthetic.mesh import MM, nearby, smoothstep
 

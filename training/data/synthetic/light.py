@@ -55,7 +55,9 @@ def make_light(yaw: float, pitch: float, strength: float, warmth: float) -> Ligh
     weights = 0.75 + 0.9 * np.clip(directions[:, 1], 0, 1) + (1.0 + 3.2 * strength) * towards**3
     weights += 0.6 * np.clip(directions[:, 2], 0, 1)
     # As bright for everybody where the face looks.
-    weights /= sum(weight * facing(FACE, direction) for direction, weight in zip(directions, weights, strict=True)).mean()
+    weights /= sum(
+        weight * facing(FACE, direction) for direction, weight in zip(directions, weights, strict=True)
+    ).mean()
     normals = _sphere(400)
     normals = np.concatenate([normals, -normals])
     exact = sum(weight * facing(normals, direction) for direction, weight in zip(directions, weights, strict=True))

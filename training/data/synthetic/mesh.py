@@ -1,4 +1,4 @@
-"""Triangle meshes with a colour per vertex, and the few operations the portrait drawing needs of them."""
+"""Triangle meshes with a colour per vertex, and the few operations that drawing people needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ class ColouredMesh(NamedTuple):
 
     vertices: np.ndarray  # [V, 3] float32, canonical units
     faces: np.ndarray  # [F, 3] int32
-    colours: np.ndarray  # [V, 3] float32 in 0..1: albedo with the baked soft light
-    parts: np.ndarray  # [V] int8, index into PART_NAMES
-
-
-PART_NAMES = ("skin", "eyes", "mouth", "hair", "clothes", "ears", "hair_inner")
+    colours: np.ndarray  # [V, 3] float32 in 0..1
 
 
 def face_sums(faces: np.ndarray, count: int) -> sparse.csr_matrix:
@@ -73,55 +69,10 @@ def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return out
 
 
-def smoothstep(low: float, high: float, x: np.ndarray | float) -> np.ndarray:
+def smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, a cubic between; ``low > high`` reverses it."""
     t = np.clip((x - low) / (high - low), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
-
-
-class Subdivision(NamedTuple):
-    """Topology of a partly refined mesh: new vertex = average of two old ones."""
-
-    faces: np.ndarray  # [F', 3]
-    pairs: np.ndarray  # [V' - V, 2] old vertex indices whose mean each new vertex is
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """Values [V, ...] on the coarse vertices -> [V', ...] on the fine ones (linear)."""
-        mid = 0.5 * (values[self.pairs[:, 0]] + values[self.pairs[:, 1]])
-        return np.concatenate([values, mid.astype(values.dtype)], 0)
-
-
-def subdivide(faces: np.ndarray, marked: np.ndarray, n_vertices: int) -> Subdivision:
-    """Split every face of ``marked`` [F] bool in four; their neighbours in two or three, so that no crack opens."""
-    edges = np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), 1).astype(np.int64)  # [3F, 2]
-    keys = edges[:, 0] * n_vertices + edges[:, 1]
-    split = np.isin(keys, keys.reshape(-1, 3)[marked].ravel())
-    unique, inverse = np.unique(keys[split], return_inverse=True)
-    pairs = np.stack([unique // n_vertices, unique % n_vertices], 1)
-    mids = np.full(len(keys), -1, np.int64)
-    mids[split] = n_vertices + inverse.ravel()
-    mid = mids.reshape(-1, 3)
-    n_split = (mid >= 0).sum(1)
-    out = [faces[n_split == 0]]
-    for count in (1, 2, 3):
-        f, m = faces[n_split == count].copy(), mid[n_split == count].copy()
-        if not len(f):
-            continue
-        # Rotate so that the split edges come first (count 1: edge 0; count 2: edges 0 and 1).
-        want = {1: lambda s: s[:, 0], 2: lambda s: s[:, 0] & s[:, 1], 3: lambda s: s[:, 0]}[count]
-        for _ in range(2):
-            turn = ~want(m >= 0)
-            f[turn], m[turn] = np.roll(f[turn], -1, 1), np.roll(m[turn], -1, 1)
-        a, b, c = f.T
-        ab, bc, ca = m.T
-        if count == 1:
-            new = [(a, ab, c), (ab, b, c)]
-        elif count == 2:
-            new = [(ab, b, bc), (a, ab, bc), (a, bc, c)]
-        else:
-            new = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
-        out += [np.stack(t, 1) for t in new]
-    return Subdivision(np.concatenate(out).astype(np.int32), pairs)
 
 
 def grid_faces(rows: int, cols: int, wrap: bool) -> np.ndarray:
@@ -132,22 +83,3 @@ def grid_faces(rows: int, cols: int, wrap: bool) -> np.ndarray:
     return np.concatenate([np.stack([a, d, b], -1).reshape(-1, 3), np.stack([b, d, e], -1).reshape(-1, 3)]).astype(
         np.int32
     )
-
-
-class Displacement(NamedTuple):
-    """A linear shape model: the basis on a coarse mesh, carried to the fine one by its subdivisions."""
-
-    basis: np.ndarray  # [3 * V0, K] float64
-    levels: tuple[Subdivision, ...]
-
-    def at(self, index: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
-        """Displacements [N, 3] of coarse vertices ``index`` [N] alone."""
-        rows = self.basis.reshape(-1, 3, self.basis.shape[1])[index]
-        return (rows * coefficients.astype(np.float64)).sum(-1)
-
-    def apply(self, coefficients: np.ndarray) -> np.ndarray:
-        """Coefficients [K] -> displacements [V, 3] of the fine mesh."""
-        move = (self.basis @ coefficients.astype(np.float64)).reshape(-1, 3)
-        for level in self.levels:
-            move = level.apply(move)
-        return move

@@ -18,7 +18,8 @@ from training.data.synthetic.noise import noise3
 from training.data.synthetic.surface import HAIR, NORMAL, NUM_ATTRIBUTES, OPEN, OWN, WHERE, Shader, Surface
 
 OUTER_LAYERS = ((1, 1.6), (2, 3.6))  # of single strands round the hair: number, mm outside
-_BALD = 0.04  # hair length below which there is none
+_BALD = 0.10  # hair length below which there is no sheet, but stubble on the scalp
+_ARM = 190.0 * MM  # arms lie in sleeves from here on
 _SHEET = hair.ROWS * hair.COLUMNS
 
 
@@ -50,7 +51,11 @@ class SyntheticPerson:
     """
 
     def __init__(self, z_id, eps, betas):
-        self.z_id, self.eps, self.betas = _vector("z_id", z_id, 80), _vector("eps", eps, 80), _vector("betas", betas, 10)
+        self.z_id, self.eps, self.betas = (
+            _vector("z_id", z_id, 80),
+            _vector("eps", eps, 80),
+            _vector("betas", betas, 10),
+        )
         self.figure = figure()
         self.look: Appearance = appearance(self.eps)
         self.light = make_light(*self.look.light)
@@ -64,11 +69,12 @@ class SyntheticPerson:
         vertices = _skin_to(canonical, f.weights, transforms)
         part = f.part[f.faces[:, 0]]
         see_through = (part == SHIRT) | (part == LASH)  # its upper edge is cut out; strips of hairs
+        in_sleeves = (part == SKIN) & (np.abs(f.rest[f.faces[:, 0], 0]) > _ARM)
 
         def layer(chosen: np.ndarray) -> Surface:
             return Surface(vertices, f.faces[chosen], part[chosen], attributes)
 
-        surfaces = [layer(~see_through), layer(part == SHIRT), layer(part == LASH)]
+        surfaces = [layer(~see_through & ~in_sleeves), layer(part == SHIRT), layer(part == LASH)]
         if self._hair is not None:
             surfaces[2:2] = self._hair_layers(self._hair, transforms)
         return PosedPerson(surfaces, Shader(self.look, self.light), vertices[f.landmarks])

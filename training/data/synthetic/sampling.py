@@ -35,8 +35,8 @@ class Identity(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _adults() -> tuple[np.ndarray, np.ndarray]:
-    """The open body's adults: (z_id, betas) [N, 90], and what their appearance follows [N, 3]: age, sex, skin tone, each
-    as a number that is N(0, 1) over them."""
+    """The open body's adults: (z_id, betas) [N, 90], and what their appearance follows [N, 3]: age, sex and skin tone,
+    each as a number that is N(0, 1) over them."""
     people = read_open_body().people.astype(np.float64)
     age, gender, african, asian = people[:, 90], people[:, 91], people[:, 96], people[:, 97]
     traits = np.stack([age, gender, african + 0.35 * asian], 1)
@@ -60,7 +60,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
 
 def sample_expression(rng: np.random.Generator) -> np.ndarray:
-    """Expression [64] float32, facial actions in 0..1: calm and smiling faces, talk, blinks, frowns, surprise, looks."""
+    """Expression [64] float32, facial actions in 0..1: calm and smiling faces, talk, blinks, frowns, glances."""
     z = np.zeros(64)
 
     def act(amount: float, *names: str) -> None:
@@ -109,7 +109,7 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
 def sample_pose_camera(rng: np.random.Generator, views: Views = "front") -> PoseCamera:
     """Head and shoulder pose with the camera it was photographed from.
 
-    ``front``: people tend to face the camera. ``all``: the camera is anywhere round them, up to MAX_PITCH above or below.
+    ``front``: people tend to face the camera. ``all``: it is anywhere round them, up to MAX_PITCH above or below.
     The neck carries a third of the head's turn.
     """
     camera_yaw = np.clip(rng.standard_normal() * 0.17, -0.35, 0.35)

@@ -70,7 +70,7 @@ _BAG = np.array([(17.0, 5.0), (23.0, -1.5), (31.0, -2.5), (39.0, 1.5), (44.0, 7.
 def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
     """Colours of skin; ``pixel``: mm that a pixel covers, what is finer is left out."""
     w = s.where
-    x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
+    y, z = w[:, 1], w[:, 2]
     face = smoothstep(-105.0, -60.0, z)
     albedo = np.broadcast_to(look.skin, (len(w), 3)).copy()
     # Broad changes of tone: blood in cheeks, nose and ears, shade round the eyes, a paler brow and throat.
@@ -99,14 +99,26 @@ def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
     hairs = np.zeros(len(w))
     albedo, hairs = _brows(w, look, albedo, hairs, face, pixel)
     albedo, hairs = _beard(s, look, albedo, hairs, pixel)
-    cover = s.scalp[:, None] * look.scalp_cover
-    albedo = albedo * (1 - cover) + cover * (0.55 * look.hair + 0.10 * look.skin)
+    albedo, hairs = _crop(s, look, albedo, hairs, pixel)
     inside = s.inside[:, None]
     depth = smoothstep(-8.0, -34.0, z)[:, None]
     albedo = albedo * (1 - inside) + inside * (np.array([0.50, 0.19, 0.18]) * (1 - 0.92 * depth))
     gloss = gloss + face * (0.25 * _spot(w, (0.0, -18.0, 12.0), 12.0) + 0.12 * _spot(w, (0.0, 58.0, -5.0), 30.0))
     gloss = (0.30 + gloss) * (1 - hairs) * (1 - 0.6 * s.inside)
     return Paint(np.clip(albedo, 0.0, 1.0), gloss, hairs, bump)
+
+
+def _crop(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
+    """Stubble on the scalp: all there is of a crop, and what shows between the strands of longer hair."""
+    grow = np.nonzero(s.scalp > 0.01)[0]
+    w, density = s.where[grow], s.scalp[grow]
+    fine = smoothstep(2.2, 0.6, np.float64(pixel))
+    grain = 0.5 * noise3(w, 1 / 1.0, 16) * fine + 0.35 * noise3(w, 1 / 5.0, 17)
+    long = smoothstep(0.06, 0.14, np.float64(look.hair_length))
+    cover = density * look.scalp_cover * np.clip(0.62 + 0.33 * long + (1 - long) * 0.45 * grain, 0.0, 1.0)
+    albedo[grow] = albedo[grow] * (1 - cover[:, None]) + (0.80 * look.hair + 0.03) * cover[:, None]
+    hairs[grow] = np.maximum(hairs[grow], cover)
+    return albedo, hairs
 
 
 def _wrinkles(w, look: Appearance, albedo, bump, face):
@@ -116,7 +128,9 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
     distance, above, along = _line(w, _FOLD)
     ends = smoothstep(0.0, 0.2, along) * smoothstep(0.95, 0.55, along)
     fold = np.exp(-((distance / 2.2) ** 2)) * ends * face
-    bump = bump - (0.03 + 0.16 * old) * fold + (0.01 + 0.06 * old) * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
+    bump = (
+        bump - (0.03 + 0.16 * old) * fold + (0.01 + 0.06 * old) * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
+    )
     distance, above, along = _line(w, _BAG)
     bag = np.exp(-((distance / 1.6) ** 2)) * smoothstep(0.0, 0.15, along) * smoothstep(1.0, 0.7, along) * face
     bump = bump - 0.16 * old * bag
@@ -130,7 +144,9 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
         crow = np.cos(8.0 * angle + 0.5 * noise2(x / 6.0, y / 6.0, 9)) ** 6
         crow *= smoothstep(5.0, 8.0, reach) * smoothstep(19.0, 10.0, reach) * smoothstep(0.9, 0.4, np.abs(angle)) * face
         bump = bump - 0.10 * old * crow
-        frown = np.exp(-(((x - 4.0 - 0.03 * (y - 30)) / 0.9) ** 2)) * smoothstep(22, 28, y) * smoothstep(44, 36, y) * face
+        frown = (
+            np.exp(-(((x - 4.0 - 0.03 * (y - 30)) / 0.9) ** 2)) * smoothstep(22, 28, y) * smoothstep(44, 36, y) * face
+        )
         bump = bump - 0.10 * old * frown
         albedo = albedo * (1.0 - 0.05 * old * smoothstep(0.45, 0.7, noise3(w, 1 / 6.0, 10))[:, None])
     return albedo, bump
@@ -166,9 +182,9 @@ def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
         return albedo, hairs
     w = s.where
     x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
-    ragged = 2.0 * noise3(w, 1 / 6.0, 13)
+    ragged = 3.0 * noise3(w, 1 / 6.0, 13)
     cheek = -46.0 + 0.42 * np.maximum(x - 26.0, 0.0) + ragged  # the border runs from the mouth's corner up to the ear
-    jaw = smoothstep(cheek + 5.0, cheek - 5.0, y) * smoothstep(-128.0, -112.0, y + 0.25 * (z + 40)) * smoothstep(-96.0, -78.0, z)
+    jaw = smoothstep(cheek + 9.0, cheek - 9.0, y) * smoothstep(-113.0, -101.0, y + 0.75 * (z + 20.0))
     moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y)
     zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
     below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides

@@ -14,7 +14,13 @@ AROUND, ALONG, TO_TIP, DEPTH, TANGENT = slice(0, 2), 2, 3, 4, slice(5, 8)
 
 
 def shade_hair(
-    where: np.ndarray, own: np.ndarray, light: np.ndarray, normal: np.ndarray, look: Appearance, lamp: Light, pixel: float
+    where: np.ndarray,
+    own: np.ndarray,
+    light: np.ndarray,
+    normal: np.ndarray,
+    look: Appearance,
+    lamp: Light,
+    pixel: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colour [P, 3] and covered share [P].
 
@@ -51,7 +57,7 @@ def shade_hair(
     sheen = (0.05 + 0.22 * look.hair_sheen) * (glance**22 + 0.5 * glance**70) * facing * np.minimum(light, 1.0)
     colour = colour * level[:, None] + sheen[:, None] * (0.35 * look.hair + 0.30)
     # Tips and the hairline are ragged, strand by strand; outer layers are single strands.
-    length = 10.0 + 14.0 * smoothstep(100.0, 220.0, along)
+    length = 5.0 + 17.0 * smoothstep(100.0, 220.0, along)
     ragged = to_tip - length * (0.42 + 0.36 * strand + 0.25 * hair + 0.30 * lock)
     cover = smoothstep(-0.9, 1.6, ragged) if pixel < 3 else smoothstep(-1.6, 2.4, ragged)
     outer = smoothstep(0.10, 0.50, strand + 0.7 * hair + 0.2 * lock - 0.22 * (depth - 1.0))

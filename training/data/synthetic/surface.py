@@ -13,7 +13,7 @@ from training.data.synthetic.light import Light, irradiance
 
 # Materials: the body's parts, and hair.
 HAIR = parts.HAIR
-# Columns of attributes: where on the mean person (mm), normal, openness to the light, and eight that a material defines.
+# Columns of attributes: where on the mean person (mm), normal, openness to the light, eight that a material defines.
 WHERE, NORMAL, OPEN, OWN = slice(0, 3), slice(3, 6), 6, slice(7, 15)
 NUM_ATTRIBUTES = 15
 

@@ -14,6 +14,4 @@ def make_sphere(radius=0.1, centre=(0.0, 0.0, 0.0)) -> ColouredMesh:
     unit = np.stack([np.sin(theta) * np.sin(phi), np.cos(theta), np.sin(theta) * np.cos(phi)], -1).reshape(-1, 3)
     colours = np.where(unit[:, :1] < 0, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     vertices = unit * radius + np.array(centre)
-    return ColouredMesh(
-        vertices.astype(np.float32), grid_faces(60, 100, True), colours.astype(np.float32), np.zeros(len(unit), np.int8)
-    )
+    return ColouredMesh(vertices.astype(np.float32), grid_faces(60, 100, True), colours.astype(np.float32))
