@@ -6,7 +6,8 @@ Camera and pixel grid follow the method notes, section 2; a test holds them to `
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,9 @@ _SUPERSAMPLE = 2
 _CHUNK = 2_000_000  # candidate (triangle, sample) pairs held at once
 
 
+Angles: TypeAlias = Sequence[float] | np.ndarray  # (pitch, yaw) in radians
+
+
 class Picture(NamedTuple):
     image: np.ndarray  # [3, H, W] float32 in [-1, 1], white where nothing is
     alpha: np.ndarray  # [H, W] float32, covered share of the pixel
@@ -36,7 +40,7 @@ class View(NamedTuple):
     origin: np.ndarray  # [3]
 
 
-def camera_view(camera: tuple[float, float], camera_kind: str = "portrait", head_transform=None) -> View:
+def camera_view(camera: Angles, camera_kind: str = "portrait", head_transform=None) -> View:
     """The camera for (pitch, yaw) in radians, frontal at (pi/2, pi/2).
 
     ``camera_kind`` "portrait" orbits the shifted centre at radius 1/face_radius; "face" orbits the canonical origin
@@ -151,7 +155,7 @@ def _inside(setup, counts, left, top, width, size):
 
 def draw(
     person: PosedPerson,
-    camera: tuple[float, float],
+    camera: Angles,
     size: int = 256,
     camera_kind: str = "portrait",
     head_transform: np.ndarray | None = None,

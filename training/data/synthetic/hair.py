@@ -158,7 +158,11 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     # Close-cut sides for short hair.
     sides = 1.0 - 0.62 * (1 - long) * smoothstep(50.0, 85.0, degrees)[None] * smoothstep(0.03, 0.11, s)
     free = grows[None] * long
-    offset = thick * crown * sides * (tuck * (1 - free) + free) - 0.0030 * (1 - tuck) * (1 - free)
+    # The edge beside the face lies close to it, and tips turn in: nothing shows between hair and head.
+    edge = 1.0 - 0.85 * free * smoothstep(66.0, 44.0, degrees)[None]
+    inwards = 0.35 * free * smoothstep(0.05, 0.0, to_tip) * smoothstep(0.30, 0.12, s)
+    lying = 1 - free
+    offset = thick * crown * sides * (tuck * lying + free * edge * (1 - inwards)) - 0.0030 * (1 - tuck) * lying
     lobes = noise(azimuth / (2 * np.pi), 24)[None] * smoothstep(0.02, 0.08, s)
     offset = offset + 0.10 * thick * lobes * tuck
     sideways = roots.radius[:, 30][None] * np.sin(np.minimum(s / 0.075, 1.4)) * np.sin(azimuth)[None]

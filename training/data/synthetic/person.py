@@ -164,9 +164,10 @@ class SyntheticPerson:
     def _hair_layers(self, grown: _Hair, transforms: np.ndarray) -> list[Surface]:
         """The sheet with both of its sides, then strands that stand off it."""
         posed = _skin_to(grown.vertices, grown.weights, transforms)
-        layers = [Surface(posed, grown.faces, np.full(len(grown.faces), HAIR), grown.attributes)]
+        outside, inside = np.split(grown.faces, 2)
+        # One after the other: through the ragged tips of a side the other one is seen.
+        layers = [Surface(posed, side, np.full(len(side), HAIR), grown.attributes) for side in (inside, outside)]
         full = (0.5 + 0.8 * self.look.hair_volume) * smoothstep(0.05, 0.4, np.float64(self.look.hair_length))
-        outside = grown.faces[: len(grown.faces) // 2]
         for number, height in OUTER_LAYERS:
             lift = height * MM * full * np.minimum(1.0, grown.shell.to_tip / (10.0 * MM))
             attributes = grown.attributes[:_SHEET].copy()

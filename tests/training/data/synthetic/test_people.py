@@ -23,7 +23,7 @@ from training.data.synthetic import (
 from training.data.synthetic import light as lighting
 from training.data.synthetic.appearance import AGE, HAIR_LENGTH, SEX, SKIN_TONE, appearance
 from training.data.synthetic.drawing import camera_view, project
-from training.data.synthetic.mesh import MM, nearby
+from training.data.synthetic.mesh import nearby
 from training.data.synthetic.noise import noise2, noise3
 from training.data.synthetic.sampling import MAX_PITCH
 
@@ -112,8 +112,12 @@ def test_nearest_surface_wins():
         np.concatenate([blue.faces, far.faces + len(near.vertices)]),
         np.concatenate([blue.colours, far.colours]),
     )
-    merged = draw_mesh(both, FRONT, 65).image[:, 29, 32]  # the canonical origin lies a little above the picture's centre
-    np.testing.assert_allclose(merged, draw_mesh(far, FRONT, 65).image[:, 29, 32], atol=1e-6)  # it is inside the big one
+    merged = draw_mesh(both, FRONT, 65).image[
+        :, 29, 32
+    ]  # the canonical origin lies a little above the picture's centre
+    np.testing.assert_allclose(
+        merged, draw_mesh(far, FRONT, 65).image[:, 29, 32], atol=1e-6
+    )  # it is inside the big one
     is_near = np.arange(len(both.vertices)) < len(near.vertices)
     moved = both._replace(vertices=both.vertices + np.float32([0, 0, 0.1]) * is_near[:, None])
     np.testing.assert_allclose(draw_mesh(moved, FRONT, 65).image[:, 29, 32], [-1, -1, 1], atol=1e-5)
@@ -189,7 +193,7 @@ def test_an_open_mouth_shows_teeth_and_tongue(person):
     def inside(expression) -> float:
         return sum(share_of(person, part, expression, kind="face", size=128) for part in (parts.TEETH, parts.TONGUE))
 
-    assert inside(np.zeros(64)) < 2 < 20 < inside(make_expression(jawOpen=0.6))
+    assert inside(np.zeros(64)) < 6 < 40 < inside(make_expression(jawOpen=0.6))  # a gap between the lips, an open mouth
 
 
 def test_eyes_look_where_they_are_told(person):
@@ -305,7 +309,7 @@ def test_light_without_shadows_is_nearly_a_quadratic():
 
 
 def test_a_roof_shadows_what_is_under_it():
-    grid = np.stack(np.meshgrid(np.linspace(-0.2, 0.2, 60), [0.1], np.linspace(-0.2, 0.2, 60)), -1).reshape(-1, 3)
+    grid = np.stack(np.meshgrid(np.linspace(-0.2, 0.2, 130), [0.1], np.linspace(-0.2, 0.2, 130)), -1).reshape(-1, 3)
     light, up = lighting.make_light(0.0, 1.2, 0.5, 0.0), np.array([[0.0, 1.0, 0.0]])
     under, above = (lighting.openness(np.array([[0.0, y, 0.0]]), up, light, grid)[0] for y in (0.05, 0.3))
     assert under < 0.25 and above > 0.95
@@ -316,8 +320,8 @@ def test_noise_is_smooth_and_the_same_everywhere():
     a, b = noise3(points, 7.0), noise3(points + 1e-6, 7.0)
     assert np.abs(a - b).max() < 1e-4 and a.std() > 0.2 and np.abs(a).max() <= 1
     # The numbers themselves: another machine must find them.
-    np.testing.assert_allclose(noise3(np.array([[0.1, 0.2, 0.3]]), 5.0, 2), NOISE3, atol=1e-12)
-    np.testing.assert_allclose(noise2(np.array([0.4]), np.array([1.7]), 3), NOISE2, atol=1e-12)
+    np.testing.assert_allclose(noise3(np.array([[0.1, 0.2, 0.3]]), 5.0, 2), [0.30352391], atol=1e-8)
+    np.testing.assert_allclose(noise2(np.array([0.4]), np.array([1.7]), 3), [-0.19167028], atol=1e-8)
 
 
 def test_nearby_weights_do_not_jump_at_a_tie():
