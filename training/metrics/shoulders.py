@@ -38,7 +38,8 @@ def shoulder_distance(scene: Scene) -> dict[str, float]:
     absolute height that was asked for, the distance of a model without shoulder control. ``gain``: slope of found on
     asked through zero; 1 is obedient, 0 is deaf.
     """
-    asked, found = [], []
+    asked: list[Tensor] = []
+    found: list[Tensor] = []
     for i in range(len(scene.inputs.z_id)):
         row = scene.inputs.part(slice(i, i + 1))
         still, row = with_shoulders(row, (0.0, 0.0)), with_shoulders(row, LIFTS[i % len(LIFTS)])

@@ -103,7 +103,7 @@ def appearance(eps: np.ndarray) -> Appearance:
     clothes = lightness * (1.0 + chroma * 1.7 * np.cos(turn))
 
     age, female = squash(e[AGE], 0.25, 1.3), squash(e[SEX], 0.0, 2.5)
-    grey = squash(e[GREY] + 4.0 * (age - 0.62), 0.6, 1.6) * smoothstep(0.35, 0.8, np.float64(age))
+    grey = squash(e[GREY] + 4.0 * (age - 0.62), 0.6, 1.6) * smoothstep(0.35, 0.8, age)
     hair = hair * (1 - grey) + grey * np.array([0.62, 0.61, 0.60])
     length = squash(e[HAIR_LENGTH] + 1.8 * (female - 0.5) - 0.8 * (age - 0.4), 0.0, 1.15)
     recede = (1 - female) * squash(e[RECEDE] + 2.4 * (age - 0.45), 0.9, 1.7)
@@ -113,7 +113,7 @@ def appearance(eps: np.ndarray) -> Appearance:
     natural = skin * (np.array([0.90, 0.71, 0.70]) * (1 - 0.25 * tone) + 0.25 * tone * np.array([0.95, 0.78, 0.76]))
     lips = natural * (1 - 0.5 * make_up) + 0.5 * make_up * np.array([0.66, 0.20, 0.24]) * (1.05 - 0.35 * tone)
     curl = squash(e[CURL] + 1.2 * (tone - 0.35), 0.9, 1.8)
-    tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 2.2) * float(smoothstep(0.35, 0.5, np.float64(length)))
+    tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 2.2) * float(smoothstep(0.35, 0.5, length))
     return Appearance(
         skin=skin * (1.0 - 0.04 * age),
         blush=1.0 - (0.35 + squash(e[BLUSH], 0.2)) * np.array([0.02, 0.15, 0.13]),
@@ -135,7 +135,7 @@ def appearance(eps: np.ndarray) -> Appearance:
         tied=tied,
         recede=recede,
         hair_sheen=squash(e[HAIR_SHEEN] - curl),
-        scalp_cover=float(smoothstep(0.0, 0.10, np.float64(length))),
+        scalp_cover=float(smoothstep(0.0, 0.10, length)),
         neckline=squash(e[NECKLINE], 0.1),
         collar=squash(e[COLLAR], 0.2, 2.0),
         pattern=squash(e[PATTERN], 1.0, 2.5),

@@ -29,13 +29,13 @@ def paint_shirt(where: np.ndarray, look: Appearance, pixel: float) -> tuple[np.n
     band = smoothstep(19.0, 17.0, below)
     seam = np.exp(-(((below - 19.5) / 1.3) ** 2))
     bump = 0.07 * folds * (1 - band) - 0.25 * seam - 0.20 * smoothstep(3.0, 0.0, below)
-    fine = smoothstep(2.2, 0.7, np.float64(pixel))
+    fine = smoothstep(2.2, 0.7, pixel)
     rib = np.cos(2 * np.pi * around / 3.2)
     knit = np.cos(2 * np.pi * (x + 0.4 * y) / 2.4) * np.cos(2 * np.pi * (y - 0.2 * x) / 2.0)
     bump = bump + fine * (0.07 * band * rib + 0.035 * (1 - band) * knit)
     albedo = np.broadcast_to(look.clothes, (len(where), 3)).copy()
     stripes = smoothstep(-0.15, 0.15, np.cos(2 * np.pi * (y + 6.0 * folds * 0.3) / 26.0)) * (1 - band)
     other = np.clip(look.clothes * 0.45 + 0.08 + 0.5 * (look.clothes.mean() < 0.35), 0, 1)
-    strength = (smoothstep(0.5, 0.8, np.float64(look.pattern)) * stripes)[:, None]
+    strength = (smoothstep(0.5, 0.8, look.pattern) * stripes)[:, None]
     albedo = albedo * (1 - strength) + other * strength
     return albedo, bump, smoothstep(-0.6, 0.6, below)

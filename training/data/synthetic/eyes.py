@@ -53,18 +53,15 @@ def paint_tongue(where: np.ndarray) -> np.ndarray:
     return np.array([0.66, 0.32, 0.31]) * (1 - 0.75 * back)
 
 
-def paint_lashes(
-    across: np.ndarray, along: np.ndarray, upper: np.ndarray, look: Appearance, pixel: float
-) -> tuple[np.ndarray, np.ndarray]:
+def paint_lashes(at: np.ndarray, look: Appearance, pixel: float) -> tuple[np.ndarray, np.ndarray]:
     """(colour [3], covered share [P]) of strips of lashes.
 
     Args:
-        across: [P] 0 at the root .. 1 at the tip.
-        along: [P] 0..1 along the lid.
-        upper: [P] 1 on the upper lid.
+        at: [P, 3] 0 at the root .. 1 at the tip, 0..1 along the lid, 1 on the upper lid.
         pixel: mm that a pixel covers.
     """
+    across, along, upper = at.T
     hairs = smoothstep(-0.5, 0.4, np.cos(2 * np.pi * along * 24.0) + 0.4 - 1.3 * across)
-    fine = smoothstep(0.9, 0.4, np.float64(pixel))
+    fine = smoothstep(0.9, 0.4, pixel)
     cover = (fine * hairs + (1 - fine) * 0.55) * np.sqrt(np.clip(1.0 - across, 0.0, 1.0))
     return 0.21 * look.brow + 0.012, cover * look.lashes * (0.35 + 0.65 * upper)

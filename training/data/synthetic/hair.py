@@ -107,8 +107,8 @@ def raggedness(azimuth: np.ndarray) -> np.ndarray:
 
 def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
     """Polar angle [N] (radians) at which hair on the skull ends: over the ears once long enough, with the fringe."""
-    long = float(smoothstep(0.34, 0.52, np.float64(look.hair_length)))
-    some = float(smoothstep(0.10, 0.34, np.float64(look.hair_length)))
+    long = float(smoothstep(0.34, 0.52, look.hair_length))
+    some = float(smoothstep(0.10, 0.34, look.hair_length))
     ragged = raggedness(azimuth)
     line = _table(_HAIRLINE, azimuth) * (1 - long) + _table(_EARLESS, azimuth) * long
     line += np.radians(0.9) * ragged * (0.4 + 0.6 * some)
@@ -119,8 +119,8 @@ def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
     degrees = np.abs(np.degrees(azimuth))
     temples = np.exp(-(((degrees - 30.0) / 16.0) ** 2))
     front = smoothstep(75.0, 40.0, degrees)
-    line -= np.radians(look.recede * (22.0 * temples + 48.0 * front * smoothstep(0.3, 1.0, np.float64(look.recede))))
-    low = smoothstep(0.25, 1.0, np.float64(abs(look.fringe))) * 9.0 + 5.0 * max(look.fringe, 0.0)
+    line -= np.radians(look.recede * (22.0 * temples + 48.0 * front * smoothstep(0.3, 1.0, look.recede)))
+    low = smoothstep(0.25, 1.0, abs(look.fringe)) * 9.0 + 5.0 * max(look.fringe, 0.0)
     return line + np.radians(some * low) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
 
 
@@ -135,15 +135,15 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     """The shell on the mean head for a person's length, volume, fringe and wave (before any collision)."""
     azimuth, length = roots.azimuth, look.hair_length * (1 - look.tied) + 0.33 * look.tied
     degrees = np.abs(np.degrees(azimuth))
-    long = float(smoothstep(0.34, 0.52, np.float64(length)))
-    some = float(smoothstep(0.10, 0.34, np.float64(length)))
+    long = float(smoothstep(0.34, 0.52, length))
+    some = float(smoothstep(0.10, 0.34, length))
     ragged = raggedness(azimuth)
     line = hairline(azimuth, look)
     reach = np.array([np.interp(line[j], _THETA, roots.arc[j]) for j in range(COLUMNS)])
 
     # Strands beside and behind the face grow on.
     grows = smoothstep(41.0, 51.0, degrees)
-    extra = 0.30 * (1 - look.tied) * float(smoothstep(0.36, 1.02, np.float64(length))) * (1 + 0.05 * ragged)
+    extra = 0.30 * (1 - look.tied) * float(smoothstep(0.36, 1.02, length)) * (1 + 0.05 * ragged)
     total = reach + grows * extra * (1.0 - 0.18 * smoothstep(60.0, 100.0, 160.0 - degrees))
 
     t = np.linspace(0.0, 1.0, ROWS)
@@ -169,9 +169,9 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     ahead = smoothstep(0.2, 0.6, np.cos(azimuth))[None] * smoothstep(0.0, 0.03, s)
     part = np.exp(-(((sideways + 0.022 * look.fringe) / 0.0075) ** 2)) * ahead
     offset = offset - 0.55 * long * thick * part * tuck
-    offset = offset - 0.0020 * (1.0 - float(smoothstep(0.08, 0.16, np.float64(length))))
+    offset = offset - 0.0020 * (1.0 - float(smoothstep(0.08, 0.16, length)))
     outer, fall = _path(roots, s, offset, look, long)
-    thinning = look.recede * smoothstep(0.25, 0.9, np.float64(look.recede))
+    thinning = look.recede * smoothstep(0.25, 0.9, look.recede)
     bald = thinning * smoothstep(0.115, 0.070, s) * np.ones_like(s)
     cover = (0.35 + 0.65 * some) * (1 - bald)
 

@@ -139,7 +139,7 @@ class SyntheticPerson:
         f, look = self.figure, self.look
         shell = hair.grow(f.roots, look)
         vertices = hair_fit.fit(shell, self._neutral, self._normals, f.scalp, f.hair_spread)
-        curl = 5.0 * MM * smoothstep(0.2, 0.9, np.float64(look.curl)) * smoothstep(0.0, 12.0 * MM, shell.to_tip)
+        curl = 5.0 * MM * smoothstep(0.2, 0.9, look.curl) * smoothstep(0.0, 12.0 * MM, shell.to_tip)
         if curl.any():
             where = shell.vertices[:_SHEET] / MM
             bumps = np.stack([noise3(where, 1 / 16.0, 50 + axis) for axis in range(3)], 1)
@@ -167,7 +167,7 @@ class SyntheticPerson:
         outside, inside = np.split(grown.faces, 2)
         # One after the other: through the ragged tips of a side the other one is seen.
         layers = [Surface(posed, side, np.full(len(side), HAIR), grown.attributes) for side in (inside, outside)]
-        full = (0.5 + 0.8 * self.look.hair_volume) * smoothstep(0.05, 0.4, np.float64(self.look.hair_length))
+        full = (0.5 + 0.8 * self.look.hair_volume) * smoothstep(0.05, 0.4, self.look.hair_length)
         for number, height in OUTER_LAYERS:
             lift = height * MM * full * np.minimum(1.0, grown.shell.to_tip / (10.0 * MM))
             attributes = grown.attributes[:_SHEET].copy()

@@ -86,7 +86,7 @@ def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
     albedo *= 1.0 - 0.08 * lid[:, None] * np.array([0.5, 1.0, 0.8])
     bump = np.zeros(len(w))
     if pixel < 2.2:  # mm
-        fine = smoothstep(2.2, 0.8, np.float64(pixel))
+        fine = smoothstep(2.2, 0.8, pixel)
         pores = noise3(w, 1 / 1.1, 3) + 0.7 * noise3(w, 1 / 2.4, 4)
         albedo *= 1.0 - fine * look.pores * 0.022 * pores[:, None] * np.array([0.7, 1.0, 1.0])
         bump -= fine * look.pores * 0.03 * pores * face
@@ -112,9 +112,9 @@ def _crop(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
     """Stubble on the scalp: all there is of a crop, and what shows between the strands of longer hair."""
     grow = np.nonzero(s.scalp > 0.01)[0]
     w, density = s.where[grow], s.scalp[grow]
-    fine = smoothstep(2.2, 0.6, np.float64(pixel))
+    fine = smoothstep(2.2, 0.6, pixel)
     grain = 0.5 * noise3(w, 1 / 1.0, 16) * fine + 0.35 * noise3(w, 1 / 5.0, 17)
-    long = smoothstep(0.06, 0.14, np.float64(look.hair_length))
+    long = smoothstep(0.06, 0.14, look.hair_length)
     cover = density * look.scalp_cover * np.clip(0.62 + 0.33 * long + (1 - long) * 0.45 * grain, 0.0, 1.0)
     albedo[grow] = albedo[grow] * (1 - cover[:, None]) + (0.80 * look.hair + 0.03) * cover[:, None]
     hairs[grow] = np.maximum(hairs[grow], cover)
@@ -155,7 +155,7 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
 def _lips(s: SkinSamples, look: Appearance, albedo, pixel: float):
     w = s.where
     lips = smoothstep(0.25, 0.75, s.lips)
-    y, fine = w[:, 1], smoothstep(1.6, 0.5, np.float64(pixel))
+    y, fine = w[:, 1], smoothstep(1.6, 0.5, pixel)
     line = noise2(w[:, 0] / 0.9, y / 7.0, 11)
     colour = look.lips * (1.0 - 0.06 * fine * line[:, None])
     colour = colour * (0.92 + 0.08 * smoothstep(-54.0, -60.0, y))[:, None]  # the upper lip is in its own shade
@@ -170,7 +170,7 @@ def _brows(w, look: Appearance, albedo, hairs, face, pixel: float):
     # Hairs lean outwards; at the nose they stand up.
     lean = 0.5 + 2.2 * along
     strand = noise2((np.abs(w[:, 0]) - above / lean) / 0.55, above / 5.0 + along * 2.0, 12)
-    fine = smoothstep(1.7, 0.5, np.float64(pixel))
+    fine = smoothstep(1.7, 0.5, pixel)
     cover = inside * np.clip(0.80 + 0.55 * fine * strand, 0, 1) * (0.55 + 0.45 * look.brow_density) * face
     cover = cover * smoothstep(1.05, 0.85, along)
     return albedo * (1 - cover[:, None]) + look.brow * cover[:, None], np.maximum(hairs, cover)
@@ -189,7 +189,7 @@ def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
     zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
     below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides
     zone = zone * (1 - 0.35 * below)
-    fine = smoothstep(2.0, 0.6, np.float64(pixel))
+    fine = smoothstep(2.0, 0.6, pixel)
     grain = noise3(w * np.array([1.0, 0.45, 1.0]), 1 / 0.9, 14) + 0.5 * noise3(w, 1 / 3.0, 15)
     cover = zone * np.clip(look.beard * (1.15 + 0.5 * fine * grain), 0, 0.96)
     colour = look.beard_hair * (1.0 + 0.18 * grain[:, None])

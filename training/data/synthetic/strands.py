@@ -40,7 +40,7 @@ def shade_hair(
     straight[:, :2] *= (1.0 + 0.05 * look.wave * np.sin(along / 11.0) + 0.12 * swirl)[:, None]
     lock = noise3(straight, 11.0, 42) + 0.5 * look.curl * noise3(where, 1 / 6.0, 43)
     strand = noise3(straight * np.array([1.0, 1.0, 0.6]), 34.0, 44)
-    fine = smoothstep(1.9, 0.6, np.float64(pixel))
+    fine = smoothstep(1.9, 0.6, pixel)
     hair = noise3(straight * np.array([1.0, 1.0, 0.4]), 95.0, 45) * fine if pixel < 1.9 else np.zeros(len(where))
     tone = 1.0 + 0.16 * lock + 0.20 * strand + 0.20 * hair
     tone = tone * (0.80 + 0.20 * smoothstep(0.0, 30.0, along)) * (1.0 + 0.10 * depth)

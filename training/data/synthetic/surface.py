@@ -87,7 +87,7 @@ class Shader(NamedTuple):
         return colour + 0.05 * self._highlight(normal, 30)[:, None], np.ones(len(a))
 
     def _lash(self, a: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-        colour, cover = eyes.paint_lashes(*a[:, OWN].T[:3], self.look, pixel)
+        colour, cover = eyes.paint_lashes(a[:, OWN][:, :3], self.look, pixel)
         return np.broadcast_to(colour, (len(a), 3)), cover
 
     def _hair(self, a: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
