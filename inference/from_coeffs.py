@@ -21,13 +21,13 @@ import roma
 import torch
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
-from torch_utils.assets import face_model_file
 
 from inference.plots import Panel, draw_plot
 from inference.tracked_video import Tracking, read_tracking
 from networks.person.face_model import load_bfm
 from networks.person.tracking import portrait_view
 from networks.person.tracking_files import add_fit_options, bfm_frame, open_fits
+from torch_utils.assets import face_model_file
 from torch_utils.bounds import MAX_FRAMES, whole_number
 from torch_utils.misc import UserError, atomic_path
 

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from scipy import sparse
-from torch_utils.assets import find_asset
 
 from networks.embedded import body as embedded
 from networks.embedded import frames
 from networks.person.open_body.parts import PARENTS
 from networks.person.open_body.storage import read_open_body
+from torch_utils.assets import find_asset
 from torch_utils.misc import UserError
 from torch_utils.safe_npz import SafeArchive
 from torch_utils.safe_pickle import load_pickle

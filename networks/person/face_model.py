@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch_utils.assets import find_asset
 
 from networks.embedded import face as embedded
 from networks.embedded import frames
 from networks.person.open_body.storage import read_open_body
+from torch_utils.assets import find_asset
 from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError
 

@@ -15,12 +15,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_utils.assets import FACE_FILES, face_model_file
 
 from networks.cameras import FACE_CAMERA, FRONTAL, project
 from networks.person.face_model import NUM_EXPRESSION, NUM_IDENTITY, FaceArrays, FaceModel, at_landmarks, load_bfm
 from networks.person.tracking import FaceFrame
 from networks.person.tracking_files import bfm_frame
+from torch_utils.assets import FACE_FILES, face_model_file
 from torch_utils.bounds import Range, check_ranges
 from torch_utils.checkpoint import check_format, in_single_precision, load_raw, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
