@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.keyframes import Kind, load_keyframes, make_motion
+from inference.keyframes import Kind, load_file, make_motion
 from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape
+from networks.person.expressions import BASEL, carried
 from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
@@ -23,9 +24,10 @@ ROOT = Path(__file__).resolve().parent
 MAX_INTERVAL = 10_000
 
 EPILOG = """\
-paths: --exp_path, --pose_path and --cam_path take a .npy file, `rand` (keyframes drawn from the checkpoint's priors,
-  the same for the same first seed) or `none` (neutral expression, neutral pose, swinging camera). Without any of the
-  three, keyframes/expression.npy and keyframes/pose.npy are played; with at least one, the others are `none`.
+paths: --exp_path, --pose_path and --cam_path take a .npy or .npz file, `rand` (keyframes drawn from the checkpoint's
+  priors, the same for the same first seed) or `none` (neutral expression, neutral pose, swinging camera); --exp_path
+  also a .csv of ARKit's facial actions, as Live Link Face writes it, a row a keyframe. Without any of the three,
+  keyframes/expression.npz and keyframes/pose.npy are played; with at least one, the others are `none`.
 lengths: every sequence is a closed loop of N keyframes * n_interval frames. Files given together have the same number
   of keyframes (a file with one keyframe holds still), and that decides the length. --video_length makes the length
   free, and every loop then goes on by itself; so does --seeds_interval, whose length is seeds * N. With `rand` alone
@@ -55,7 +57,7 @@ def make_parser() -> CliParser:
         "--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 (the mean person) to 1 (default: 0.7)"
     )
     drive = parser.add_argument_group("what they do")
-    drive.add_argument("--exp_path", help="expression keyframes [N,64]")
+    drive.add_argument("--exp_path", help="expression keyframes [N,64], or a .csv of ARKit's actions")
     drive.add_argument("--pose_path", help="pose keyframes [N,6,3]: Euler angles of SMPL joints 12..17 in radians")
     drive.add_argument("--cam_path", help="camera keyframes [N,2]: pitch and yaw in radians, pitch first")
     drive.add_argument(
@@ -127,11 +129,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     grid = parse_grid(args.grid, len(seeds))
     check_args(args, len(seeds))
     paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
-    if not any(paths.values()):
-        paths |= {"expression": str(ROOT / "keyframes/expression.npy"), "pose": str(ROOT / "keyframes/pose.npy")}
-    keyframes: dict[Kind, np.ndarray] = {
-        kind: load_keyframes(path, kind) for kind, path in paths.items() if path not in (None, "none", "rand")
-    }
+    if by_default := not any(paths.values()):
+        paths |= {"expression": str(ROOT / "keyframes/expression.npz"), "pose": str(ROOT / "keyframes/pose.npy")}
+    files = {kind: load_file(path, kind) for kind, path in paths.items() if path not in (None, "none", "rand")}
+    keyframes = {kind: file.rows for kind, file in files.items()}
     length = args.video_length or args.seeds_interval * len(seeds) or None
 
     def motion(given: dict[Kind, np.ndarray]):
@@ -150,6 +151,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = resolve_device(args.device)
     check_output_dir(Path(args.output_dir))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
+    if by_default and pipe.face_model == BASEL:  # whose coefficients have no names
+        paths["expression"] = "none" if pipe.priors is None else "rand"
+        del keyframes["expression"]
+    if "expression" in keyframes:
+        rows, spoken = files["expression"]
+        keyframes["expression"] = carried(rows, spoken, pipe.face_model, str(paths["expression"]))
 
     n_rand = max((len(keys) for keys in keyframes.values()), default=1)
     if n_rand == 1:

@@ -4,34 +4,33 @@ A frame without a (sound) file is a gap: expressions are interpolated linearly a
 shortest arc (slerp); before the first and after the last known frame the nearest one holds. Gaps that are longer than
 ``--max_gap`` are refused.
 
-Smoothing is Gaussian in time. Rotations are averaged as rotations: the Gaussian mean of their matrices, projected back
-onto SO(3), is the rotation nearest to all of them in the chordal sense; Euler angles are taken at the very end. The
-camera is smoothed as the chest's rotation before it becomes (pitch, yaw).
+Smoothing is Gaussian in time (inference/tracks.py). The camera is smoothed as the chest's rotation before it becomes
+(pitch, yaw). The expressions are a Basel face model's, and the file says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-import shlex
 from pathlib import Path
 
 import numpy as np
-import roma
 import torch
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial.transform import Rotation, Slerp
 
+from inference.keyframes import save_expressions, save_keyframes, video_command
 from inference.plots import Panel, draw_plot
 from inference.tracked_video import Tracking, read_tracking
+from inference.tracks import fill, fill_rotations, runs, smooth, smooth_rotations, to_eulers
+from networks.person.expressions import BASEL
 from networks.person.face_model import load_bfm
 from networks.person.tracking import portrait_view
 from networks.person.tracking_files import add_fit_options, bfm_frame, open_fits
 from torch_utils.assets import face_model_file
 from torch_utils.bounds import MAX_FRAMES, whole_number
-from torch_utils.misc import UserError, atomic_path
+from torch_utils.misc import UserError
 
 JOINT_NAMES = ("neck", "left collar", "right collar", "head", "left shoulder", "right shoulder")
+FILES = {"expression": "expression.npz", "pose": "pose.npy", "camera": "camera.npy"}
 SHOWN_EXPRESSIONS = 8  # those that move most
 
 
@@ -42,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fit_options(parser, required=False)
     first_help = "number in the names of the frame that counting trackers call 0 (default: 0 if there is one, else 1)"
     add("--first_frame", type=whole_number(0, MAX_FRAMES), metavar="N", help=first_help)
-    add("--out", required=True, metavar="DIR", help="folder for the .npy files and plot.png")
+    add("--out", required=True, metavar="DIR", help="folder for expression.npz, pose.npy, camera.npy and plot.png")
     add("--smooth", type=float, default=0.06, help="seconds, the Gaussian's sigma (%(default)s)")
     add("--fps", type=float, default=25.0, help="frames a second of the video (%(default)s)")
     add("--max_gap", type=float, default=1.0, help="seconds without tracking that are interpolated (%(default)s)")
@@ -71,14 +70,14 @@ def run(args: argparse.Namespace) -> None:
     if args.face is not None:
         expression = smooth(fill(tracking.expression, tracking.face_known), sigma)
         keyframes = {"expression": expression, **keyframes}
-    for name, array in keyframes.items():
-        _save(out / f"{name}.npy", array)
+        save_expressions(out / FILES["expression"], expression.astype(np.float32), BASEL)
+    for name in ("pose", "camera"):
+        save_keyframes(out / FILES[name], keyframes[name])
     draw_plot(out / "plot.png", _panels(tracking, keyframes, args.fps))
     for line in _report(tracking, args, math.degrees(view.roll.abs().max().item())):
         print(line)
     options = {"expression": "--exp_path", "pose": "--pose_path", "camera": "--cam_path"}
-    files = [word for name in keyframes for word in (options[name], str(out / f"{name}.npy"))]
-    print(shlex.join(["python", "gen_video.py", *files, "--n_interval", "1", "--fps", f"{args.fps:g}"]))
+    print(video_command({options[name]: out / FILES[name] for name in keyframes}, args.fps))
 
 
 def _tracking(args: argparse.Namespace) -> Tracking:
@@ -92,7 +91,7 @@ def _tracking(args: argparse.Namespace) -> Tracking:
 def _check_gaps(tracking: Tracking, args: argparse.Namespace) -> None:
     """UserError where more frames are missing in a row than may be made up."""
     for what, known in _parts(tracking, args):
-        longest = max(_runs(~known), key=lambda run: run[1] - run[0], default=(0, -1))
+        longest = max(runs(~known), key=lambda run: run[1] - run[0], default=(0, -1))
         count, (first, last) = longest[1] - longest[0] + 1, longest
         if count > args.max_gap * args.fps:
             names = f"{tracking.names[first]} to {tracking.names[last]}"
@@ -109,49 +108,12 @@ def _parts(tracking: Tracking, args: argparse.Namespace) -> list[tuple[str, np.n
     return [(what, known) for what, given, known in parts if given is not None]
 
 
-def fill(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[F, C] with rows that are not ``known`` [F] interpolated linearly; the ends hold."""
-    at = np.flatnonzero(known)
-    return np.stack([np.interp(np.arange(len(values)), at, column[at]) for column in values.T], 1)
-
-
-def fill_rotations(rotations: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """[F, J, 3, 3] with rows that are not ``known`` [F] on the shortest arcs between the others; the ends hold."""
-    at = np.flatnonzero(known)
-    if len(at) == 1:
-        return np.repeat(rotations[at], len(rotations), 0)
-    times = np.clip(np.arange(len(rotations)), at[0], at[-1])
-    filled = [Slerp(at, Rotation.from_matrix(joint[at]))(times).as_matrix() for joint in rotations.swapaxes(0, 1)]
-    return np.stack(filled, 1)
-
-
-def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
-    """[F, ...] under a Gaussian of ``sigma`` frames along the first axis; the ends hold; 0 leaves all as it is."""
-    return gaussian_filter1d(values, sigma, axis=0, mode="nearest") if sigma > 0 else values
-
-
-def smooth_rotations(rotations: np.ndarray, sigma: float) -> np.ndarray:
-    """[F, J, 3, 3]: the chordal mean of the rotations under a Gaussian of ``sigma`` frames."""
-    return roma.special_procrustes(torch.from_numpy(smooth(rotations, sigma))).numpy()
-
-
-def to_eulers(rotations: np.ndarray) -> np.ndarray:
-    """[F, J, 3, 3] -> [F, J, 3] with matrix = Rz(e0) Ry(e1) Rx(e2)."""
-    eulers = roma.rotmat_to_euler("ZYX", torch.from_numpy(rotations).flatten(0, 1))
-    return eulers.reshape(*rotations.shape[:2], 3).numpy()
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        np.save(temporary, array.astype(np.float32))
-
-
 def _report(tracking: Tracking, args: argparse.Namespace, lean: float) -> list[str]:
     """What a user should know."""
     names = tracking.names
     lines = [f"{len(names)} frames, {names[0]} to {names[-1]}"]
     for what, known in _parts(tracking, args):
-        if gaps := _runs(~known):
+        if gaps := runs(~known):
             spans = ", ".join(names[a] if a == b else f"{names[a]}..{names[b]}" for a, b in gaps)
             lines.append(f"{what}: {(~known).sum()} frames missing, interpolated: {spans}")
     lines += tracking.notes
@@ -164,16 +126,10 @@ def _report(tracking: Tracking, args: argparse.Namespace, lean: float) -> list[s
     return lines
 
 
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """First and last index of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [(int(start), int(stop) - 1) for start, stop in edges.reshape(-1, 2)]
-
-
 def _panels(tracking: Tracking, keyframes: dict[str, np.ndarray], fps: float) -> list[Panel]:
     """The arrays over seconds; gaps are shaded."""
     seconds = np.arange(len(tracking.names)) / fps
-    face_gaps, body_gaps = _runs(~tracking.face_known), _runs(~tracking.body_known)
+    face_gaps, body_gaps = runs(~tracking.face_known), runs(~tracking.body_known)
     panels = []
     if (expression := keyframes.get("expression")) is not None:
         spread = expression.std(0)

@@ -7,7 +7,8 @@ from each to the next make exactly N * n_interval frames, and a video can be pla
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -15,22 +16,35 @@ import numpy as np
 import roma
 import torch
 
+from inference.arkit import read_take
+from inference.tracks import fill
 from networks.cameras import FRONTAL
 from networks.person.controls import MAX_EULER, MAX_YAW
-from torch_utils.misc import CliParser, UserError, check_file, reason, run_cli, shortened
+from networks.person.expressions import ARKIT, FACE_MODELS, carried
+from torch_utils.misc import (
+    CliParser,
+    UserError,
+    atomic_path,
+    check_file,
+    one_line,
+    reason,
+    run_cli,
+    shortened,
+)
 
 Kind = Literal["expression", "pose", "camera"]
 
 # Shape of one keyframe, and what to call it in messages.
 SHAPES: dict[Kind, tuple[int, ...]] = {"expression": (64,), "pose": (6, 3), "camera": (2,)}
 MEANING: dict[Kind, str] = {
-    "expression": "3DMM expression coefficients",
+    "expression": "facial actions, or coefficients of the checkpoint's face model",
     "pose": "Euler angles of SMPL joints 12..17 in radians",
     "camera": "pitch and yaw in radians, pitch first",
 }
 MAX_BYTES = 2**32  # of a keyframe file
 # No coefficient or angle in radians is as large; such a file holds something else.
 LIMITS: dict[Kind, float] = {"expression": 1000.0, "pose": MAX_EULER, "camera": MAX_YAW}
+_FACE_MODEL = "face_model"  # beside the array in an .npz
 
 
 class Motion(NamedTuple):
@@ -45,12 +59,19 @@ class Motion(NamedTuple):
         return len(self.expression)
 
 
+class KeyframeFile(NamedTuple):
+    """What is in a keyframe file."""
+
+    rows: np.ndarray
+    face_model: str | None  # whose expressions they are, if it says so (networks/person/expressions.py)
+
+
 def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
     """Reads one keyframe file.
 
     Args:
         path: a `.npy` file of numbers, or an `.npz` archive of one array: [N,64] (expression), [N,6,3] (pose) or
-            [N,2] (camera). Integers lose nothing and are taken.
+            [N,2] (camera), integers, too; for expressions also a `.csv` of ARKit's facial actions (inference/arkit.py).
         kind: which of the three it should be.
 
     Returns:
@@ -59,28 +80,83 @@ def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
     Raises:
         UserError: the file is missing, is no such file, is empty, or has a wrong shape, dtype or value.
     """
+    return load_file(path, kind).rows
+
+
+def load_expressions(path: str | Path, face_model: str | None) -> np.ndarray:
+    """Expression keyframes [N,64] for a checkpoint of ``face_model`` (None: not known).
+
+    Raises:
+        UserError: as :func:`load_keyframes`; or the file says that it is for another face model.
+    """
+    file = load_file(path, "expression")
+    return carried(file.rows, file.face_model, face_model, str(path))
+
+
+def load_file(path: str | Path, kind: Kind) -> KeyframeFile:
+    """:func:`load_keyframes` with what else the file says."""
     check_file(path, f"{kind} keyframe", most=MAX_BYTES)
-    return check_keyframes(read_array(path, str(path)), kind, str(path))
+    file = read_file(path, str(path))
+    return file._replace(rows=check_keyframes(file.rows, kind, str(path)))
 
 
-def read_array(file: str | Path | BinaryIO, where: str) -> np.ndarray:
-    """The array of a `.npy` file, or of an `.npz` archive that holds one; a UserError names `where`."""
+def read_file(file: str | Path | BinaryIO, where: str) -> KeyframeFile:
+    """The array of a `.npy` file, of an `.npz` archive that holds one and at most says `face_model`, or of a `.csv`.
+
+    A moment of a recording without a face is filled from its neighbours. A UserError names `where`.
+    """
+    if where.lower().endswith(".csv"):
+        take = read_take(file, where)
+        return KeyframeFile(fill(take.expression, take.known), ARKIT)
+    arrays, found = _arrays(file, where)
+    face_model = arrays.pop(_FACE_MODEL, None)
+    if len(arrays) != 1:
+        raise UserError(f"{where}: expected an .npz archive of one array, found {shortened(found, 200) or 'none'}")
+    name = None if face_model is None else str(face_model)
+    if name is not None and name not in FACE_MODELS:
+        known = ", ".join(FACE_MODELS)
+        raise UserError(f"{where}: face_model: expected one of {known}, found '{shortened(one_line(name), 40)}'")
+    return KeyframeFile(next(iter(arrays.values())), name)
+
+
+def save_expressions(path: str | Path, rows: np.ndarray, face_model: str | None) -> None:
+    """Writes expressions [N,64] as an `.npz` archive that says whose they are, if that is known."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        write_expressions(file, rows, face_model)
+
+
+def write_expressions(file: BinaryIO, rows: np.ndarray, face_model: str | None) -> None:
+    """:func:`save_expressions` to an open file."""
+    said = {} if face_model is None else {_FACE_MODEL: np.array(face_model)}
+    np.savez(file, expression=rows, **said)
+
+
+def save_keyframes(path: str | Path, rows: np.ndarray) -> None:
+    """Writes poses or cameras as a `.npy` file."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, np.asarray(rows, np.float32))
+
+
+def video_command(options: Mapping[str, object], fps: float) -> str:
+    """The call of gen_video.py, as a shell takes it, that plays keyframes frame by frame."""
+    words = [str(word) for option in options.items() for word in option]
+    return shlex.join(["python", "gen_video.py", *words, "--n_interval", "1", "--fps", f"{fps:g}"])
+
+
+def _arrays(file: str | Path | BinaryIO, where: str) -> tuple[dict[str, np.ndarray], str]:
+    """Some arrays of a file, and the names of all."""
     try:
         array = np.load(file, allow_pickle=False)
         if isinstance(array, np.ndarray):
-            return array
+            return {"": array}, ""
         with array:
-            arrays = {name: array[name] for name in array.files[:2]}
-            found = ", ".join(array.files)
+            return {name: array[name] for name in array.files[:3]}, ", ".join(array.files)
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {reason(error)}") from error
     except Exception as error:  # a damaged header may raise anything
         objects = "Object arrays" in str(error)
         what = "an object array, which is not loaded" if objects else "something else, or half of one"
         raise UserError(f"{where}: expected a .npy file of numbers, found {what}") from error
-    if len(arrays) != 1:
-        raise UserError(f"{where}: expected an .npz archive of one array, found {shortened(found, 200) or 'none'}")
-    return next(iter(arrays.values()))
 
 
 def check_keyframes(array: np.ndarray, kind: Kind, where: str) -> np.ndarray:
@@ -209,13 +285,20 @@ def make_motion(
 
 
 def main() -> None:
-    """Command line: ``python -m inference.keyframes from-coeffs --help``."""
-    from inference import from_coeffs  # which nobody needs who only plays keyframes
+    """Command line: ``python -m inference.keyframes from-coeffs --help``, ``... from-arkit --help``."""
+    from inference import from_arkit, from_coeffs  # which nobody needs who only plays keyframes
 
     parser = CliParser(prog="python -m inference.keyframes")
     commands = parser.add_subparsers(dest="command", required=True)
-    from_coeffs.add_arguments(commands.add_parser("from-coeffs", help="tracking of a video -> keyframes and a plot"))
-    from_coeffs.run(parser.parse_args())
+    for name, program, what in (
+        ("from-coeffs", from_coeffs, "tracking of a video -> keyframes and a plot"),
+        ("from-arkit", from_arkit, "an ARKit recording (CSV) -> keyframes and a plot"),
+    ):
+        command = commands.add_parser(name, help=what, description=program.__doc__)
+        program.add_arguments(command)
+        command.set_defaults(run=program.run)
+    args = parser.parse_args()
+    args.run(args)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from inference.keyframes import SHAPES, Kind, load_keyframes
+from inference.keyframes import SHAPES, KeyframeFile, Kind, load_file
 from inference.mesh_field import Mesh, Still, extract_mesh
 from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from networks.cameras import FRONTAL
+from networks.person.expressions import carried
 from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), default=0, help="the person (default: 0)")
     parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")
-    parser.add_argument("--exp_path", help="expression keyframes [N,64] (default: neutral)")
+    parser.add_argument("--exp_path", help="expression keyframes [N,64] or .csv (default: neutral)")
     parser.add_argument("--pose_path", help="pose keyframes [N,6,3] (default: neutral)")
     parser.add_argument("--cam_path", help="camera keyframes [N,2]: the camera in the middle (default: frontal)")
     parser.add_argument(
@@ -62,8 +63,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out.suffix.lower() != ".ply":
         raise UserError(f"--out: expected a name that ends in .ply, found '{args.out}'")
     paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
-    still = Still(*(keyframe(path, kind, args.row) for kind, path in paths.items()))
+    files = {kind: load_file(path, kind) for kind, path in paths.items() if path is not None}
+    parts = {kind: keyframe(files.get(kind), kind, args.row, paths[kind]) for kind in SHAPES}
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
+    if "expression" in files:
+        spoken, where = files["expression"].face_model, str(paths["expression"])
+        parts["expression"] = carried(parts["expression"], spoken, pipe.face_model, where)
+    still = Still(*(torch.from_numpy(part).float() for part in parts.values()))
     with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
         person = pipe.person(seed=args.seed, psi=args.psi)
         try:
@@ -74,15 +80,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"wrote {args.out}: {len(mesh.vertices)} vertices, {len(mesh.faces)} triangles")
 
 
-def keyframe(path: str | None, kind: Kind, row: int) -> torch.Tensor:
+def keyframe(file: KeyframeFile | None, kind: Kind, row: int, where: str | None) -> np.ndarray:
     """One row of a keyframe file, of a file with a single row that one; neutral or frontal without a file."""
-    if path is None:
-        return torch.full(SHAPES[kind], FRONTAL if kind == "camera" else 0.0)
-    keyframes = load_keyframes(path, kind)
-    row = 0 if len(keyframes) == 1 else row
-    if not 0 <= row < len(keyframes):
-        raise UserError(f"--row: expected a whole number from 0 to {len(keyframes) - 1} for {path}, found {row}")
-    return torch.from_numpy(keyframes[row]).float()
+    if file is None:
+        return np.full(SHAPES[kind], FRONTAL if kind == "camera" else 0.0)
+    row = 0 if len(file.rows) == 1 else row
+    if not 0 <= row < len(file.rows):
+        raise UserError(f"--row: expected a whole number from 0 to {len(file.rows) - 1} for {where}, found {row}")
+    return file.rows[row]
 
 
 def write_ply(path: Path, mesh: Mesh) -> None:

@@ -22,6 +22,7 @@ from networks.cameras import FRONTAL
 from networks.manifold.generator import Frame
 from networks.person.body_assets import body_from_dict, load_smpl
 from networks.person.controls import MAX_EULER, MAX_YAW
+from networks.person.expressions import face_model_of
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
@@ -60,7 +61,8 @@ class Person:
         """One frame.
 
         Args:
-            expression: [64] 3DMM expression coefficients; neutral by default.
+            expression: [64] coefficients of the checkpoint's face model (``PortraitPipeline.face_model``); neutral by
+                default. Of "arkit" the first 52 are the facial actions, 0..1: ``networks.person.expressions``.
             joint_eulers: [6, 3] Euler angles of neck, left collar, right collar, head, left shoulder, right shoulder
                 (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
             camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
@@ -104,6 +106,11 @@ class PortraitPipeline:
         self.generator = model.generator.to(self.device).eval().requires_grad_(False)
         self.priors: LabelPriors | None = model.priors
         self.metadata = model.metadata
+
+    @property
+    def face_model(self) -> str | None:
+        """Whose expressions it takes, by name (networks/person/expressions.py); None: the checkpoint does not say."""
+        return face_model_of(self.metadata)
 
     @functools.cached_property
     def fast_renderer(self) -> FastRenderer:

@@ -22,6 +22,7 @@ from networks.cameras import CameraModel, camera_frame
 from networks.layers import WARP_SCALE
 from networks.manifold.generator import Generator, GeneratorConfig
 from networks.person.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
+from networks.person.expressions import BASEL
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel
 from torch_utils.checkpoint import load_weights
@@ -181,7 +182,7 @@ def load_released(
     else:
         z_id, z_noise, _ = priors.sample_latents(_MEAN_SAMPLES, random)
     generator.set_mean_styles(z_id, z_noise)
-    return SavedModel(generator.eval(), priors, {"source": "released checkpoint"})
+    return SavedModel(generator.eval(), priors, {"source": "released checkpoint", "face_model": BASEL})
 
 
 def load_config(name: str) -> GeneratorConfig:

@@ -57,15 +57,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
     with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
         people = (pipe.person(seed=seed, psi=args.psi) for seed in tqdm(seeds, "people", unit="person"))
-        draw = smoothing_sheet if args.smoothing else control_sheet
+        draw = smoothing_sheet if args.smoothing else functools.partial(control_sheet, sheet_columns(pipe.face_model))
         draw(people, [str(seed) for seed in seeds], args.size, args.quality).save(temporary)
     print(f"wrote {args.out}")
 
 
-def control_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:
-    """A row a person, a column for each of ``networks.person.controls.sheet_columns``."""
-    portraits = [[render(person, control, quality) for control in sheet_columns()] for person in people]
-    return draw_sheet(portraits, names, size)
+def control_sheet(
+    controls: Sequence[Control], people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality
+) -> Image.Image:
+    """A row a person, a column for each of ``controls`` (``networks.person.controls.sheet_columns``)."""
+    portraits = [[render(person, control, quality) for control in controls] for person in people]
+    return draw_sheet(controls, portraits, names, size)
 
 
 def smoothing_sheet(people: Iterable[Person], names: Sequence[str], size: int | None, quality: Quality) -> Image.Image:

@@ -1,8 +1,7 @@
-"""Makes the keyframe files of this folder: `python keyframes/make.py` (or `--out FOLDER`).
+"""Makes the keyframe files of this folder: `python -m keyframes.make` (or `--out FOLDER`).
 
-Everything here is made up by hand or by formula, from the meaning of the embedded face model's first expression
-directions and of SMPL's joints; nothing is tracked from anybody. Values are rounded to four decimals, so the files come
-out the same on every machine.
+Everything here is made up by hand or by formula, from the meaning of ARKit's facial actions and of SMPL's joints;
+nothing is tracked from anybody. Values are rounded to four decimals, so the files come out the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-# Columns of an expression that a person would name, and what their sign does.
-JAW, SMILE, PUCKER, UPPER_LIP, BROWS, STRETCH, FROWN, JAW_SIDE, LEFT_EYE, RIGHT_EYE, CHEEKS = range(11)
-BOTH_EYES = 32
+from inference.keyframes import save_expressions, save_keyframes
+from networks.person.expressions import ARKIT, expression
+
 # Rows of a pose: SMPL joints 12..17.
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)
 # Columns of a joint: R = Rz(e0) Ry(e1) Rx(e2). Tilt: to the person's right; turn: to the person's left; nod: down.
@@ -24,21 +23,6 @@ TILT, TURN, NOD = range(3)
 NECK_SHARE = 0.4  # of a head movement; the head joint does the rest, as in a real neck
 
 TALK_FPS, TALK_FRAMES = 12.5, 100
-
-
-def expression(**amounts: float) -> np.ndarray:
-    """[64] from named amounts: positive means more of what the name says, whatever sign the coefficient has."""
-    column_and_sign = {
-        "jaw_open": (JAW, -1), "smile": (SMILE, 1), "pucker": (PUCKER, -1), "sneer": (UPPER_LIP, -1),
-        "brows_up": (BROWS, 1), "wide": (STRETCH, -1), "frown": (FROWN, 1), "jaw_left": (JAW_SIDE, 1),
-        "close_left": (LEFT_EYE, -1), "close_right": (RIGHT_EYE, -1), "puff": (CHEEKS, 1),
-        "close_both": (BOTH_EYES, -0.8),
-    }  # fmt: skip
-    out = np.zeros(64)
-    for name, amount in amounts.items():
-        column, sign = column_and_sign[name]
-        out[column] += sign * amount
-    return out
 
 
 def pose(
@@ -58,21 +42,25 @@ def pose(
     return out
 
 
+# Smiles raise the cheeks, and the eyes narrow a little.
+SMILE = {"mouthSmile": 0.85, "cheekSquint": 0.4, "eyeSquint": 0.2}
+
+
 def expressions() -> np.ndarray:
     """[12,64]: one expression per keyframe."""
     return np.stack([
         expression(),
-        expression(smile=1.2),
-        expression(jaw_open=1.2),
-        expression(pucker=1.2),
-        expression(brows_up=1.2, jaw_open=0.25),
-        expression(close_left=1.0, smile=0.4),
-        expression(close_right=1.0, smile=0.4),
-        expression(close_both=1.0),
-        expression(frown=1.2, sneer=0.5),
-        expression(jaw_left=0.8),
-        expression(puff=1.0, pucker=0.4),
-        expression(smile=1.0, jaw_open=0.6, brows_up=0.4),
+        expression(**SMILE),
+        expression(jawOpen=0.55),
+        expression(mouthPucker=0.9, mouthFunnel=0.15),
+        expression(browInnerUp=0.9, browOuterUp=0.8, eyeWide=0.4, jawOpen=0.12),
+        expression(eyeBlinkLeft=1.0, cheekSquintLeft=0.5, mouthSmileLeft=0.4, mouthSmileRight=0.15),
+        expression(eyeBlinkRight=1.0, cheekSquintRight=0.5, mouthSmileRight=0.4, mouthSmileLeft=0.15),
+        expression(eyeBlink=1.0),
+        expression(browDown=0.9, noseSneer=0.4, mouthFrown=0.5, eyeSquint=0.2),
+        expression(jawLeft=0.7, jawOpen=0.08),
+        expression(cheekPuff=0.9, mouthPucker=0.3),
+        expression(**SMILE, jawOpen=0.28, mouthUpperUp=0.3, browInnerUp=0.2, browOuterUp=0.2),
     ])  # fmt: skip
 
 
@@ -122,6 +110,12 @@ SYLLABLES = (
     (5.30, 0.5, "round"), (5.54, 0.8, "open"), (5.78, 0.6, "wide"), (6.00, 0.9, "open"), (6.26, 0.5, "round"),
     (6.50, 0.7, "open"), (6.76, 0.5, "wide"),
 )  # fmt: skip
+JAW = 0.42  # jawOpen of the widest syllable
+LIPS = {
+    "open": {"mouthLowerDown": 0.2},
+    "wide": {"mouthStretch": 0.35, "mouthSmile": 0.15, "mouthLowerDown": 0.25},
+    "round": {"mouthFunnel": 0.55, "mouthPucker": 0.35},
+}  # fmt: skip
 BLINKS = (0.96, 3.36, 5.12, 7.28)  # seconds at which the lids begin to fall
 LID_COURSE = (0.5, 1.0, 1.0, 0.45)  # closing takes two frames, opening two
 STRESSES = (0.84, 3.50, 6.00)  # the brows rise and the head nods with these syllables
@@ -133,15 +127,14 @@ def talk() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     phase = 2 * math.pi * np.arange(TALK_FRAMES) / TALK_FRAMES  # everything slow is periodic: the loop closes
     faces = np.zeros((TALK_FRAMES, 64))
     for at, amount, lips in SYLLABLES:
-        shape = {"open": {}, "wide": {"wide": 0.7, "smile": 0.25}, "round": {"pucker": 0.8}}[lips]
-        faces += np.outer(bump(time, at, 0.17), expression(jaw_open=amount, **shape))
+        faces += np.outer(bump(time, at, 0.17), expression(jawOpen=JAW * amount, **LIPS[lips]))
     for at in STRESSES:
-        faces += np.outer(bump(time, at, 0.5), expression(brows_up=0.7))
-    faces += np.outer(bump(time, 7.2, 0.7), expression(smile=0.8))
+        faces += np.outer(bump(time, at, 0.5), expression(browInnerUp=0.5, browOuterUp=0.4))
+    faces += np.outer(bump(time, 7.2, 0.7), expression(**SMILE))
     for at in BLINKS:
         first = round(at * TALK_FPS)
         for i, amount in enumerate(LID_COURSE):
-            faces[first + i] += expression(close_both=amount)
+            faces[first + i] += expression(eyeBlink=amount)
     nod = 0.03 * np.sin(2 * phase) + 0.08 * sum(bump(time, at + 0.1, 0.35) for at in STRESSES)
     turn = 0.10 * np.sin(phase) + 0.04 * np.sin(3 * phase)
     tilt = 0.05 * np.sin(2 * phase + 1.0) - 0.05 * math.sin(1.0)
@@ -150,7 +143,7 @@ def talk() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pose(turn=turn[i], nod=nod[i], tilt=tilt[i], lift=(sway[i], -sway[i])) for i in range(TALK_FRAMES)
     ])  # fmt: skip
     camera = np.stack([np.full(TALK_FRAMES, math.pi / 2), math.pi / 2 + 0.06 * np.sin(phase)], axis=1)
-    return faces, heads, camera
+    return faces.clip(0, 1), heads, camera
 
 
 def bump(time: np.ndarray, centre: float, half_width: float) -> np.ndarray:
@@ -163,12 +156,12 @@ def make() -> dict[str, np.ndarray]:
     """Every file of this folder: relative path -> float32 array."""
     faces, heads, camera = talk()
     arrays = {
-        "expression.npy": expressions(),
+        "expression.npz": expressions(),
         "pose.npy": poses(),
         "headpose.npy": head_poses(),
         "shoulderpose.npy": shoulder_poses(),
         "orbit.npy": orbit(),
-        "talk/expression.npy": faces,
+        "talk/expression.npz": faces,
         "talk/joint_eulers.npy": heads,
         "talk/camera_pose.npy": camera,
     }
@@ -184,7 +177,10 @@ def main() -> None:
     out = parser.parse_args().out
     for name, array in make().items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        np.save(out / name, array)
+        if name.endswith(".npz"):
+            save_expressions(out / name, array, ARKIT)
+        else:
+            save_keyframes(out / name, array)
         print(f"{name} {list(array.shape)} sha256 {hashlib.sha256((out / name).read_bytes()).hexdigest()}")
 
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import gen_video
+from inference.keyframes import save_expressions
 from torch_utils.misc import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +55,7 @@ class FakePerson:
 
 class FakePipeline:
     priors = FakePriors()
+    face_model: str | None = None
 
     def __init__(self, fail_at_person=None, error=None):
         self.people, self.calls = [], []
@@ -128,11 +130,39 @@ def test_frames_follow_the_files_exactly(tmp_path, pipe, capsys):
 def test_the_default_plays_the_shipped_keyframes(tmp_path, pipe):
     assert run(tmp_path, "--seeds", "3") == ["video_3_rgb.mp4"]
     assert len(pipe.calls) == 96
-    keys = np.load(ROOT / "keyframes/expression.npy"), np.load(ROOT / "keyframes/pose.npy")
+    keys = np.load(ROOT / "keyframes/expression.npz")["expression"], np.load(ROOT / "keyframes/pose.npy")
     for i in range(12):
         assert np.array_equal(pipe.calls[8 * i][1], keys[0][i]) and np.array_equal(pipe.calls[8 * i][2], keys[1][i])
     yaws = [call[3][1] - math.pi / 2 for call in pipe.calls]
     assert max(yaws) == pytest.approx(0.2) and min(yaws) == pytest.approx(-0.2)
+
+
+def test_the_default_suits_the_checkpoints_face_model(tmp_path, pipe):
+    """The earlier embedded face gets what comes nearest to the actions; a Basel one, without names, draws its own."""
+    argv = ["--seeds", "3", "--n_interval", "1", "--ext", "png"]
+    pipe.face_model = "embedded"
+    run(tmp_path, *argv)
+    assert pipe.calls[1][1].nonzero().flatten().tolist() == [1]  # a smile
+    assert pipe.calls[7][1].nonzero().flatten().tolist() == [8, 9]  # both eyes closed
+    pipe.calls.clear()
+    pipe.face_model = "basel"
+    run(tmp_path, *argv)
+    assert len(pipe.calls) == 12 and all((call[1] > 0).all() for call in pipe.calls)  # FakePriors draws 0..1
+
+
+def test_expressions_of_another_face_model_are_refused(tmp_path, pipe):
+    path = tmp_path / "e.npz"
+    argv = ["--seeds", "3", "--exp_path", str(path), "--n_interval", "1", "--ext", "png"]
+    save_expressions(path, np.ones((2, 64)), "basel")
+    pipe.face_model = "arkit"
+    with pytest.raises(UserError, match="e.npz: expected expressions of the .* model, arkit, found basel's"):
+        run(tmp_path, *argv)
+    for pipe.face_model in ("basel", None):
+        run(tmp_path, *argv)
+        assert all((call[1] == 1).all() for call in pipe.calls)
+    np.savez(path, expression=np.ones((2, 64)), face_model="flame")
+    with pytest.raises(UserError, match="e.npz: face_model: expected one of arkit, basel, embedded, found 'flame'"):
+        run(tmp_path, *argv)
 
 
 def test_none_is_neutral_and_lengths_come_from_the_swing(tmp_path, pipe):

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.keyframes import SHAPES, load_keyframes
+from inference.keyframes import SHAPES, load_file
+from networks.person.open_body.actions import ACTIONS
 
 FOLDER = Path(__file__).resolve().parents[1] / "keyframes"
 KINDS = {
-    "expression.npy": "expression",
+    "expression.npz": "expression",
     "pose.npy": "pose",
     "headpose.npy": "pose",
     "shoulderpose.npy": "pose",
     "orbit.npy": "camera",
-    "talk/expression.npy": "expression",
+    "talk/expression.npz": "expression",
     "talk/joint_eulers.npy": "pose",
     "talk/camera_pose.npy": "camera",
 }
@@ -30,7 +31,7 @@ def make_module():
 
 
 def test_no_file_is_left_out():
-    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.npy")} == set(KINDS)
+    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.np?")} == set(KINDS)
     assert set(make_module().make()) == set(KINDS)
 
 
@@ -38,10 +39,21 @@ def test_no_file_is_left_out():
 def test_files_are_what_the_maker_makes(name):
     made = make_module().make()[name]
     shipped = np.load(FOLDER / name)
+    shipped = shipped["expression"] if name.endswith(".npz") else shipped
     assert shipped.dtype == made.dtype == np.float32
     assert np.array_equal(shipped, made)
-    loaded = load_keyframes(FOLDER / name, KINDS[name])
-    assert loaded.shape == (100 if "talk" in name else 12, *SHAPES[KINDS[name]])
+    rows, face_model = load_file(FOLDER / name, KINDS[name])
+    assert rows.shape == (100 if "talk" in name else 12, *SHAPES[KINDS[name]])
+    assert face_model == ("arkit" if KINDS[name] == "expression" else None)
+
+
+def test_the_command_writes_the_same_bytes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["make.py", "--out", str(tmp_path)])
+    make_module().main()
+    printed = capsys.readouterr().out
+    for name in KINDS:
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() in printed
+        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -59,10 +71,9 @@ def test_sequences_begin_neutral_and_in_front():
 
 
 def test_the_talk_has_syllables_and_short_blinks():
-    module = make_module()
-    talk = module.make()["talk/expression.npy"]
-    jaw, eyes = -talk[:, module.JAW], -talk[:, module.BOTH_EYES]
-    peaks = (jaw[1:-1] > jaw[:-2]) & (jaw[1:-1] >= jaw[2:]) & (jaw[1:-1] > 0.2)
+    talk = make_module().make()["talk/expression.npz"]
+    jaw, eyes = talk[:, ACTIONS.index("jawOpen")], talk[:, ACTIONS.index("eyeBlinkLeft")]
+    peaks = (jaw[1:-1] > jaw[:-2]) & (jaw[1:-1] >= jaw[2:]) & (jaw[1:-1] > 0.08)
     assert 15 <= peaks.sum() <= 25  # about as many as there are syllables in eight seconds of speech
     assert jaw[-5:].max() < 0.01  # back at rest
     closed = eyes > 0.7
@@ -71,12 +82,15 @@ def test_the_talk_has_syllables_and_short_blinks():
     assert closed.sum() == 8  # two frames each, 0.16 s
 
 
-def test_named_amounts_have_the_right_signs():
-    expression = make_module().expression
-    assert expression(jaw_open=1)[0] == -1 and expression(smile=1)[1] == 1 and expression(pucker=1)[2] == -1
-    assert expression(brows_up=1)[4] == 1 and expression(frown=1)[6] == 1
-    assert expression(close_left=1)[8] == -1 and expression(close_right=1)[9] == -1
-    assert expression(close_both=1)[32] == -0.8
+def test_expressions_are_amounts_of_actions():
+    made = make_module().make()
+    for name in ("expression.npz", "talk/expression.npz"):
+        assert made[name].min() >= 0 and made[name].max() <= 1 and not made[name][:, len(ACTIONS) :].any()
+    wink_left, wink_right = made["expression.npz"][5], made["expression.npz"][6]
+    mirrored = [
+        ACTIONS.index(name.replace("Left", "Rig").replace("Right", "Left").replace("Rig", "Right")) for name in ACTIONS
+    ]
+    assert np.array_equal(wink_left[mirrored], wink_right[: len(ACTIONS)])
 
 
 def test_a_shrug_lifts_both_shoulders_and_keeps_the_arms_hanging():

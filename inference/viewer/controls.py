@@ -15,6 +15,8 @@ import numpy as np
 from inference.keyframes import SHAPES, Kind, Motion
 from networks.cameras import FRONTAL
 from networks.person.controls import NECK_SHARE
+from networks.person.expressions import BASEL, EMBEDDED, columns_of
+from networks.person.open_body.actions import ACTIONS
 
 _SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}
 _ENDS = np.cumsum(list(_SIZES.values())).tolist()
@@ -43,12 +45,39 @@ class Slider(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A titled group of sliders; those in ``rest`` are folded away."""
+    """A titled group of sliders; those in ``rest`` are folded away, and all of them unless ``open``."""
 
     title: str
     sliders: list[Slider]
     rest_title: str = ""
     rest: list[Slider] = []  # never changed
+    open: bool = True
+
+
+# Symmetric expressions in everyday words, by actions (networks/person/expressions.py) that go together.
+NAMED_EXPRESSIONS: dict[str, tuple[str, ...]] = {
+    "Smile": ("mouthSmile",),
+    "Mouth open": ("jawOpen",),
+    "Blink": ("eyeBlink",),
+    "Brows up": ("browInnerUp", "browOuterUp"),
+    "Brows down": ("browDown",),
+    "Pucker": ("mouthPucker",),
+    "Lips rounded": ("mouthFunnel",),
+    "Lips wide": ("mouthStretch",),
+    "Teeth": ("mouthUpperUp", "mouthLowerDown"),
+    "Frown": ("mouthFrown",),
+    "Cheeks puffed": ("cheekPuff",),
+    "Nose wrinkled": ("noseSneer",),
+    "Eyes wide": ("eyeWide",),
+    "Eyes narrow": ("eyeSquint", "cheekSquint"),
+    "Look to the left": ("eyeLookOutLeft", "eyeLookInRight"),
+    "Look to the right": ("eyeLookInLeft", "eyeLookOutRight"),
+    "Look up": ("eyeLookUp",),
+    "Look down": ("eyeLookDown",),
+}
+# Titles of the single actions, by how their names begin.
+ACTION_GROUPS = {"Eyes": "eye", "Brows": "brow", "Mouth": "mouth", "Jaw": "jaw", "Cheeks and nose": ("cheek", "nose"),
+                 "Tongue": "tongue"}  # fmt: skip
 
 
 def rest_row() -> list[float]:
@@ -65,17 +94,40 @@ def motion_rows(motion: Motion) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def make_groups() -> list[Group]:
-    """All sliders of the page."""
+def make_groups(face_model: str | None) -> list[Group]:
+    """All sliders of the page of a checkpoint whose expressions are ``face_model``'s."""
     return [
-        Group("Expression", _named_expressions(), "All 64 coefficients", _coefficients()),
+        *_expressions(face_model),
         Group("Head", _head()),
         Group("Shoulders", _shoulders(), "All joints", _joints()),
         Group("Camera", _camera()),
     ]
 
 
-def _named_expressions() -> list[Slider]:
+def _expressions(face_model: str | None) -> list[Group]:
+    """Facial actions where the expressions have such, coefficients alone where nobody knows their names."""
+    if face_model == EMBEDDED:
+        return [Group("Expression", _embedded_expressions(), "All 64 coefficients", _coefficients(0))]
+    if face_model == BASEL:
+        return [Group("Expression", _coefficients(0))]
+    named = [_together(label, parts) for label, parts in NAMED_EXPRESSIONS.items()]
+    groups = [Group("Expression", named, "Coefficients without a name", _coefficients(len(ACTIONS)))]
+    for title, begin in ACTION_GROUPS.items():
+        own = [Slider(name, 0, 1, {i: 1.0}, {i: 1.0}) for i, name in enumerate(ACTIONS) if name.startswith(begin)]
+        groups.append(Group(title, own, open=False))
+    return groups
+
+
+def _together(label: str, parts: tuple[str, ...]) -> Slider:
+    """A slider that moves some actions alike, and stands at their mean."""
+    columns = [column for part in parts for column in columns_of(part)]
+    hint = ", ".join(ACTIONS[column] for column in columns)
+    return Slider(label, 0, 1, dict.fromkeys(columns, 1.0), dict.fromkeys(columns, 1 / len(columns)), hint=hint)
+
+
+def _embedded_expressions() -> list[Slider]:
+    """Names of the embedded face's coefficients, for checkpoints from before the open face."""
+
     def slider(label: str, column: int, at_one: float, low: float, high: float) -> Slider:
         return Slider(label, low, high, {column: at_one}, {column: 1 / at_one}, hint=f"coefficient {column}")
 
@@ -95,9 +147,9 @@ def _named_expressions() -> list[Slider]:
     ]
 
 
-def _coefficients() -> list[Slider]:
+def _coefficients(first: int) -> list[Slider]:
     start, end = SPANS["expression"]
-    return [Slider(str(i - start), -3, 3, {i: 1.0}, {i: 1.0}) for i in range(start, end)]
+    return [Slider(str(i - start), -3, 3, {i: 1.0}, {i: 1.0}) for i in range(start + first, end)]
 
 
 def _angle(joint: str, column: int) -> int:

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion, read_array
+from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion, read_file, write_expressions
 from inference.viewer.controls import motion_rows
 from networks.cameras import FRONTAL
+from networks.person.expressions import carried
 from torch_utils.misc import UserError, one_line
 
 Tracks = dict[Kind, np.ndarray]  # keyframes [N, ...] of some of the kinds
 MAX_FRAMES = 20_000  # of a motion: 7 MB of rows
 MAX_SEED = 2**32 - 1  # what gen_video.py takes
 MAX_PSI = 2.0
+EXPORTED: dict[Kind, str] = {"expression": "expression.npz", "pose": "pose.npy", "camera": "camera.npy"}
 
 
 class Shot(NamedTuple):
@@ -96,30 +98,36 @@ def motion_frames(data: Mapping[str, Any]) -> bytes:
     return motion_rows(motion).astype("<f4").tobytes()
 
 
-def read_keyframes(data: bytes, name: str) -> tuple[Kind, np.ndarray]:
+def read_keyframes(data: bytes, name: str, face_model: str | None) -> tuple[Kind, np.ndarray]:
     """A keyframe file; its shape says of which kind it is.
 
     Args:
-        data: the bytes of a ``.npy`` file, or an ``.npz`` archive of one array: [N,64], [N,6,3] or [N,2].
+        data: the bytes of a ``.npy`` file, an ``.npz`` archive of one array, [N,64], [N,6,3] or [N,2], or a ``.csv``
+            of ARKit's facial actions.
         name: of the file, for messages.
+        face_model: of the checkpoint.
 
     Raises:
-        UserError: something else, or something is wrong with the numbers.
+        UserError: something else, expressions of another face model, or something is wrong with the numbers.
     """
-    array = read_array(io.BytesIO(data), name)
+    array, spoken = read_file(io.BytesIO(data), name)
     for kind, shape in SHAPES.items():
         if array.shape[1:] == shape:
-            return kind, check_keyframes(array, kind, name)
+            rows = check_keyframes(array, kind, name)
+            return kind, carried(rows, spoken, face_model, name) if kind == "expression" else rows
     expected = " or ".join(f"{kind} [{','.join(map(str, ('N', *shape)))}]" for kind, shape in SHAPES.items())
     raise UserError(f"{name}: expected keyframes of {expected}, found [{','.join(map(str, array.shape))}]")
 
 
-def pack_keyframes(tracks: Tracks) -> bytes:
-    """A zip archive of the tracks' ``{kind}.npy``, as gen_video.py reads them."""
+def pack_keyframes(tracks: Tracks, face_model: str | None) -> bytes:
+    """A zip archive of the tracks as gen_video.py reads them: ``expression.npz``, ``pose.npy``, ``camera.npy``."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as files:
         for kind, rows in tracks.items():
             file = io.BytesIO()
-            np.save(file, rows)
-            files.writestr(f"{kind}.npy", file.getvalue())
+            if kind == "expression":
+                write_expressions(file, rows, face_model)
+            else:
+                np.save(file, rows)
+            files.writestr(EXPORTED[kind], file.getvalue())
     return archive.getvalue()

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -35,7 +36,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 
-from inference.keyframes import SHAPES, load_keyframes
+from inference.keyframes import SHAPES, Kind, load_expressions, load_keyframes
 from inference.pipeline import Person
 from inference.viewer.controls import SPANS, Group, make_groups, rest_row
 from inference.viewer.messages import (
@@ -61,9 +62,9 @@ def _shipped(title: str, n_interval: int = 8, fps: float = 20, **names: str) -> 
     return {"title": title, "files": files, "n_interval": n_interval, "fps": fps}
 
 
-TALK = {"expression": "talk/expression.npy", "pose": "talk/joint_eulers.npy", "camera": "talk/camera_pose.npy"}
+TALK = {"expression": "talk/expression.npz", "pose": "talk/joint_eulers.npy", "camera": "talk/camera_pose.npy"}
 MOTIONS = [
-    _shipped("Expressions and poses", expression="expression.npy", pose="pose.npy"),
+    _shipped("Expressions and poses", expression="expression.npz", pose="pose.npy"),
     _shipped("Talk", 1, 12.5, **TALK),
     _shipped("Head", pose="headpose.npy"),
     _shipped("Shoulders", pose="shoulderpose.npy"),
@@ -83,7 +84,8 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     hello = {
         "type": "hello", "checkpoint": checkpoint, "device": studio.device, "image_size": studio.image_size,
         "command": command, "person": dict(zip(("seed", "psi"), START, strict=True)), "rest": rest_row(),
-        "spans": SPANS, "groups": [_plain(group) for group in make_groups()], "motions": [m["title"] for m in MOTIONS],
+        "spans": SPANS, "groups": [_plain(group) for group in make_groups(studio.face_model)],
+        "motions": [motion["title"] for motion in MOTIONS],
     }  # fmt: skip
 
     async def live(socket: WebSocket) -> None:
@@ -97,6 +99,23 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         picture = await studio.draw(await studio.person((shot.seed, shot.psi)), shot, "png")
         return Response(picture, media_type="image/png")
 
+    async def keyframes(request: Request) -> Response:
+        name = request.query_params.get("name", "file")
+        kind, rows = read_keyframes(await _body(request), name, studio.face_model)
+        return JSONResponse({"kind": kind, "rows": rows.tolist()})
+
+    async def export(request: Request) -> Response:
+        tracks = parse_tracks(parse_json(await _body(request)).get("tracks"))
+        return Response(pack_keyframes(tracks, studio.face_model), media_type="application/zip")
+
+    async def shipped_motion(request: Request) -> Response:
+        index = request.path_params["index"]
+        if index >= len(MOTIONS):
+            raise UserError(f"motions: expected an index below {len(MOTIONS)}, found {index}")
+        motion = MOTIONS[index]
+        tracks = {kind: _shipped_rows(path, kind, studio.face_model).tolist() for kind, path in motion["files"].items()}
+        return JSONResponse({**motion, "files": None, "tracks": tracks})
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette):
         begun = [asyncio.ensure_future(studio.warm_up()), asyncio.ensure_future(studio.person(START))]
@@ -108,10 +127,10 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     routes = [
         WebSocketRoute("/live", live),
         Route("/frame.png", frame_png, methods=["POST"]),
-        Route("/keyframes", _keyframes, methods=["POST"]),
+        Route("/keyframes", keyframes, methods=["POST"]),
         Route("/motion", _motion, methods=["POST"]),
-        Route("/export", _export, methods=["POST"]),
-        Route("/motions/{index:int}", _shipped_motion),
+        Route("/export", export, methods=["POST"]),
+        Route("/motions/{index:int}", shipped_motion),
         Mount("/", _Page(directory=PAGE, html=True)),
     ]
     return Starlette(
@@ -146,28 +165,12 @@ async def _body(request: Request) -> bytes:
     return bytes(data)
 
 
-async def _keyframes(request: Request) -> Response:
-    name = request.query_params.get("name", "file")
-    kind, rows = read_keyframes(await _body(request), name)
-    return JSONResponse({"kind": kind, "rows": rows.tolist()})
-
-
 async def _motion(request: Request) -> Response:
     return Response(motion_frames(parse_json(await _body(request))), media_type="application/octet-stream")
 
 
-async def _export(request: Request) -> Response:
-    tracks = parse_tracks(parse_json(await _body(request)).get("tracks"))
-    return Response(pack_keyframes(tracks), media_type="application/zip")
-
-
-async def _shipped_motion(request: Request) -> Response:
-    index = request.path_params["index"]
-    if index >= len(MOTIONS):
-        raise UserError(f"motions: expected an index below {len(MOTIONS)}, found {index}")
-    motion = MOTIONS[index]
-    tracks = {kind: load_keyframes(path, kind).tolist() for kind, path in motion["files"].items()}
-    return JSONResponse({**motion, "files": None, "tracks": tracks})
+def _shipped_rows(path: Path, kind: Kind, face_model: str | None) -> np.ndarray:
+    return load_expressions(path, face_model) if kind == "expression" else load_keyframes(path, kind)
 
 
 class Connection:

@@ -38,6 +38,11 @@ class Studio:
         return str(self._pipe.device)
 
     @property
+    def face_model(self) -> str | None:
+        """Whose expressions it takes."""
+        return self._pipe.face_model
+
+    @property
     def image_size(self) -> int:
         return self._pipe.generator.config.image_size
 

@@ -1,30 +1,33 @@
 """Motions in which one control alone moves: the columns of figure-3 sheets and of training's snapshots.
 
-Left and right are the person's. Expression coefficients mean what keyframes/README.md says of them.
+Left and right are the person's.
 """
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from networks.cameras import FRONTAL
+from networks.person.expressions import ARKIT, BASEL, NUM_EXPRESSION, carried, expression
 from torch_utils.picture_grid import labelled_grid, stacked
 
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)  # rows of joint_eulers
 ROLL, YAW, PITCH = range(3)  # its columns: R = Rz Ry Rx
 NECK_SHARE = 0.4  # of a head movement; the head joint does the rest
 EXPRESSIONS = {
-    "smile": {1: 1.2},
-    "mouth open": {0: -1.2},
-    "pucker": {2: -1.2},
-    "brows up": {4: 1.2},
-    "blink": {32: -0.8},
+    "smile": expression(mouthSmile=0.8),
+    "mouth open": expression(jawOpen=0.6),
+    "pucker": expression(mouthPucker=0.8),
+    "brows up": expression(browInnerUp=0.8, browOuterUp=0.8),
+    "blink": expression(eyeBlink=1.0),
 }
 MAX_EULER, MAX_YAW = 2 * math.pi, 8 * math.pi  # radians; larger numbers are degrees. Cameras may go round a few times
+UNNAMED = 5  # expressions of a Basel face model: its first coefficients, two standard deviations
 TURN, TILT, LIFT, ORBIT = 0.3, 0.25, 0.4, 0.3  # radians
 HEAD_ROWS, HEAD_COLUMNS = (0.09, 0.73), (0.18, 0.82)  # of a portrait from the front: where the head is
 
@@ -39,13 +42,11 @@ class Control(NamedTuple):
     camera: Tensor  # [2] pitch, yaw in radians
 
 
-def single_controls() -> list[Control]:
-    """Neutral first, then expressions, head, shoulders and camera, each alone."""
+def single_controls(face_model: str | None = None) -> list[Control]:
+    """Neutral first, then expressions of ``face_model``, head, shoulders and camera, each alone."""
     found = [_control("", "neutral")]
-    for heading, coefficients in EXPRESSIONS.items():
-        expression = torch.zeros(64)
-        expression[list(coefficients)] = torch.tensor(list(coefficients.values()))
-        found.append(_control("expression", heading, expression=expression))
+    for heading, asked in _expressions(face_model).items():
+        found.append(_control("expression", heading, expression=torch.from_numpy(asked).float()))
     for heading, axis, angle in (
         ("left", YAW, TURN),
         ("right", YAW, -TURN),
@@ -63,21 +64,29 @@ def single_controls() -> list[Control]:
     return found
 
 
-def sheet_columns() -> list[Control]:
+def _expressions(face_model: str | None) -> dict[str, np.ndarray]:
+    if face_model == BASEL:
+        return {f"number {column}": 2 * np.eye(NUM_EXPRESSION)[column] for column in range(UNNAMED)}
+    return {heading: carried(asked, ARKIT, face_model, heading) for heading, asked in EXPRESSIONS.items()}
+
+
+def sheet_columns(face_model: str | None = None) -> list[Control]:
     """:func:`single_controls`, expressions beside another neutral one."""
-    neutral, *others = single_controls()
+    neutral, *others = single_controls(face_model)
     return [neutral, neutral._replace(group="expression"), *others]
 
 
-def draw_sheet(portraits: Sequence[Sequence[Tensor]], names: Sequence[str], size: int | None = None) -> Image.Image:
+def draw_sheet(
+    controls: Sequence[Control], portraits: Sequence[Sequence[Tensor]], names: Sequence[str], size: int | None = None
+) -> Image.Image:
     """People under one control at a time (paper fig. 3): expressions as close-ups above, everything else below.
 
     Args:
-        portraits: of every person, [3, H, H] in -1..1 for each of :func:`sheet_columns`.
+        controls: columns, as :func:`sheet_columns` has them.
+        portraits: of every person, [3, H, H] in -1..1 for each of them.
         names: of the people, labels of rows.
         size: pixels a side of a picture below; those above are larger (default: the portraits').
     """
-    controls = sheet_columns()
     size = size or portraits[0][0].shape[-1]
     above = [i for i, control in enumerate(controls) if control.group in ("", "expression")]
     below = [i for i in range(len(controls)) if i not in above]

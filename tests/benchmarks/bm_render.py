@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from inference.keyframes import Motion, load_keyframes, make_motion
+from inference.keyframes import Motion, load_expressions, load_keyframes, make_motion
 from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
 from networks.manifold.generator import Frame, Generator, GeneratorConfig
 from networks.person.body_assets import embedded_body, head_shoulder_vertices
@@ -72,15 +72,15 @@ def psnr(ours: torch.Tensor, expected: torch.Tensor) -> float:
     return -10 * torch.log10(((ours - expected) / 2).square().mean()).item()
 
 
-def motion_of(args: argparse.Namespace) -> Motion:
+def motion_of(args: argparse.Namespace, face_model: str | None) -> Motion:
     """The keyframes to compare on: --keyframes' own, or those that ship, eight frames from one to the next."""
+    folder = Path(args.keyframes or ROOT / "keyframes")
+    expression = load_expressions(folder / "expression.npz", face_model)
     if args.keyframes is None:
-        files = ((ROOT / "keyframes/expression.npy", "expression"), (ROOT / "keyframes/pose.npy", "pose"))
-        expression, pose = (load_keyframes(str(path), kind) for path, kind in files)
-        return make_motion(expression, pose, None, n_interval=8)
-    names = (("expression", "expression"), ("joint_eulers", "pose"), ("camera_pose", "camera"))
-    keys = [load_keyframes(str(Path(args.keyframes) / f"{name}.npy"), kind) for name, kind in names]
-    return make_motion(*keys, n_interval=1)
+        return make_motion(expression, load_keyframes(folder / "pose.npy", "pose"), None, n_interval=8)
+    names = (("joint_eulers", "pose"), ("camera_pose", "camera"))
+    keys = [load_keyframes(folder / f"{name}.npy", kind) for name, kind in names]
+    return make_motion(expression, *keys, n_interval=1)
 
 
 def render(person: Person, motion: Motion, i: int, quality: str) -> Frame:
@@ -131,18 +131,17 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=3, help="frames to take the median of")
     compare_help = "compare fast and exact on N pairs of neighbouring frames of a motion (default: 8)"
     parser.add_argument("--compare", type=int, nargs="?", const=8, metavar="N", help=compare_help)
-    keyframes_help = "folder with expression.npy, joint_eulers.npy and camera_pose.npy for --compare "
+    keyframes_help = "folder with expression.npz, joint_eulers.npy and camera_pose.npy for --compare "
     keyframes_help += "(default: the shipped keyframes)"
     parser.add_argument("--keyframes", metavar="FOLDER", help=keyframes_help)
     parser.add_argument("--profile", action="store_true", help="print the operators a frame spends its time in")
     add_record(parser)
     args = parser.parse_args()
     check_args(args)
-    motion = motion_of(args)
-
     device = resolve_device(args.device)
     demo = args.size == "demo"
     pipe = PortraitPipeline.from_checkpoint(DEMO, device=device) if demo else random_pipeline(device)
+    motion = motion_of(args, pipe.face_model)
     config = pipe.generator.config
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{args.size}: {config.image_size}^2, {config.num_manifolds} manifolds, {name}, torch {torch.__version__}")

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from inference import from_coeffs, keyframes
 from inference.frame_names import order_frames
-from inference.from_coeffs import fill, fill_rotations, smooth, smooth_rotations, to_eulers
-from inference.keyframes import load_keyframes
+from inference.keyframes import load_file, load_keyframes
+from inference.tracks import fill, fill_rotations, smooth, smooth_rotations, to_eulers
 from networks.cameras import camera_frame
 from networks.person.body_model import MEAN_POSE, euler_to_matrix
 from tests.networks.person.tracker_results import PROGRAMS, Tracked
@@ -22,7 +22,7 @@ from torch_utils.misc import UserError
 
 FRAMES = 30
 FLIP = np.diag([1.0, -1.0, -1.0])
-KINDS = ("expression", "pose", "camera")
+FILES = {"expression": "expression.npz", "pose": "pose.npy", "camera": "camera.npy"}
 
 
 def make_keyframes() -> dict[str, np.ndarray]:
@@ -70,7 +70,7 @@ def run(argv: list[str]) -> None:
 
 
 def written(root) -> dict[str, np.ndarray]:
-    return {kind: load_keyframes(root / f"out/{kind}.npy", kind) for kind in KINDS}
+    return {kind: load_keyframes(root / f"out/{name}", kind) for kind, name in FILES.items()}
 
 
 def about_y(*degrees: float) -> np.ndarray:
@@ -89,6 +89,7 @@ def test_keyframes_come_back(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "30 frames, frame_0100 to frame_0129\n" in out and "missing" not in out and "leans" not in out
     assert "--n_interval 1 --fps 25" in out
+    assert load_file(tmp_path / "out/expression.npz", "expression").face_model == "basel"
     with Image.open(tmp_path / "out/plot.png") as plot:
         assert plot.size == (1200, 8 * 170) and plot.convert("L").getextrema() == (0, 255)
 
@@ -132,7 +133,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     argv = ["keyframes", "from-coeffs", *write_tracking(tmp_path, make_keyframes())]
     monkeypatch.setattr("sys.argv", argv)
     keyframes.main()
-    assert set(written(tmp_path)) == set(KINDS)
+    assert set(written(tmp_path)) == set(FILES)
 
 
 # ---- parts ----------------------------------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def test_bodies_alone_have_no_expressions(tmp_path, capsys):
     keys = make_keyframes()
     argv = write_tracking(tmp_path, keys)
     run([*argv[2:], "--smooth", "0"])
-    assert not (tmp_path / "out/expression.npy").exists()
+    assert not (tmp_path / "out/expression.npz").exists()
     np.testing.assert_allclose(load_keyframes(tmp_path / "out/pose.npy", "pose"), keys["pose"], atol=1e-6)
     out = capsys.readouterr().out
     assert "no --face: no expressions" in out and "--exp_path" not in out
@@ -306,7 +307,7 @@ def test_the_printed_command_can_be_pasted(tmp_path, capsys):
     out = tmp_path / "a b/it's"
     run(["--face", str(tmp_path / "a b/face"), "--out", str(out)])
     command = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert command[:4] == ["python", "gen_video.py", "--exp_path", str(out / "expression.npy")]
+    assert command[:4] == ["python", "gen_video.py", "--exp_path", str(out / "expression.npz")]
 
 
 # ---- complaints -----------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from inference import mesh_field
+from inference.keyframes import load_file
 from inference.mesh import keyframe, main, write_ply
 from inference.mesh_field import (
     CAMERA,
@@ -154,10 +155,11 @@ def test_ply_holds_what_it_says(tmp_path):
 def test_rows_of_keyframes(tmp_path):
     path = tmp_path / "expression.npy"
     np.save(path, np.arange(128, dtype=np.float32).reshape(2, 64))
-    assert keyframe(str(path), "expression", 1)[0].item() == 64
-    assert keyframe(None, "camera", 7).tolist() == FRONTAL.tolist()
-    with pytest.raises(UserError, match="--row: expected a whole number from 0 to 1 for .*, found 2"):
-        keyframe(str(path), "expression", 2)
+    file = load_file(path, "expression")
+    assert keyframe(file, "expression", 1, "it")[0] == 64
+    assert keyframe(None, "camera", 7, None) == pytest.approx(FRONTAL.numpy())
+    with pytest.raises(UserError, match="--row: expected a whole number from 0 to 1 for it, found 2"):
+        keyframe(file, "expression", 2, "it")
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_a_converted_file_draws_the_same_picture(files, tmp_path):
     convert(files / "released.pt", tmp_path / "own.safetensors", "--config", files / "tiny.yaml")
     own = PortraitPipeline.from_checkpoint(tmp_path / "own.safetensors")
     original = load(files)
-    assert own.metadata == original.metadata == {"source": "released checkpoint"}
+    assert own.metadata == original.metadata == {"source": "released checkpoint", "face_model": "basel"}
     for name, value in original.generator.state_dict().items():
         assert torch.equal(own.generator.state_dict()[name], value), name
     motion = {"expression": torch.ones(64), "joint_eulers": 0.2 * torch.ones(6, 3), "camera": (1.5, 1.7)}

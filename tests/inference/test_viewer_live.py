@@ -55,7 +55,10 @@ def test_the_greeting_describes_the_page(pipe, url):
     assert hello["image_size"] == pipe.generator.config.image_size
     assert hello["spans"] == {"expression": [0, 64], "pose": [64, 82], "camera": [82, 84]}
     assert hello["rest"] == [0.0] * 82 + [pytest.approx(torch.pi / 2)] * 2
-    assert [group["title"] for group in hello["groups"]] == ["Expression", "Head", "Shoulders", "Camera"]
+    actions = ["Eyes", "Brows", "Mouth", "Jaw", "Cheeks and nose", "Tongue"]
+    titles = ["Expression", *actions, "Head", "Shoulders", "Camera"]
+    assert [group["title"] for group in hello["groups"]] == titles
+    assert [group["title"] for group in hello["groups"] if not group["open"]] == actions
 
 
 @pytest.fixture

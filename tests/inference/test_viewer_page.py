@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from inference.keyframes import load_keyframes
 from inference.pipeline import PortraitPipeline
 from inference.viewer.server import KEYFRAMES
+from networks.person.expressions import columns_of
 from tests.inference.viewer_server import SECONDS, make_model, serve
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -165,16 +166,17 @@ def test_keyframes_go_out_and_come_back(page, downloads, tmp_path):
     until(page, archive.exists)
     with zipfile.ZipFile(archive) as files:
         files.extractall(tmp_path)
-    expression = load_keyframes(tmp_path / "expression.npy", "expression")
-    assert expression[:, 1] == pytest.approx([0.04, 0.13], abs=1e-7)  # the first went through float32
-    assert not np.delete(expression, 1, axis=1).any()
+    expression = load_keyframes(tmp_path / "expression.npz", "expression")
+    smile = list(columns_of("mouthSmile"))
+    assert expression[:, smile] == pytest.approx(np.array([[0.04] * 2, [0.13] * 2]), abs=1e-7)  # one by float32
+    assert not np.delete(expression, smile, axis=1).any()
     assert not load_keyframes(tmp_path / "pose.npy", "pose").any()
     assert load_keyframes(tmp_path / "camera.npy", "camera") == pytest.approx(np.full((2, 2), np.pi / 2), abs=1e-7)
     assert "python gen_video.py --seeds 0 --psi 0.7 --n_interval 8 --fps 20" in notes(page)[-1]
 
     page.refresh()
     until(page, lambda: picture_id(page) > 0)
-    by_id(page, "files").send_keys("\n".join(str(tmp_path / f"{kind}.npy") for kind in ("expression", "pose")))
+    by_id(page, "files").send_keys("\n".join(str(tmp_path / name) for name in ("expression.npz", "pose.npy")))
     until(page, lambda: by_id(page, "tracks").text.split("\n")[0].startswith("Expression · 2"))
     assert "Camera · sliders" in by_id(page, "tracks").text
     by_id(page, "play").click()

@@ -13,7 +13,10 @@ import gen_video
 from inference.keyframes import load_keyframes, make_motion
 from inference.pipeline import PortraitPipeline
 from inference.viewer import server
+from inference.viewer.messages import EXPORTED
 from inference.viewer.server import MOTIONS, PAGE
+from networks.person.expressions import expression
+from networks.person.open_body.actions import ACTIONS
 from networks.saved_model import pack_model
 from tests.inference.viewer_server import SECONDS, SMILE, complaint, make_model, make_shot, picture, post, serve
 from torch_utils.checkpoint import save_checkpoint
@@ -95,6 +98,17 @@ def test_frames_of_a_motion_are_those_of_a_video(url):
     assert len(alone) == 4 * 84 * 4
 
 
+def test_recordings_by_arkit(url):
+    """The tiny model says no face model, so nothing is refused; header and one row with a smile."""
+    header = ",".join(ACTIONS)
+    row = ",".join("0.5" if name.startswith("mouthSmile") else "0" for name in ACTIONS)
+    answer = json.loads(post(url, "keyframes?name=take.csv", f"{header}\n{row}\n".encode()))
+    assert answer["kind"] == "expression"
+    np.testing.assert_array_equal(answer["rows"], [expression(mouthSmile=0.5)])
+    status, text = complaint(url, "keyframes?name=take.csv", b"a,b\n1,2\n")
+    assert status == 400 and text.startswith("take.csv: expected ARKit's 52 actions, found no eyeBlinkLeft")
+
+
 BAD_MOTIONS = {
     "nothing": ({}, "tracks: expected some of expression, pose, camera, found null"),
     "kind": ({"tracks": {"hair": []}}, "tracks: expected some of expression, pose, camera, found"),
@@ -121,11 +135,11 @@ def test_shipped_motions(url, index):
         motion = json.load(response)
     assert motion["tracks"].keys() == MOTIONS[index]["files"].keys()
     for kind, path in MOTIONS[index]["files"].items():
-        assert np.array_equal(motion["tracks"][kind], load_keyframes(path, kind))
+        assert np.array_equal(motion["tracks"][kind], load_keyframes(path, kind))  # of a model that says no face model
 
 
 def test_exported_keyframes_make_the_same_frames(pipe, url, tmp_path):
-    """The round trip: viewer -> .npy -> gen_video.py -> PNG, against the viewer's own PNG of the same frames."""
+    """The round trip: viewer -> files -> gen_video.py -> PNG, against the viewer's own PNG of the same frames."""
     random = np.random.default_rng(2)
     tracks = {
         "expression": random.standard_normal((2, 64)).tolist(),
@@ -133,12 +147,12 @@ def test_exported_keyframes_make_the_same_frames(pipe, url, tmp_path):
         "camera": [[1.45, 1.7]],
     }
     with zipfile.ZipFile(io.BytesIO(post(url, "export", {"tracks": tracks}))) as files:
-        assert sorted(files.namelist()) == ["camera.npy", "expression.npy", "pose.npy"]
+        assert sorted(files.namelist()) == sorted(EXPORTED.values())
         files.extractall(tmp_path)
     for kind, rows in tracks.items():
-        assert np.array_equal(load_keyframes(tmp_path / f"{kind}.npy", kind), rows)
+        assert np.array_equal(load_keyframes(tmp_path / EXPORTED[kind], kind), rows)
     save_checkpoint(tmp_path / "tiny", pack_model(make_model()))
-    paths = [f"--{flag}_path={tmp_path}/{kind}.npy" for flag, kind in
+    paths = [f"--{flag}_path={tmp_path}/{EXPORTED[kind]}" for flag, kind in
              (("exp", "expression"), ("pose", "pose"), ("cam", "camera"))]  # fmt: skip
     gen_video.main([*paths, "--ckpt", str(tmp_path / "tiny"), "--seeds", "3", "--psi", "0.7", "--n_interval", "2",
                     "--ext", "png", "--device", "cpu", "--output_dir", str(tmp_path / "out")])  # fmt: skip

@@ -14,7 +14,9 @@ import pytest
 
 from inference.keyframes import make_motion
 from inference.viewer.__main__ import listen, main, page_url
-from inference.viewer.controls import make_groups, motion_rows, rest_row
+from inference.viewer.controls import NAMED_EXPRESSIONS, make_groups, motion_rows, rest_row
+from networks.person.expressions import ARKIT, BASEL, FACE_MODELS, expression
+from networks.person.open_body.actions import ACTIONS
 from networks.saved_model import pack_model
 from tests.inference.viewer_server import make_model
 from tests.test_shipped_keyframes import make_module
@@ -22,9 +24,14 @@ from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
-SLIDERS = {
-    f"{group.title}: {slider.label}": slider for group in make_groups() for slider in (*group.sliders, *group.rest)
-}
+
+
+def sliders(face_model):
+    groups = make_groups(face_model)
+    return {f"{group.title}: {slider.label}": slider for group in groups for slider in (*group.sliders, *group.rest)}
+
+
+SLIDERS = sliders(ARKIT)
 REST = rest_row()
 
 
@@ -45,8 +52,9 @@ def test_a_slider_stands_where_it_was_moved_to(name):
     assert slider.low <= 0 < slider.high and all(0 <= i < 84 for i in (*slider.moves, *slider.reads))
 
 
-def test_all_controls_can_be_reached():
-    assert {i for slider in SLIDERS.values() for i in slider.moves} == set(range(84))
+@pytest.mark.parametrize("face_model", [None, *FACE_MODELS])
+def test_all_controls_can_be_reached(face_model):
+    assert {i for slider in sliders(face_model).values() for i in slider.moves} == set(range(84))
 
 
 def as_row(expression=None, pose=None, camera=None) -> np.ndarray:
@@ -55,18 +63,30 @@ def as_row(expression=None, pose=None, camera=None) -> np.ndarray:
     return np.concatenate([np.zeros(64) if expression is None else expression, pose.ravel(), camera])
 
 
-def test_expressions_are_those_of_the_shipped_keyframes():
-    make = make_module().expression
-    names = {
-        "Smile": "smile", "Jaw open": "jaw_open", "Pucker": "pucker", "Lips wide": "wide", "Upper lip": "sneer",
-        "Jaw sideways": "jaw_left", "Cheeks": "puff", "Brows": "brows_up", "Frown": "frown",
-        "Eyes closed": "close_both", "Left eye": "close_left", "Right eye": "close_right",
-    }  # fmt: skip
-    assert {f"Expression: {name}" for name in names} == {
-        f"Expression: {slider.label}" for slider in make_groups()[0].sliders
-    }
-    for ours, theirs in names.items():
-        assert moved(f"Expression: {ours}", 0.6) == pytest.approx(as_row(expression=make(**{theirs: 0.6})), abs=1e-12)
+def test_every_action_has_a_slider_of_its_name():
+    groups = {group.title: [slider.label for slider in group.sliders] for group in make_groups(ARKIT)}
+    singles = ("Eyes", "Brows", "Mouth", "Jaw", "Cheeks and nose", "Tongue")
+    assert sorted(label for title in singles for label in groups[title]) == sorted(ACTIONS)
+    for title in singles:
+        for label in groups[title]:
+            expected = as_row(expression=expression(**{label: 0.6}))
+            assert moved(f"{title}: {label}", 0.6) == pytest.approx(expected, abs=1e-12)
+    assert len(make_groups(ARKIT)[0].rest) == 64 - 52
+
+
+def test_everyday_words_move_both_sides():
+    for label, parts in NAMED_EXPRESSIONS.items():
+        expected = as_row(expression=expression(**dict.fromkeys(parts, 0.6)))
+        assert moved(f"Expression: {label}", 0.6) == pytest.approx(expected, abs=1e-12)
+    for left in ("eyeLookOutLeft", "eyeLookInRight"):  # both eyes to the person's left
+        assert moved("Expression: Look to the left", 1)[ACTIONS.index(left)] == 1
+
+
+def test_other_face_models_have_no_names_of_actions():
+    assert [group.title for group in make_groups(BASEL)] == ["Expression", "Head", "Shoulders", "Camera"]
+    assert [slider.label for slider in make_groups(BASEL)[0].sliders] == [str(i) for i in range(64)]
+    smile = make_groups("embedded")[0].sliders[0]
+    assert (smile.label, smile.moves) == ("Smile", {1: 1})
 
 
 def test_poses_are_those_of_the_shipped_keyframes():

@@ -13,6 +13,7 @@ import torch
 
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
+from tests.inference.recordings import make_rows, write
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
 from tests.readme.documents import ROOT
@@ -70,6 +71,11 @@ def photos_in_a_zip(place: Place) -> None:
                 file.write(path, path.relative_to(source))
 
 
+def recording(place: Place) -> None:
+    """take.csv: a face recorded by ARKit."""
+    write(place.root / "take.csv", make_rows())
+
+
 def model_of_photos(place: Place) -> None:
     """runs/shhq2/latest."""
     (place.root / "runs/shhq2").mkdir(parents=True)
@@ -78,5 +84,5 @@ def model_of_photos(place: Place) -> None:
 
 MADE_UP: dict[str, Callable[[Place], None]] = {
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
-    "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos,
+    "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording,
 }  # fmt: skip

@@ -95,7 +95,7 @@ RULES = (
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes"),
-    Rule("keyframes/make.py"),
+    Rule("keyframes.make", "--out made"),
     Rule(
         "inference.convert .*FOLDER", "--config tiny.yaml", "a file of that layout, but small",
         swap={"FOLDER": "released", "FILE.npy": "released/index.npy"},

@@ -19,6 +19,7 @@ from torch import multiprocessing
 import training.training_loop
 from inference.pipeline import PortraitPipeline
 from networks.discriminators import Discriminator, DiscriminatorConfig
+from networks.person.expressions import DEFAULT_FACE
 from tests.training.tiny_run import ALONE, CONFIG, gradients, make_config, make_dataset, process_gradients, run
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import load_yaml, merge
@@ -95,7 +96,7 @@ def test_the_kept_model_renders(finished):
     frame = pipeline.person(seed=0).render()
     assert frame.image.shape == (3, 64, 64) and frame.image.isfinite().all()
     assert pipeline.priors.camera_pose.shape == (8, 20)
-    assert pipeline.metadata["cur_nimg"] == 16
+    assert pipeline.metadata["cur_nimg"] == 16 and pipeline.face_model == DEFAULT_FACE
 
 
 def assert_close(first, second):

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from networks.person.controls import draw_sheet, sheet_columns
+from networks.person.expressions import face_model_of
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
@@ -32,7 +33,7 @@ def control_sheet(path: Path, people: int, device: torch.device, size: int) -> I
     if model.priors is None:
         raise UserError(f"{path}: expected a model with priors to draw people from, found none")
     generator = model.generator.to(device).eval()
-    controls = sheet_columns()
+    controls = sheet_columns(face_model_of(model.metadata))
     rows = []
     for seed in range(people):
         drawn = model.priors.sample_latents(1, torch.Generator().manual_seed(seed))
@@ -44,4 +45,4 @@ def control_sheet(path: Path, people: int, device: torch.device, size: int) -> I
             expression, joint_eulers, camera = asked
             portraits.append(generator.render(maps, z_id, expression, betas, joint_eulers, camera).image[0].cpu())
         rows.append(portraits)
-    return draw_sheet(rows, [str(seed) for seed in range(people)], size)
+    return draw_sheet(controls, rows, [str(seed) for seed in range(people)], size)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from networks.manifold.generator import Generator
+from networks.person.expressions import face_model_name
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
@@ -124,7 +125,12 @@ class RunState:
         latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
         device = self.g_ema.mean_phase.device
         self.g_ema.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
-        metadata = {"training": config_to_dict(self.config), "dataset": self.dataset, "cur_nimg": self.cur_nimg}
+        metadata = {
+            "training": config_to_dict(self.config),
+            "face_model": face_model_name(self.config.face_model),
+            "dataset": self.dataset,
+            "cur_nimg": self.cur_nimg,
+        }
         save_checkpoint(path, pack_model(SavedModel(self.g_ema, priors, metadata)))
 
 

@@ -11,10 +11,10 @@ export class Sliders {
     this.show();
   }
 
-  makeGroup({ title, sliders, rest_title: restTitle, rest }) {
+  makeGroup({ title, sliders, rest_title: restTitle, rest, open }) {
     const own = [];
     const group = fold(title, sliders.map((slider) => this.makeSlider(title, slider, own)));
-    group.open = true;
+    group.open = open;
     if (rest.length) group.append(fold(restTitle, rest.map((slider) => this.makeSlider(title, slider, own))));
     const reset = document.createElement("button");
     reset.className = "quiet";

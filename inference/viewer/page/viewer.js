@@ -215,7 +215,7 @@ async function exportMotion() {
     complain(error);
     return;
   }
-  const paths = "--exp_path motion/expression.npy --pose_path motion/pose.npy --cam_path motion/camera.npy";
+  const paths = "--exp_path motion/expression.npz --pose_path motion/pose.npy --cam_path motion/camera.npy";
   const options = `--seeds ${who.person.seed} --psi ${who.person.psi} --n_interval ${motion.nInterval} --fps ${motion.fps}`;
   note("Saved as motion.zip. As a video:", { code: `unzip motion.zip -d motion && ${command} ${options} ${paths}` });
 }

@@ -22,6 +22,7 @@ from inference.fast.renderer import (
     _layers,
 )
 from inference.fast.smoothing import after_upsampling, normalised_filter
+from inference.keyframes import load_expressions
 from inference.pipeline import PortraitPipeline
 from inference.released_checkpoint import ReleasedGenerator
 from networks.cameras import cast_rays, sample_depths
@@ -307,8 +308,10 @@ def test_quality_is_an_argument_of_render():
 
 def test_the_demo():
     """At least 40 dB on the shipped keyframes, from the front and from a side."""
-    person = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.safetensors").person(seed=1, psi=0.7)
-    expressions, poses = np.load(ROOT / "keyframes/expression.npy"), np.load(ROOT / "keyframes/pose.npy")
+    pipe = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.safetensors")
+    person = pipe.person(seed=1, psi=0.7)
+    expressions = load_expressions(ROOT / "keyframes/expression.npz", pipe.face_model)
+    poses = np.load(ROOT / "keyframes/pose.npy")
     for i, yaw in ((3, 1.57), (7, 1.9)):
         motion = (expressions[i], poses[i], (1.5, yaw))
         fast, exact = (person.render(*motion, quality=quality) for quality in ("fast", "exact"))

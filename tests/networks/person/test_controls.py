@@ -26,6 +26,15 @@ def test_exactly_one_thing_moves_in_every_column():
     assert len({(control.group, control.heading) for control in others}) == len(others)
 
 
+def test_expressions_speak_the_models_language():
+    """Column 23 is mouthSmileLeft; the earlier embedded face smiled by its column 1, Basel's have no names."""
+    smiles = {name: single_controls(name)[1] for name in ("arkit", "embedded", "basel")}
+    assert smiles["arkit"].expression[23] == smiles["arkit"].expression[24] == pytest.approx(0.8)
+    assert smiles["embedded"].expression.nonzero().flatten().tolist() == [1]
+    assert smiles["embedded"].expression[1] == pytest.approx(2 * 0.8 * 0.75)  # of both sides
+    assert smiles["basel"].heading == "number 0" and smiles["basel"].expression[0] == 2
+
+
 def test_left_is_the_persons():
     found = {(control.group, control.heading): control for control in single_controls()}
     turned = euler_to_matrix(found["head", "left"].joint_eulers[3]) @ torch.tensor([0.0, 0.0, 1.0])
@@ -47,6 +56,6 @@ def test_expressions_are_close_ups():
     # Portraits that are white but for the head: in a close-up hardly anything is white.
     portrait = torch.ones(3, 100, 100)
     close_up(portrait)[:] = 0.0
-    sheet = np.asarray(draw_sheet([[portrait] * len(sheet_columns())], ["x"]))
+    sheet = np.asarray(draw_sheet(sheet_columns(), [[portrait] * len(sheet_columns())], ["x"]))
     heads = (sheet[:, -300:] == 128).all(-1).sum(1)  # the last columns' heads, by row
     assert heads.max() >= 192 and sheet.shape[1] > 900

@@ -1,0 +1,78 @@
+"""Expressions by the names of facial actions, and which face model the 64 numbers of an expression belong to.
+
+The actions are ARKit's 52 (open_body/actions.py), each 0..1: the open face's first expression directions. A Basel face
+model's coefficients (Deep3DFaceRecon, SHHQ) have no names and mean something else; so have those of the earlier
+embedded face. Who reads expressions from outside asks :func:`carried` whether they are for the checkpoint at hand.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from networks.person.open_body.actions import ACTIONS
+from torch_utils.misc import UserError
+
+NUM_EXPRESSION = 64
+ARKIT, BASEL, EMBEDDED = "arkit", "basel", "embedded"
+FACE_MODELS = (ARKIT, BASEL, EMBEDDED)
+DEFAULT_FACE = EMBEDDED  # what a configuration without a face model means
+_SIDES = ("Left", "Right")
+# To one side and to the other: no pair that a face makes at once.
+_OPPOSITES = ("jaw", "mouth")
+# How the embedded face, of checkpoints before the open one, comes nearest to an action: column and amount.
+_ON_EMBEDDED = {
+    "jawOpen": (0, -1.8), "mouthSmile": (1, 0.75), "mouthPucker": (2, -1.5), "mouthUpperUp": (3, -0.5),
+    "noseSneer": (3, -0.5), "browInnerUp": (4, 0.5), "browOuterUp": (4, 0.4), "mouthStretch": (5, -0.6),
+    "browDown": (6, 0.75), "jawLeft": (7, 1.0), "jawRight": (7, -1.0), "eyeBlinkLeft": (8, -1.0),
+    "eyeBlinkRight": (9, -1.0), "cheekPuff": (10, 1.0),
+}  # fmt: skip
+
+
+def columns_of(name: str) -> tuple[int, ...]:
+    """Columns of an action, ``eyeBlinkLeft``, or of both sides of a pair, ``eyeBlink``; KeyError for another name."""
+    if name in ACTIONS:
+        return (ACTIONS.index(name),)
+    if name in _OPPOSITES or f"{name}Left" not in ACTIONS:
+        raise KeyError(name)
+    return tuple(ACTIONS.index(f"{name}{side}") for side in _SIDES)
+
+
+def expression(**amounts: float) -> np.ndarray:
+    """[64] from amounts by name (see :func:`columns_of`): ``expression(jawOpen=0.4, mouthSmile=0.8)``."""
+    out = np.zeros(NUM_EXPRESSION)
+    for name, amount in amounts.items():
+        out[list(columns_of(name))] += amount
+    return out
+
+
+def face_model_name(path: str | None) -> str:
+    """Name of the face model that a configuration's ``face_model`` is: a file, or None for the default one."""
+    return DEFAULT_FACE if path is None else BASEL
+
+
+def face_model_of(metadata: Mapping[str, Any]) -> str | None:
+    """The face model that a checkpoint's expressions belong to, by its metadata; None where they do not say."""
+    if metadata.get("face_model") in FACE_MODELS:
+        return metadata["face_model"]
+    training = metadata.get("training")
+    if not isinstance(training, Mapping):
+        return None
+    return EMBEDDED if training.get("face_model") is None else BASEL  # from before the open face
+
+
+def carried(rows: np.ndarray, spoken: str | None, wanted: str | None, where: str) -> np.ndarray:
+    """Expressions [..., 64] of the face model ``spoken`` as those of ``wanted``; None: of whichever it is.
+
+    Raises:
+        UserError: naming ``where``, if they are of another face model. Actions alone are carried over, to the earlier
+            embedded face, as near as it comes.
+    """
+    if spoken is None or wanted is None or spoken == wanted:
+        return rows
+    if (spoken, wanted) != (ARKIT, EMBEDDED):
+        raise UserError(f"{where}: expected expressions of the checkpoint's face model, {wanted}, found {spoken}'s")
+    matrix = np.zeros((NUM_EXPRESSION, NUM_EXPRESSION))
+    for name, (column, amount) in _ON_EMBEDDED.items():
+        matrix[list(columns_of(name)), column] = amount
+    return rows @ matrix
