@@ -85,6 +85,11 @@ def _one_thread_each() -> Iterator[None]:
 # ---- In a worker ----------------------------------------------------------------------------------------------------
 
 
+def usable_cores() -> int:
+    """Cores that this process may use, which a scheduler or a container may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 _function: Callable[[Any], Any]  # of a worker
 
 

@@ -111,6 +111,5 @@ def cast(field: Field, origin, direction, near, far, coarse: int = 24, fine: int
     for _ in range(fine):
         mid = 0.5 * (low + high)
         inside = field(origin + mid[:, None] * direction) < 0
-        low = np.where(inside, mid, low)
-        high = np.where(inside, high, mid)
+        low[inside], high[~inside] = mid[inside], mid[~inside]
     return 0.5 * (low + high)

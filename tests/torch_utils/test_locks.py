@@ -13,6 +13,8 @@ import pytest
 from torch_utils.locks import hold
 from torch_utils.misc import UserError
 
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and forks")
+
 ROOT = Path(__file__).resolve().parents[2]
 HOLD = """
 import os, sys, time

@@ -169,6 +169,7 @@ def test_long_messages_are_shortened():
     assert text == "a" * 666 + " ... " + "b" * 250
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
 def test_a_file_is_looked_at_before_it_is_opened(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     check_file(tmp_path / "a", "model", most=3)

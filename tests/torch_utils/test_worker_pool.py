@@ -1,7 +1,6 @@
 """The processes of a pool: threads, order, errors, and how they end."""
 
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -17,6 +16,8 @@ import torch
 from torch_utils.misc import UserError
 from torch_utils.worker_pool import worker_pool
 
+resource = pytest.importorskip("resource")
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux about files and processes")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -70,6 +71,7 @@ def test_items_are_asked_for_little_ahead(pool):
     assert len(asked) == 16  # eight for each of two workers
 
 
+@needs_linux
 def test_tensors_take_no_open_files(pool):
     """A data set's worth of tensors is more than the files that a process may have open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -115,6 +117,7 @@ if __name__ == "__main__":
 """
 
 
+@needs_linux
 def test_no_worker_outlives_its_parent(tmp_path):
     """The parent is killed while its worker is busy."""
     (tmp_path / "program.py").write_text(ORPHANED)

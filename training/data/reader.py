@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -195,6 +196,6 @@ def _start_worker(_: int) -> None:
     needs its workers to finish the step. And garbage collection must not walk over, and so copy, the memory that is
     shared with the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "alarm"):  # Windows has none, and its schedulers send nothing to groups
+    if sys.platform != "win32":  # which has no alarm, and its schedulers send nothing to groups
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_AFTER_SIGTERM))
     gc.freeze()

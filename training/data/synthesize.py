@@ -6,14 +6,13 @@ The same seed gives the same files, whatever the number of workers and however o
 from __future__ import annotations
 
 import argparse
-import os
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from torch_utils.misc import UserError
-from torch_utils.worker_pool import worker_pool
+from torch_utils.worker_pool import usable_cores, worker_pool
 from training.data.storage import DatasetWriter, open_dataset
 from training.data.synthetic.portrait import make_portrait
 
@@ -82,7 +81,7 @@ def _choices(args: argparse.Namespace) -> str:
 
 def _settings(args: argparse.Namespace) -> tuple[Path, int, int]:
     """(where to write, workers, face size), checked."""
-    workers = len(os.sched_getaffinity(0)) if args.workers is None else args.workers
+    workers = usable_cores() if args.workers is None else args.workers
     face_size = args.size // 2 if args.face_size is None else args.face_size
     values = vars(args) | {"workers": workers, "face_size": face_size}
     for name, (low, high) in _LIMITS.items():

@@ -257,10 +257,11 @@ def _checked_labels(labels: Mapping[str, Any], where: str) -> dict[str, np.ndarr
     missing = sorted(LABEL_SHAPES.keys() - labels.keys())
     if missing:
         raise UserError(f"{where}: missing label '{missing[0]}'")
+    shapes: dict[str, tuple[int, ...]] = {**LABEL_SHAPES, **OPTIONAL_LABEL_SHAPES}
     rows = {}
     for name in sorted(labels):
-        row = np.asarray(labels[name], dtype=np.float32)
-        shape = (LABEL_SHAPES | OPTIONAL_LABEL_SHAPES).get(name, row.shape)
+        row: np.ndarray = np.asarray(labels[name], dtype=np.float32)
+        shape = shapes.get(name, row.shape)
         if row.shape != shape:
             raise UserError(f"{where}: label '{name}': expected shape {list(shape)}, found {list(row.shape)}")
         if not np.isfinite(row).all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import replace
 
@@ -62,8 +63,8 @@ def _peak(device: torch.device) -> float:
     """Bytes: of the allocator on a GPU, of the whole process on a CPU; nan where the system does not tell."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return math.nan
+    import resource
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

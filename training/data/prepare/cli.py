@@ -19,6 +19,7 @@ from torch_utils.bounds import MAX_WORKERS, whole_number
 from torch_utils.files import list_files
 from torch_utils.misc import UserError
 from torch_utils.pictures import PICTURE_SUFFIXES
+from torch_utils.worker_pool import usable_cores
 from training.data.prepare.models import Models, load_models
 from training.data.prepare.photo import Item, PrepareConfig, Sources
 from training.data.prepare.report import Outcome, summary, write_report
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--sr", metavar="CMD|FILE", help="super-resolution: a command with {in} and {out}, or a torchscript file")
     add("--device", default="cpu", help="of the torchscript file: auto, cpu, cuda, cuda:N (%(default)s)")
     workers = whole_number(0, MAX_WORKERS)
-    add("--workers", type=workers, default=os.cpu_count(), help="processes; 0: this one (%(default)s)")
+    add("--workers", type=workers, default=usable_cores(), help="processes; 0: this one (%(default)s)")
     add("--body_model", metavar="FILE", help=f"SMPL (default: {' or '.join(SMPL_FILES)}, else the embedded body)")
     add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILES[0]}, else the embedded face)")
 
