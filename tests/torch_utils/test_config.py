@@ -1,6 +1,7 @@
 """YAML <-> dataclasses: strict about keys and types, and the inverse of each other."""
 
 import dataclasses
+import sys
 from typing import Literal
 
 import pytest

@@ -84,8 +84,8 @@ def read_anatomy(package: Package) -> Anatomy:
     pieces = [_kept_piece(mesh, SKIN, package.skin(), dropped | covered), *eyeballs(mesh)]
     for label, names in _OBJECTS.items():
         objects = [mesh.parts[name] for name in names]
-        part = Part(*(np.concatenate(arrays) for arrays in zip(*objects, strict=True)))
-        pieces.append(_kept_piece(mesh, label, part, dropped if label == SHIRT else np.zeros_like(dropped)))
+        joined = Part(*(np.concatenate(arrays) for arrays in zip(*objects, strict=True)))
+        pieces.append(_kept_piece(mesh, label, joined, dropped if label == SHIRT else np.zeros_like(dropped)))
     first = np.cumsum([0, *(piece.from_base.shape[0] for piece in pieces)])
     first_uv = np.cumsum([0, *(len(piece.uv) for piece in pieces)])
     from_base = sparse.vstack([piece.from_base for piece in pieces]).tocsr()

@@ -126,12 +126,13 @@ def principal_directions(moves: np.ndarray, twin: np.ndarray, counted: np.ndarra
         variance, vectors = np.linalg.eigh(half @ half.T / people)
         found += [(variance[k], sign, vectors[:, k] * np.sqrt(people)) for k in range(people)]
     total = sum(variance for variance, _, _ in found)
-    variance, signs, scores = zip(*sorted(found, key=lambda item: -item[0])[:number], strict=True)
-    signs, scores = np.array(signs, dtype=np.float64), np.stack(scores, 1)
+    best = sorted(found, key=lambda item: -item[0])[:number]
+    variances, signs = (np.array([item[i] for item in best], dtype=np.float64) for i in (0, 1))
+    scores = np.stack([item[2] for item in best], 1)
     basis = np.tensordot(moves, scores / people, (0, 0))
     basis = 0.5 * (basis + signs * basis[twin] * REFLECT[:, None])
     turn = _signs(basis[counted])
-    return Directions(basis * turn, signs, scores * turn, np.cumsum(variance) / total)
+    return Directions(basis * turn, signs, scores * turn, np.cumsum(variances) / total)
 
 
 def _signs(basis: np.ndarray) -> np.ndarray:

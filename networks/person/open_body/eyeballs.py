@@ -30,12 +30,12 @@ def eyeballs(mesh: BaseMesh) -> list[Piece]:
 
     ring = np.arange(EYE_SEGMENTS) + 1
     following = np.roll(ring, -1)
-    faces = [np.column_stack([np.zeros(EYE_SEGMENTS, int), ring, following])]
+    fans = [np.column_stack([np.zeros(EYE_SEGMENTS, int), ring, following])]
     for inner in range(len(_EYE_ANGLES) - 1):
         a, b = ring + inner * EYE_SEGMENTS, following + inner * EYE_SEGMENTS
         c, d = b + EYE_SEGMENTS, a + EYE_SEGMENTS
-        faces += [np.column_stack([a, d, c]), np.column_stack([a, c, b])]
-    faces = np.concatenate(faces)
+        fans += [np.column_stack([a, d, c]), np.column_stack([a, c, b])]
+    faces = np.concatenate(fans)
     pieces = []
     for index, order, side in ((coarse, [0, 1, 2], 1.0), (mesh.twin[coarse], [0, 2, 1], -1.0)):
         rows = np.repeat(np.arange(len(unit)), len(coarse))

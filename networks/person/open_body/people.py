@@ -60,7 +60,7 @@ def read_basis(package: Package, from_base: sparse.csr_matrix) -> ShapeBasis:
 def _phenotype_targets() -> dict[tuple[str, ...], str]:
     """Variations of a target -> its file. Breasts stay as the base mesh has them: people here are clothed."""
     muscles, weights = ([f"{level}{kind}" for level in LEVELS] for kind in ("muscle", "weight"))
-    found = {}
+    found: dict[tuple[str, ...], str] = {}
     for race, gender, age in product(RACES, GENDERS, AGES):
         found[race, gender, age] = f"macrodetails/{race}-{gender}-{age}"
     for key in product(GENDERS, AGES, muscles, weights):

@@ -49,7 +49,7 @@ class BaseMesh(NamedTuple):
 class Target(NamedTuple):
     """A shape change: the vertices that move and how far."""
 
-    index: np.ndarray  # [N] int64
+    index: np.ndarray  # type: ignore[assignment]  # [N] int64; hides tuple.index
     move: np.ndarray  # [N, 3] metres
 
     def dense(self) -> np.ndarray:
@@ -97,7 +97,8 @@ class Package:
 
     @cached_property
     def mesh(self) -> BaseMesh:
-        points, uv, parts, name = [], [], {}, ""
+        quads: dict[str, list[list[list[int]]]] = {}
+        points, uv, name = [], [], ""
         for line in self.read(self.data / "3dobjs" / "base.obj").decode().splitlines():
             kind, *rest = line.split() or [""]
             if kind == "v":
@@ -107,8 +108,8 @@ class Package:
             elif kind == "g":
                 name = rest[0]
             elif kind == "f":
-                parts.setdefault(name, []).append([[int(n) - 1 for n in corner.split("/")] for corner in rest])
-        parts = {name: Part(*np.moveaxis(np.array(corners), -1, 0)) for name, corners in parts.items()}
+                quads.setdefault(name, []).append([[int(n) - 1 for n in corner.split("/")] for corner in rest])
+        parts = {name: Part(*np.moveaxis(np.array(corners), -1, 0)) for name, corners in quads.items()}
         twin = np.arange(NUM_VERTICES)
         for line in self.read(self.data / "mesh_metadata" / "hm08.mirror").decode().splitlines():
             one, other, _ = line.split()
