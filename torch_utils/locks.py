@@ -41,7 +41,7 @@ else:
 
 
 @contextmanager
-def hold(path: Path, where: str, doing: str, *, wait: bool = False) -> Iterator[None]:
+def hold(path: Path, where: str, doing: str) -> Iterator[None]:
     """Hold the lock file ``path``, which is made and, at the end, removed. Missing folders are made.
 
     The system lets go of it when this process dies, however it dies. On a file system without locks nothing is held.
@@ -49,17 +49,16 @@ def hold(path: Path, where: str, doing: str, *, wait: bool = False) -> Iterator[
     Args:
         where: the place in question, for messages, e.g. ``--outdir runs/s1``.
         doing: what the holder does, e.g. ``training there``.
-        wait: for another process that holds it.
 
     Raises:
         UserError: another process holds it, named with its host; or nothing can be written there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        tries = 0
-        while (file := _take(path)) is None:
-            tries += 1
-            if tries == _TRIES and not wait:
+        for last in (*[False] * (_TRIES - 1), True):
+            if (file := _take(path)) is not None:
+                break
+            if last:
                 raise UserError(f"{where}: {_holder(path)} is {doing}; wait for it, or choose another place")
             time.sleep(_PAUSE)
     except OSError as error:

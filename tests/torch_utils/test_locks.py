@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -73,15 +72,6 @@ def test_a_dead_holder_s_lock_is_free(lock, words):
             assert lock.read_text() == f"{os.getpid()} {socket.gethostname()}"
     finally:
         os.killpg(process.pid, signal.SIGKILL) if words or process.poll() is None else None
-
-
-def test_waiting(lock):
-    process = start(lock)
-    subprocess.Popen(["sh", "-c", f"sleep 0.5; kill -9 {process.pid}"])
-    begun = time.monotonic()
-    with hold(lock, "there", "at it", wait=True):
-        assert process.wait() == -9
-    assert time.monotonic() - begun > 0.4
 
 
 def test_others_that_were_left_are_removed_and_held_ones_stay(tmp_path):

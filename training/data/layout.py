@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -138,6 +140,15 @@ _MANIFEST_TYPES = {
 }
 
 
+CHECKSUM = "manifest_sha256"  # of the other entries; sets of earlier versions, and people's own, may have none
+_OPTIONAL_KEYS = (CHECKSUM, "models")
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """sha256 of a manifest without its own one."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def read_manifest(tree: FolderTree | ZipTree) -> dict[str, Any]:
     """The manifest of a finished data set. Raises UserError: there is none, it is damaged or of another format."""
     path = tree.root
@@ -159,6 +170,11 @@ def read_manifest(tree: FolderTree | ZipTree) -> dict[str, Any]:
     models = manifest.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(models.get(kind), str) for kind in KINDS if models):
         raise UserError(f"{path}: {MANIFEST}: 'models': expected names by {' and '.join(KINDS)}, found {models}")
+    known = {*_MANIFEST_TYPES, *_OPTIONAL_KEYS}
+    if unknown := [key for key in manifest if key not in known]:
+        raise UserError(f"{path}: {MANIFEST}: unknown key '{unknown[0]}'; expected {', '.join(sorted(known))}")
+    if manifest.pop(CHECKSUM, None) not in (None, manifest_checksum(manifest)):
+        raise UserError(f"{path}: {MANIFEST} is damaged: it is not what its checksum is of")
     if manifest["format"] != FORMAT_VERSION:
         raise UserError(f"{path}: {MANIFEST}: expected format {FORMAT_VERSION}, found {manifest['format']}")
     return manifest

@@ -19,6 +19,7 @@ from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, reason
 from training.data.journal import Journal, Row
 from training.data.layout import (
+    CHECKSUM,
     FACES,
     FORMAT_VERSION,
     IMAGES,
@@ -28,6 +29,7 @@ from training.data.layout import (
     MASKS,
     OPTIONAL_LABEL_SHAPES,
     PICTURE_FOLDERS,
+    manifest_checksum,
     open_tree,
     read_manifest,
 )
@@ -157,7 +159,7 @@ class DatasetWriter:
             "labels_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
             "files": dict(sorted(files.items())),
         }
-        manifest_json = json.dumps(manifest, indent=1).encode()
+        manifest_json = json.dumps(manifest | {CHECKSUM: manifest_checksum(manifest)}, indent=1).encode()
         if self._zip:
             self._pack(manifest_json, sorted(files))
         else:

@@ -47,6 +47,7 @@ def change_labels(path: Path, change) -> None:
 
 def change_manifest(path: Path, change) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
+    manifest.pop("manifest_sha256", None)
     change(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
 

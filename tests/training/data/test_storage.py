@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import random
 import resource
 import zipfile
 from pathlib import Path
@@ -232,8 +233,23 @@ def test_workers_share_a_set(tmp_path, kind):
 
 def rewrite_manifest(path: Path, change) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
+    manifest.pop("manifest_sha256", None)  # as in sets that people made on their own
     change(manifest)
     (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_no_changed_byte_of_a_manifest_is_believed(tmp_path):
+    make_dataset(tmp_path / "a", 4)
+    path, rng = tmp_path / "a/manifest.json", random.Random(0)
+    sound = path.read_bytes()
+    for place in rng.sample(range(len(sound)), k=200):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ rng.choice((1, 2, 4, 8))]) + sound[place + 1 :])
+        try:
+            open_dataset(tmp_path / "a")
+        except UserError as error:
+            assert "manifest.json" in str(error) and "\n" not in str(error)
+        else:  # between the words of the JSON
+            assert json.loads(path.read_text()) == json.loads(sound)
 
 
 @pytest.mark.parametrize(
