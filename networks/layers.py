@@ -65,9 +65,13 @@ class FiLMLayer(nn.Module):
 
     def forward(self, x: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
         """x [B, N, in], frequency and phase [B, out] -> [B, N, out]."""
-        weight, bias = self.folded(frequency, phase)
-        product = torch.baddbmm(bias, x, weight)
-        return torch.sin(product) if product.requires_grad else product.sin_()
+        return sine(x, *self.folded(frequency, phase))
+
+
+def sine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """sin(x W + b): x [B, N, in], weight [B, in, out], bias [B, 1, out] -> [B, N, out]."""
+    product = torch.baddbmm(bias, x, weight)
+    return torch.sin(product) if product.requires_grad else product.sin_()
 
 
 class ModulatedConv2d(nn.Module):

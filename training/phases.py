@@ -27,6 +27,7 @@ from training.rendering import (
     build_maps,
     face_crop,
     head_frame,
+    pose_people,
     render_maps,
     render_radiance,
 )
@@ -45,12 +46,12 @@ def render_views(
     run = config.run
     with full_precision():  # phi's frequencies are some 30: bfloat16 would round them to an eighth
         style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
-    views = config.discriminators.views
+    views, body = config.discriminators.views, pose_people(generator, inputs)
     if config.stage == 1:
-        chunk = {"rays_per_chunk": run.rays_per_chunk}
-        return {view: render_radiance(generator, style.radiance, inputs, view, **chunk) for view in views}, None
+        options = {"body": body, "rays_per_chunk": run.rays_per_chunk}
+        return {view: render_radiance(generator, style.radiance, inputs, view, **options) for view in views}, None
     maps = build_maps(generator, style, manifolds_per_chunk=run.manifolds_per_chunk)
-    return {view: render_maps(generator, maps, inputs, view) for view in views}, maps
+    return {view: render_maps(generator, maps, inputs, view, body=body) for view in views}, maps
 
 
 def pictures_for(

@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, project, sample_depths
 from networks.manifold.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle
-from networks.manifold.radiance import RadianceGenerator, RadianceStyle
-from networks.person.body_model import HEAD
+from networks.manifold.radiance import RadianceGenerator, RadianceStyle, StyledRadiance
+from networks.person.body_model import HEAD, PosedBody
 from networks.person.pose_deformation import apply_volume
 from torch_utils.device import constant, full_precision
 from training.sampling import Inputs
@@ -56,41 +56,57 @@ def head_frame(generator: Generator, betas: Tensor, joint_eulers: Tensor) -> Ten
     return generator.body.joint_transforms(betas, joint_eulers)[:, HEAD]
 
 
-def view_camera(generator: Generator, inputs: Inputs, view: str) -> Camera:
+def pose_people(generator: Generator, inputs: Inputs) -> PosedBody | None:
+    """Everybody's body, for all views; None for a generator without pose."""
+    if generator.config.pose == "none":
+        return None
+    with torch.no_grad():  # nothing of the body is learned
+        return generator.body(inputs.betas, inputs.joint_eulers)
+
+
+def view_camera(generator: Generator, inputs: Inputs, view: str, body: PosedBody | None = None) -> Camera:
     """The cameras of the view ``portrait`` or ``face``; the latter ride on the posed head."""
     if view == "portrait":
         return Camera(inputs.camera, PORTRAIT_CAMERA, None)
-    return Camera(inputs.face_camera, FACE_CAMERA, head_frame(generator, inputs.betas, inputs.joint_eulers))
+    frame = body.joint_transforms[:, HEAD] if body else head_frame(generator, inputs.betas, inputs.joint_eulers)
+    return Camera(inputs.face_camera, FACE_CAMERA, frame)
 
 
 def carry_to_neutral(
-    generator: Generator, inputs: Inputs, camera: Camera, size: int
+    generator: Generator, body: PosedBody | None, camera: Camera, size: int
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Samples of all rays in neutral pose [B, R, S, 3], T, and D^p(T); :class:`View` says more."""
-    like = {"dtype": inputs.betas.dtype, "device": inputs.betas.device}
+    like = {"dtype": camera.angles.dtype, "device": camera.angles.device}
     depths = sample_depths(camera.model, generator.config.num_samples, **like)
     points = camera.rays(size).at(depths).unflatten(1, (size, size))  # [B, H, W, S, 3]
-    if generator.config.pose != "smoothed":
-        neutral = generator.neutral_pose_points(points, inputs.betas, inputs.joint_eulers)
-        return neutral.flatten(1, 2), None, None
-    with torch.no_grad():  # nothing of the body is learned
-        transforms = generator.inverse_skinning(points, inputs.betas, inputs.joint_eulers)
+    if body is None:
+        return points.flatten(1, 2), None, None
+    with torch.no_grad():
+        transforms = generator.inverse_skinning(points, body)
+    if generator.config.pose == "nearest":
+        return apply_volume(transforms, points).flatten(1, 2), None, None
     smoothed = generator.pose_deformation(transforms)
     return apply_volume(smoothed, points).flatten(1, 2), transforms, smoothed
 
 
-def radiance_at(phi: RadianceGenerator, points: ManifoldPoints, style: RadianceStyle) -> Tensor:
-    """Colour and opacity [B, r, K, 4] at crossings; phi is evaluated at the valid ones alone, the others are 0."""
-    batch, rays, count = points.valid.shape
-    people = []
-    for i in range(batch):
-        index = points.valid[i].flatten().nonzero().squeeze(1)
-        sample = phi(
-            points.canonical[i].reshape(1, -1, 3)[:, index], RadianceStyle(*(part[i : i + 1] for part in style))
-        )
-        rgba = torch.cat([sample.rgb, sample.alpha[..., None]], -1)[0].to(points.depth.dtype)
-        people.append(rgba.new_zeros(rays * count, 4).index_put((index,), rgba))
-    return torch.stack(people).unflatten(1, (rays, count))
+def most_valid(valid: Tensor) -> int:
+    """The most valid crossings that anybody has: valid [B, N] bool. Waits for the device."""
+    return int(valid.sum(1).max())
+
+
+def radiance_at(phi: RadianceGenerator, points: ManifoldPoints, styled: StyledRadiance) -> Tensor:
+    """Colour and opacity [B, r, K, 4] at crossings; phi is evaluated at the valid ones alone, the others are 0.
+
+    All people at once: who has fewer valid crossings than another is filled up by invalid ones.
+    """
+    rays = points.valid.shape[1]
+    valid = points.valid.flatten(1) > 0  # [B, rK]
+    index = valid.byte().argsort(stable=True, dim=1, descending=True)[:, : most_valid(valid)]  # valid ones first
+    chosen, spread = valid.gather(1, index)[..., None], index[..., None]
+    canonical = points.canonical.flatten(1, 2).gather(1, spread.expand(-1, -1, 3))
+    colours = phi.colours(torch.where(chosen, canonical, 0.0), styled).to(points.depth.dtype)
+    rgba = colours.new_zeros(*valid.shape, 4).scatter(1, spread.expand(-1, -1, 4), torch.where(chosen, colours, 0.0))
+    return rgba.unflatten(1, (rays, -1))
 
 
 def _in_chunks(function: Callable, total: int, size: int) -> list:
@@ -102,7 +118,13 @@ def _in_chunks(function: Callable, total: int, size: int) -> list:
 
 
 def render_radiance(
-    generator: Generator, style: RadianceStyle, inputs: Inputs, view: str, *, rays_per_chunk: int = 0
+    generator: Generator,
+    style: RadianceStyle,
+    inputs: Inputs,
+    view: str,
+    *,
+    body: PosedBody | None = None,
+    rays_per_chunk: int = 0,
 ) -> View:
     """Stage 1: lowres_size^2 pixels.
 
@@ -110,16 +132,19 @@ def render_radiance(
         style: of phi.
         inputs: latents, poses and cameras.
         view: ``portrait`` or ``face``.
+        body: from :func:`pose_people`, where it is there already.
         rays_per_chunk: recompute D^e, M and phi in the backward pass, so many rays of every picture at a time; 0: keep
             their activations.
     """
     size = generator.config.lowres_size
-    camera = view_camera(generator, inputs, view)
-    neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
+    body = body or pose_people(generator, inputs)
+    camera = view_camera(generator, inputs, view, body)
+    neutral, transforms, smoothed = carry_to_neutral(generator, body, camera, size)
+    styled = generator.radiance.styled(style)  # once, not in every chunk
 
     def radiate(rays: slice) -> tuple[ManifoldPoints, Tensor]:
         points = generator.find_manifold_points(neutral[:, rays], inputs.z_id, inputs.z_exp, camera.model)
-        return points, radiance_at(generator.radiance, points, style)
+        return points, radiance_at(generator.radiance, points, styled)
 
     parts = _in_chunks(radiate, size * size, rays_per_chunk)
     points = ManifoldPoints(*(torch.cat(values, 1) for values in zip(*(p for p, _ in parts), strict=True)))
@@ -143,12 +168,18 @@ def build_maps(generator: Generator, style: PersonStyle, *, manifolds_per_chunk:
     return ManifoldMaps(low[:, :, :4], torch.cat(high, 1).float())
 
 
-def render_maps(generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: str) -> View:
-    """Stage 2: the portrait at 4 x lowres_size, the face at half of that, both from crossings of lowres_size^2 rays."""
+def render_maps(
+    generator: Generator, maps: ManifoldMaps, inputs: Inputs, view: str, *, body: PosedBody | None = None
+) -> View:
+    """Stage 2: the portrait at 4 x lowres_size, the face at half of that, both from crossings of lowres_size^2 rays.
+
+    ``body``: from :func:`pose_people`, where it is there already.
+    """
     size = generator.config.lowres_size
-    camera = view_camera(generator, inputs, view)
+    body = body or pose_people(generator, inputs)
+    camera = view_camera(generator, inputs, view, body)
     with torch.no_grad():
-        neutral, transforms, smoothed = carry_to_neutral(generator, inputs, camera, size)
+        neutral, transforms, smoothed = carry_to_neutral(generator, body, camera, size)
         points = generator.find_manifold_points(neutral, inputs.z_id, inputs.z_exp, camera.model)
         image_lr, _, _ = generator.shade(maps.low, points, camera.angles, camera.model)
     upscale = UPSCALE if view == "portrait" else UPSCALE // 2

@@ -47,7 +47,7 @@ def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed:
         points = canonical[index][None]
         style = phi.style(torch.cat([latents.z_id[i : i + 1], latents.z_noise[i : i + 1]], -1))
         sample = phi(points, style)
-        hidden.append(torch.cat([*phi.hidden(points, style)], -1)[0])
+        hidden.append(torch.cat([*phi.hidden(points, phi.styled(style))], -1)[0])
         maps.append(torch.cat([sample.rgb[0], (sample.alpha[0] * valid[index])[:, None]], -1))
     seen = torch.cat(maps)  # [N, 4]
     logits, mix = fit_features(phi, torch.cat(hidden), seen)

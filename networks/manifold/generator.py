@@ -26,14 +26,13 @@ from networks.manifold.maps import composite_maps, texels_together
 from networks.manifold.radiance import RadianceGenerator, RadianceStyle
 from networks.manifold.superresolution import ManifoldSuperResolution
 from networks.person.body_assets import BodyArrays
-from networks.person.body_model import BodyModel
+from networks.person.body_model import BodyModel, PosedBody
 from networks.person.expression_deformation import ExpressionDeformation, ExpressionStyle
 from networks.person.pose_deformation import (
     GRID_STRIDE,
     PoseDeformationProcessor,
     apply_volume,
     inverse_lbs_volume,
-    inverse_vertex_transforms,
 )
 from torch_utils.ops.manifold_composite import MIN_VALIDITY
 
@@ -204,18 +203,16 @@ class Generator(nn.Module):
 
     # ---- a frame ----------------------------------------------------------------------------------------------
 
-    def inverse_skinning(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
+    def inverse_skinning(self, points: Tensor, body: PosedBody) -> Tensor:
         """T of the vertices nearest to posed-space samples [B, H, W, S, 3] -> [B, 16, S, H, W], for D^p half a side."""
-        body = self.body(betas, joint_eulers)
-        inverse = inverse_vertex_transforms(self.body.head_shoulder_weights, body.joint_transforms)
         stride = GRID_STRIDE if self.config.pose == "smoothed" else 1
-        return inverse_lbs_volume(points[:, ::stride, ::stride, ::stride], body.vertices, inverse)
+        return inverse_lbs_volume(points[:, ::stride, ::stride, ::stride], body.vertices, body.inverse_transforms)
 
     def neutral_pose_points(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """Carry posed-space samples [B, H, W, S, 3] to neutral pose: inverse skinning smoothed by D^p."""
         if self.config.pose == "none":
             return points
-        volume = self.inverse_skinning(points, betas, joint_eulers)
+        volume = self.inverse_skinning(points, self.body(betas, joint_eulers))
         return apply_volume(self.pose_deformation(volume) if self.config.pose == "smoothed" else volume, points)
 
     def expression_displacement(self, points: Tensor, style: ExpressionStyle) -> Tensor:

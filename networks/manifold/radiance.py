@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from networks.layers import FiLMLayer, MappingNetwork, warp
+from networks.layers import FiLMLayer, MappingNetwork, sine, warp
+from torch_utils.device import full_precision
 
 NUM_LAYERS = 8
 OPACITY_SCALE = 0.04  # a manifold's alpha = 1 - exp(-0.04 softplus(sigma))
@@ -18,6 +20,13 @@ VIEW_DIRECTION = (0.0, 0.0, -1.0)  # held fixed: radiance does not depend on the
 class RadianceStyle(NamedTuple):
     frequency: Tensor  # [B, 9 * C]
     phase: Tensor  # [B, 9 * C]
+
+
+class StyledRadiance(NamedTuple):
+    """phi of some people: what their styles make of its weights, once for all points."""
+
+    layers: list[tuple[Tensor, Tensor]]  # 9 of weight [B, in, C] and bias [B, 1, C]; the last is the colour layer's
+    heads: list[tuple[Tensor, Tensor]]  # 6 of weight [4, C] and bias [4]: to rgb and sigma
 
 
 class RadianceSample(NamedTuple):
@@ -55,28 +64,48 @@ class RadianceGenerator(nn.Module):
         """latent [B, 160] = [z_id, eps]."""
         return RadianceStyle(*self.mapping(latent).chunk(2, -1))
 
-    def hidden(self, points: Tensor, style: RadianceStyle) -> Iterator[Tensor]:
+    @full_precision()
+    def styled(self, style: RadianceStyle) -> StyledRadiance:
+        """The layers and heads that :meth:`colours` runs; gradients flow to the weights and to the style."""
+        films = (*self.layers, self.colour_layer)
+        chunks = (part.chunk(len(films), -1) for part in style)
+        layers = [film.folded(*pair) for film, *pair in zip(films, *chunks, strict=True)]
+        weight, bias = layers.pop()
+        directed, weight = weight[:, : len(self.direction)], weight[:, len(self.direction) :]
+        layers.append(
+            (weight, bias + (self.direction @ directed)[:, None])
+        )  # the view direction is the same everywhere
+        pairs = list(zip(self.to_rgb, self.to_sigma, strict=True))[:-1]
+        heads = [(torch.cat([r.weight, s.weight]), torch.cat([r.bias, s.bias])) for r, s in pairs]
+        return StyledRadiance(layers, heads)
+
+    def hidden(self, points: Tensor, styled: StyledRadiance) -> Iterator[Tensor]:
         """Activations that the heads of sigma and feature read: 7 of [B, N, C], for canonical points [B, N, 3]."""
-        x = warp(points)
-        frequencies = style.frequency.chunk(NUM_LAYERS + 1, -1)  # the last one is the colour layer's
-        phases = style.phase.chunk(NUM_LAYERS + 1, -1)
-        first, *others = zip(self.layers, frequencies, phases, strict=False)
-        with torch.autocast(x.device.type, enabled=False):  # arguments up to 60: bfloat16 would round them by 1/8
-            x = first[0](x, *first[1:])
-        for layer, frequency, phase in others:
-            x = layer(x, frequency, phase)
+        first, *others = styled.layers[:-1]
+        with torch.autocast(points.device.type, enabled=False):  # arguments up to 60: bfloat16 would round them by 1/8
+            x = sine(warp(points), *first)
+        for layer in others:
+            x = sine(x, *layer)
             yield x
+
+    def colours(self, points: Tensor, styled: StyledRadiance) -> Tensor:
+        """Canonical points [B, N, 3] -> rgb and alpha [B, N, 4] in 0..1."""
+        return self._run(points, styled, features=False)[0]
+
+    def _run(self, points: Tensor, styled: StyledRadiance, *, features: bool) -> tuple[Tensor, Tensor]:
+        total, feature = 0.0, 0.0  # [B, N, 4] rgb and sigma; [B, N, F]
+        for i, x in enumerate(self.hidden(points, styled)):
+            if features:
+                feature = feature + self.to_feature[i](x)
+            if i < len(styled.heads):
+                total = total + F.linear(x, *styled.heads[i])
+            else:
+                coloured = sine(x, *styled.layers[-1])
+                total = total + torch.cat([self.to_rgb[-1](coloured), self.to_sigma[-1](x)], -1)
+        alpha = 1 - torch.exp(-OPACITY_SCALE * F.softplus(total[..., 3:]))
+        return torch.cat([torch.sigmoid(total[..., :3]), alpha], -1), feature
 
     def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
         """Canonical points [B, N, 3] -> radiance there."""
-        sums: tuple[Tensor, ...] = ()
-        for i, x in enumerate(self.hidden(points, style)):
-            sigma, feature = self.to_sigma[i](x), self.to_feature[i](x)
-            if i == len(self.to_rgb) - 1:
-                x = torch.cat([self.direction.expand(*x.shape[:2], 3), x], -1)
-                x = self.colour_layer(x, *(part.chunk(NUM_LAYERS + 1, -1)[-1] for part in style))
-            here = self.to_rgb[i](x), sigma, feature
-            sums = tuple(map(torch.add, sums, here)) if sums else here
-        rgb, sigma, feature = sums
-        alpha = 1 - torch.exp(-OPACITY_SCALE * nn.functional.softplus(sigma))
-        return RadianceSample(torch.sigmoid(rgb), alpha.squeeze(-1), feature)
+        colours, feature = self._run(points, self.styled(style), features=True)
+        return RadianceSample(colours[..., :3], colours[..., 3], feature)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from networks.cameras import FACE_OFFSET, FACE_RADIUS, SMPL_SCALE
 from networks.person.body_assets import NUM_POSE_FEATURES, BodyArrays
+from networks.person.pose_deformation import inverse_vertex_transforms
 from torch_utils.device import constant, full_precision
 
 NECK, HEAD = 12, 15
@@ -39,6 +40,7 @@ def euler_to_matrix(eulers: Tensor) -> Tensor:
 class PosedBody(NamedTuple):
     vertices: Tensor  # [B, V', 3] posed head-and-shoulder vertices, canonical units
     joint_transforms: Tensor  # [B, 24, 4, 4] canonical pose -> this pose
+    inverse_transforms: Tensor  # [B, V', 4, 4] this pose -> canonical pose, of the vertices
 
 
 class _Shape(NamedTuple):
@@ -184,7 +186,8 @@ class BodyModel(nn.Module):
         shape = self._shape(betas)
         turns, mean = euler_to_matrix(torch.stack([joint_eulers, self.mean_pose.expand_as(joint_eulers)]))
         vertices = self._from_neck(self._skin(shape, turns @ mean, self.head_shoulder_index), shape)
-        return PosedBody(vertices, self._pose(turns, self._canonical_joints(shape, mean)))
+        transforms = self._pose(turns, self._canonical_joints(shape, mean))
+        return PosedBody(vertices, transforms, inverse_vertex_transforms(self.head_shoulder_weights, transforms))
 
 
 def _ancestors(parents: list[int]) -> Tensor:

@@ -25,7 +25,7 @@ from tests.fake_cuda.watch import Counts, count, watching
 from tests.training.tiny_run import make_dataset
 from torch_utils import custom_ops
 from torch_utils.distributed import World
-from training import training_loop
+from training import rendering, training_loop
 from training.config import TrainConfig, load_train_config
 from training.data.reader import Batch
 from training.models import load_face
@@ -206,13 +206,8 @@ SCENES: dict[str, Callable[[], Found]] = {
 }
 
 
-def valid_crossings(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.arange(int(VALID * tensor.numel()), device=tensor.device)[:, None]
-
-
 def main(name: str) -> None:
-    nonzero = torch.Tensor.nonzero
-    torch.Tensor.nonzero = lambda t: (nonzero(t), valid_crossings(t))[1] if t.is_cuda and t.dim() == 1 else nonzero(t)
+    rendering.most_valid = lambda valid, real=rendering.most_valid: (real(valid), int(VALID * valid.shape[1]))[1]
     if hasattr(custom_ops, "_CUDA_FLAGS"):
         custom_ops._CUDA_FLAGS += " --cudart none"
     found = SCENES[name]()

@@ -57,7 +57,7 @@ def test_a_view_is_phi_at_all_crossings_composited(generator, inputs):
 def test_radiance_is_zero_where_there_is_no_crossing(generator, inputs):
     valid = torch.tensor([[[1.0, 0.0]], [[0.0, 0.0]]], dtype=torch.float64)
     points = ManifoldPoints(torch.zeros(2, 1, 2, 3, dtype=torch.float64), torch.zeros_like(valid), valid)
-    rgba = radiance_at(generator.radiance, points, style_of(generator, inputs).radiance)
+    rgba = radiance_at(generator.radiance, points, generator.radiance.styled(style_of(generator, inputs).radiance))
     assert (rgba[0, 0, 0] > 0).all()
     assert not rgba[0, 0, 1].any() and not rgba[1].any()
 
