@@ -114,6 +114,9 @@ class RunConfig:
     micro_batch: Annotated[int, Range(0, MAX_BATCH)] = (
         0  # images a process renders at a time, the rest of its batch is accumulated; 0: all
     )
+    d_micro_batch: Annotated[int, Range(0, MAX_BATCH)] = (
+        0  # pictures that the discriminators learn from at a time; 0: as many as are rendered at a time
+    )
     rays_per_chunk: Annotated[int, Range(0, 2**24)] = (
         0  # stage 1: recompute the backward pass in chunks of so many rays; 0: keep everything
     )

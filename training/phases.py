@@ -221,7 +221,7 @@ def accumulate_discriminators(
         gamma = getattr(config.discriminators, name).r1_gamma
         gamma = lazy_gamma(gamma, config.discriminators.r1_interval, step)
         total = len(reals[name])
-        for rows in micro_batches(total, config.run.micro_batch):
+        for rows in micro_batches(total, config.run.d_micro_batch or config.run.micro_batch):
             labels = (cameras[name][0][rows], cameras[name][1][rows])
             with autocast:
                 terms = discriminator_terms(networks, config, name, reals[name][rows], fakes[name][rows], labels, gamma)

@@ -11,7 +11,7 @@ from tests.fake_cuda.build import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Path(__file__).with_name("limits.json")
-IN_SUITE = ("frames", "plain_frames", "stage1", "stage2")
+IN_SUITE = ("frames", "plain_frames", "stage1", "stage2", "runs", "faults")
 SLACK = 1.02  # of launches: torch's versions split some operators otherwise. Waits have none
 Found = dict[str, dict[str, int]]
 

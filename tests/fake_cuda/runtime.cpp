@@ -11,6 +11,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 #define API extern "C" __attribute__((visibility("default")))
@@ -20,6 +21,7 @@ namespace {
 std::mutex lock;
 std::map<std::string, long> counts;
 std::map<char*, size_t> device_memory, pinned_memory;
+std::set<const void*> pinned_sources;
 size_t allocated = 0;
 std::atomic<long> launched{0};
 void (*listener)(const char*) = nullptr;  // to be told of everything that event() is called for
@@ -81,6 +83,10 @@ cudaError_t copy(void* to, const void* from, size_t bytes, cudaStream_t s) {
     bool pageable = (!to_device && !within(pinned_memory, to)) || (!from_device && !within(pinned_memory, from));
     std::string kind = to_device && from_device ? "D2D" : (to_device ? "H2D " : "D2H ") + std::string(pageable ? "pageable" : "pinned");
     event("COPY " + kind);
+    if (to_device && !from_device && !pageable) {  // how many different ones
+        std::lock_guard<std::mutex> guard(lock);
+        if (pinned_sources.insert(from).second) counts["pinned sources"]++;
+    }
     if (cudaError_t error = enqueue(s, "copy")) return error;
     if (as_stream(s) && as_stream(s)->capturing && pageable) event("REFUSED a recorded copy of pageable memory");  // read again at every replay
     if (to_device && from_device && bytes > (1u << 20)) return cudaSuccess;  // nobody looks
@@ -101,7 +107,7 @@ cudaError_t launch(dim3 grid, dim3 block, size_t shared, cudaStream_t s) {
 // ---- for watch.py -----------------------------------------------------------------------------------------------------
 API void fake_listen(void (*to)(const char*), bool launches) { listener = to; tells_launches = launches; }
 API long fake_count(const char* name) { std::lock_guard<std::mutex> guard(lock); return strcmp(name, "launches") ? counts[name] : launched.load(); }
-API void fake_reset() { std::lock_guard<std::mutex> guard(lock); counts.clear(); launched = 0; }
+API void fake_reset() { std::lock_guard<std::mutex> guard(lock); counts.clear(); pinned_sources.clear(); launched = 0; }
 API void fake_note(const char* name) { count(name); }
 API void fake_product(const char* name) { count("products"); count(name); if (tells_launches && listener) listener("PRODUCT"); }
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = tuple(
-    f"{ROOT}/{part}" for part in ("networks", "inference", "training", "torch_utils", "gen_video.py", "train.py")
-)
+PARTS = ("networks", "inference", "training", "torch_utils", "gen_video.py", "train.py", "tests/fake_cuda/scenes.py")
+OURS = tuple(f"{ROOT}/{part}" for part in PARTS)
 
 _library = ctypes.CDLL(os.environ["FAKE_CUDA"])
 _library.fake_count.restype = ctypes.c_long

@@ -31,7 +31,7 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     of_generator, of_discriminators = (
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
-    memory = estimate(config, batch, bf16=task.bf16, parameters=(of_generator, of_discriminators))
+    memory = estimate(config, local, bf16=task.bf16, parameters=(of_generator, of_discriminators))
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
 
     def show(*lines: str) -> None:

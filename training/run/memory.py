@@ -33,23 +33,26 @@ class MemoryEstimate(NamedTuple):
         return OVERHEAD * (self.weights + max(self.generator, self.discriminators))
 
 
-def estimate(config: TrainConfig, batch: int, *, bf16: bool, parameters: tuple[int, int]) -> MemoryEstimate:
+def estimate(config: TrainConfig, share: int, *, bf16: bool, parameters: tuple[int, int]) -> MemoryEstimate:
     """Memory of a process.
 
     Args:
-        batch: images it renders at a time.
+        share: images of a step that are its own.
         bf16: whether phi, U and the discriminators run in bfloat16.
         parameters: of the generator and of all discriminators together.
     """
     copies = 4 + len(config.optim.ema_decays), 4  # weight, gradient, two moments; running means of G
     weights = FLOAT * sum(count * copy for count, copy in zip(parameters, copies, strict=True))
     narrow = 2 if bf16 else FLOAT
+    run = config.run
+    batch = min(run.micro_batch or share, share)  # rendered at a time
+    judged = min(run.d_micro_batch or batch, share)
     views = len(config.discriminators.views)
     if config.stage == 1:
         generator = batch * views * _rendered_picture(config, narrow)
     else:
         generator = batch * _person_maps(config, narrow)
-    discriminators = (batch * _discriminator(config, name, narrow) for name in config.discriminators.active)
+    discriminators = (judged * _discriminator(config, name, narrow) for name in config.discriminators.active)
     return MemoryEstimate(weights, generator, max(discriminators))
 
 
@@ -60,11 +63,9 @@ def check_memory(config: TrainConfig, world: World) -> None:
     """
     if world.device.type != "cpu" or not hasattr(os, "sysconf"):  # Windows has none
         return
-    local = config.optim.batch_size // world.size
-    batch = min(config.run.micro_batch or local, local)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     weights = sum(_discriminator_weights(config, name) for name in config.discriminators.active)
-    needed = estimate(config, batch, bf16=False, parameters=(0, weights)).total
+    needed = estimate(config, config.optim.batch_size // world.size, bf16=False, parameters=(0, weights)).total
     if needed > 2 * memory:
         wanted = (
             f"a step that fits {memory / 2**30:.0f} GiB (a smaller batch_size or micro_batch, fewer channels or points)"
@@ -91,7 +92,7 @@ def _rendered_picture(config: TrainConfig, narrow: int) -> float:
     rays = g.lowres_size**2
     # Every FiLM layer keeps its input and the argument of its sine, every ReLU layer one of the two.
     sample = FLOAT * (g.num_fine_samples * (3 * 2 * g.expression_dim + 3 * g.manifold_dim + 30) + 20 * g.num_manifolds)
-    crossing = narrow * g.num_manifolds * VALID_CROSSINGS * (9 * 2 * g.radiance_dim + 7 * (g.feature_dim + 4) + 30)
+    crossing = narrow * g.num_manifolds * VALID_CROSSINGS * (9 * 2 * g.radiance_dim + 7 * 4 + 30)
     ray = sample + crossing
     volume = FLOAT * rays * g.num_samples * (2.6 * 16 + 12 if g.pose == "smoothed" else 12)
     kept = FLOAT * rays * 10 * g.num_manifolds  # crossings and radiance for compositing
