@@ -58,7 +58,7 @@ def expressions() -> np.ndarray:
         expression(eyeBlinkRight=1.0, cheekSquintRight=0.5, mouthSmileRight=0.4, mouthSmileLeft=0.15),
         expression(eyeBlink=1.0),
         expression(browDown=0.9, noseSneer=0.4, mouthFrown=0.5, eyeSquint=0.2),
-        expression(jawLeft=0.7, jawOpen=0.08),
+        expression(jawLeft=1.0, jawOpen=0.08),
         expression(cheekPuff=0.9, mouthPucker=0.3),
         expression(**SMILE, jawOpen=0.28, mouthUpperUp=0.3, browInnerUp=0.2, browOuterUp=0.2),
     ])  # fmt: skip

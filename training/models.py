@@ -13,6 +13,7 @@ from networks.discriminators import Discriminator, DiscriminatorConfig, grown
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.expressions import check_face_model, face_model_name, face_model_of
 from networks.person.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
 from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
@@ -94,7 +95,7 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     body = load_body(config)
     generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
     if config.init_from is not None and not resuming:
-        load_generator(generator, config.init_from)
+        load_generator(generator, config.init_from, face_model_name(config.face_model))
     elif config.manifold_init == "relief" and not resuming:
         wrap_manifolds(generator, config.seed)
     choose_trained(generator, config.stage)
@@ -172,13 +173,15 @@ def choose_trained(generator: Generator, stage: int) -> None:
         generator.expression_deformation.requires_grad_(False)
 
 
-def load_generator(generator: Generator, path: str) -> None:
+def load_generator(generator: Generator, path: str, face_model: str | None = None) -> None:
     """Take the weights of a saved model, for instance ``runs/stage1/latest``, with its body.
 
     Raises:
-        UserError: no model, or one of other sizes.
+        UserError: no model, one of other sizes, or of another face model than ``face_model`` (where given).
     """
-    saved = unpack_model(load_checkpoint(path), path).generator
+    model = unpack_model(load_checkpoint(path), path)
+    check_face_model(face_model_of(model.metadata), face_model, path)
+    saved = model.generator
     # Nothing among the weights tells these.
     for part in ("pose", "expression", "num_manifolds", "first_level", "last_level", "manifold_centre"):
         if getattr(saved.config, part) != getattr(generator.config, part):

@@ -70,8 +70,8 @@ NAMED_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "Nose wrinkled": ("noseSneer",),
     "Eyes wide": ("eyeWide",),
     "Eyes narrow": ("eyeSquint", "cheekSquint"),
-    "Look to the left": ("eyeLookOutLeft", "eyeLookInRight"),
-    "Look to the right": ("eyeLookInLeft", "eyeLookOutRight"),
+    "Look left": ("eyeLookOutLeft", "eyeLookInRight"),
+    "Look right": ("eyeLookInLeft", "eyeLookOutRight"),
     "Look up": ("eyeLookUp",),
     "Look down": ("eyeLookDown",),
 }

@@ -61,6 +61,12 @@ def face_model_of(metadata: Mapping[str, Any]) -> str | None:
     return EMBEDDED if training.get("face_model") is None else BASEL  # from before the open face
 
 
+def check_face_model(found: str | None, wanted: str | None, where: str) -> None:
+    """UserError naming ``where``, a checkpoint, if its expressions are of another face model; None: not known."""
+    if found is not None and wanted is not None and found != wanted:
+        raise UserError(f"{where}: expected a checkpoint of the face model {wanted}, found one of {found}")
+
+
 def carried(rows: np.ndarray, spoken: str | None, wanted: str | None, where: str) -> np.ndarray:
     """Expressions [..., 64] of the face model ``spoken`` as those of ``wanted``; None: of whichever it is.
 

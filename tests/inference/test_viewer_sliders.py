@@ -79,7 +79,7 @@ def test_everyday_words_move_both_sides():
         expected = as_row(expression=expression(**dict.fromkeys(parts, 0.6)))
         assert moved(f"Expression: {label}", 0.6) == pytest.approx(expected, abs=1e-12)
     for left in ("eyeLookOutLeft", "eyeLookInRight"):  # both eyes to the person's left
-        assert moved("Expression: Look to the left", 1)[ACTIONS.index(left)] == 1
+        assert moved("Expression: Look left", 1)[ACTIONS.index(left)] == 1
 
 
 def test_other_face_models_have_no_names_of_actions():

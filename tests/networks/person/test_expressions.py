@@ -9,6 +9,7 @@ from networks.person.expressions import (
     DEFAULT_FACE,
     EMBEDDED,
     carried,
+    check_face_model,
     columns_of,
     expression,
     face_model_name,
@@ -43,6 +44,13 @@ def test_whose_expressions_a_checkpoint_takes():
     assert face_model_of({"training": {"face_model": None}}) == EMBEDDED  # from before files said it
     assert face_model_of({"source": "made up"}) is None and face_model_of({"face_model": "somebody's"}) is None
     assert face_model_name(None) == DEFAULT_FACE and face_model_name("smpl_models/BFM_model_front.mat") == BASEL
+
+
+def test_checkpoints_of_another_face_model_are_refused():
+    for found, wanted in ((None, ARKIT), (BASEL, None), (BASEL, BASEL)):
+        check_face_model(found, wanted, "here")
+    with pytest.raises(UserError, match="here: expected a checkpoint of the face model arkit, found one of embedded"):
+        check_face_model(EMBEDDED, ARKIT, "here")
 
 
 def test_expressions_of_another_face_model_are_refused():
