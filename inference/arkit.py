@@ -127,7 +127,7 @@ def _has_face(row: list[str], places: dict[str, int]) -> bool:
 def _numbers(rows: Sequence[list[str]], known: np.ndarray, columns: list[int], header: list[str], where: str):
     """[K, C] of the known rows."""
     out = np.empty((known.sum(), len(columns)))
-    for place, index in enumerate(np.flatnonzero(known)):
+    for place, index in enumerate(np.flatnonzero(known).tolist()):
         for i, column in enumerate(columns):
             try:
                 out[place, i] = float(rows[index][column])
@@ -148,7 +148,7 @@ def _seconds(texts: list[str], where: str) -> np.ndarray:
         raise UserError(
             f"{where}: time in line {row + 2}: expected HH:MM:SS:FF or seconds throughout, found '{texts[row][:40]}'"
         )
-    parts = np.array([[float(part) for part in match.groups()] for match in found])
+    parts = np.array([[float(part) for part in match.groups()] for match in found if match])
     units = [3600.0, 60.0, 1.0, 1.0 / _frame_rate(parts)] if pattern is _TIMECODE else [3600.0, 60.0, 1.0]
     seconds = parts @ units if parts.shape[1] > 1 else parts[:, 0]
     steps = np.diff(seconds)

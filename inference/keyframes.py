@@ -127,8 +127,10 @@ def save_expressions(path: str | Path, rows: np.ndarray, face_model: str | None)
 
 def write_expressions(file: BinaryIO, rows: np.ndarray, face_model: str | None) -> None:
     """:func:`save_expressions` to an open file."""
-    said = {} if face_model is None else {_FACE_MODEL: np.array(face_model)}
-    np.savez(file, expression=rows, **said)
+    if face_model is None:
+        np.savez(file, expression=rows)
+    else:
+        np.savez(file, expression=rows, face_model=np.array(face_model))
 
 
 def save_keyframes(path: str | Path, rows: np.ndarray) -> None:

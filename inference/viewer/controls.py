@@ -76,8 +76,14 @@ NAMED_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "Look down": ("eyeLookDown",),
 }
 # Titles of the single actions, by how their names begin.
-ACTION_GROUPS = {"Eyes": "eye", "Brows": "brow", "Mouth": "mouth", "Jaw": "jaw", "Cheeks and nose": ("cheek", "nose"),
-                 "Tongue": "tongue"}  # fmt: skip
+ACTION_GROUPS: dict[str, tuple[str, ...]] = {
+    "Eyes": ("eye",),
+    "Brows": ("brow",),
+    "Mouth": ("mouth",),
+    "Jaw": ("jaw",),
+    "Cheeks and nose": ("cheek", "nose"),
+    "Tongue": ("tongue",),
+}
 
 
 def rest_row() -> list[float]:
