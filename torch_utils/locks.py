@@ -55,19 +55,24 @@ def hold(path: Path, where: str, doing: str) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for last in (*[False] * (_TRIES - 1), True):
-            if (file := _take(path)) is not None:
-                break
-            if last:
-                raise UserError(f"{where}: {_holder(path)} is {doing}; wait for it, or choose another place")
-            time.sleep(_PAUSE)
+        file = _take_soon(path)
     except OSError as error:
         raise UserError(f"{where}: cannot write there: {reason(error)}") from error
+    if file is None:
+        raise UserError(f"{where}: {_holder(path)} is {doing}; wait for it, or choose another place")
     try:
         _remove_stale(path)
         yield
     finally:
         _let_go(path, file)
+
+
+def _take_soon(path: Path) -> BinaryIO | None:
+    for _ in range(_TRIES):
+        if (file := _take(path)) is not None:
+            return file
+        time.sleep(_PAUSE)
+    return None
 
 
 def _take(path: Path) -> BinaryIO | None:
