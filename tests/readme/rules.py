@@ -18,6 +18,7 @@ from tests.readme.runners import (
     folder_is_the_makefile_s,
     hooks_are_configured,
     make_nothing,
+    modules_are_there,
     pack_data_set,
     run_here,
     serve,
@@ -85,6 +86,7 @@ RULES = (
     Rule("^pip install|^conda env create", how=files_are_there, why="installs; test_requirements.py reads the files"),
     Rule("^conda activate", how=environment_has_its_name, why="needs conda"),
     Rule("^pytest ", how=files_are_there, why="needs a GPU"),
+    Rule("^python -m tests.training.golden_losses", how=modules_are_there, why="changes files of the repository"),
     Rule("^python -m pytest ", how=tests_are_there, why="a test in a test"),
     # ---- videos
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),

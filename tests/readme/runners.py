@@ -135,6 +135,11 @@ def tests_are_there(root: Path, words: list[str], instead: dict[str, object]) ->
     files_are_there(root, words[2:], instead)
 
 
+def modules_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Not run."""
+    assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists(), words
+
+
 def hooks_are_configured(root: Path, words: list[str], instead: dict[str, object]) -> None:
     """By the tools that `make lint` runs."""
     configured = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
