@@ -97,8 +97,8 @@ def _take(path: Path) -> BinaryIO | None:
     return file
 
 
-def _let_go(path: Path, file: BinaryIO) -> None:
-    if file not in _held:  # of the parent, in a forked child
+def _let_go(path: Path, file: BinaryIO | None) -> None:
+    if file is None or file not in _held:  # of the parent, in a forked child
         return
     _held.remove(file)
     with suppress(OSError):

@@ -7,6 +7,7 @@ discriminators learn from. Both sides thus see each other as they were before th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,8 +49,8 @@ def render_views(
         style = generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
     views, body = config.discriminators.views, pose_people(generator, inputs)
     if config.stage == 1:
-        options = {"body": body, "rays_per_chunk": run.rays_per_chunk}
-        return {view: render_radiance(generator, style.radiance, inputs, view, **options) for view in views}, None
+        draw = partial(render_radiance, generator, style.radiance, inputs, body=body, rays_per_chunk=run.rays_per_chunk)
+        return {view: draw(view) for view in views}, None
     maps = build_maps(generator, style, manifolds_per_chunk=run.manifolds_per_chunk)
     return {view: render_maps(generator, maps, inputs, view, body=body) for view in views}, maps
 

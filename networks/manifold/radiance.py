@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from networks.layers import FiLMLayer, MappingNetwork, sine, warp
+from networks.layers import FiLMLayer, MappingNetwork, sine, warp, weight_and_bias
 from torch_utils.device import full_precision
 
 NUM_LAYERS = 8
@@ -76,7 +76,8 @@ class RadianceGenerator(nn.Module):
             (weight, bias + (self.direction @ directed)[:, None])
         )  # the view direction is the same everywhere
         pairs = list(zip(self.to_rgb, self.to_sigma, strict=True))[:-1]
-        heads = [(torch.cat([r.weight, s.weight]), torch.cat([r.bias, s.bias])) for r, s in pairs]
+        joined = [zip(weight_and_bias(rgb), weight_and_bias(sigma), strict=True) for rgb, sigma in pairs]
+        heads = [(torch.cat(weights), torch.cat(biases)) for weights, biases in joined]
         return StyledRadiance(layers, heads)
 
     def hidden(self, points: Tensor, styled: StyledRadiance) -> Iterator[Tensor]:
@@ -92,20 +93,25 @@ class RadianceGenerator(nn.Module):
         """Canonical points [B, N, 3] -> rgb and alpha [B, N, 4] in 0..1."""
         return self._run(points, styled, features=False)[0]
 
-    def _run(self, points: Tensor, styled: StyledRadiance, *, features: bool) -> tuple[Tensor, Tensor]:
-        total, feature = 0.0, 0.0  # [B, N, 4] rgb and sigma; [B, N, F]
+    def _run(self, points: Tensor, styled: StyledRadiance, *, features: bool) -> tuple[Tensor, Tensor | None]:
+        total: Tensor | None = None  # [B, N, 4] rgb and sigma
+        feature: Tensor | None = None  # [B, N, F]
         for i, x in enumerate(self.hidden(points, styled)):
             if features:
-                feature = feature + self.to_feature[i](x)
+                seen = self.to_feature[i](x)
+                feature = seen if feature is None else feature + seen
             if i < len(styled.heads):
-                total = total + F.linear(x, *styled.heads[i])
+                here = F.linear(x, *styled.heads[i])
             else:
                 coloured = sine(x, *styled.layers[-1])
-                total = total + torch.cat([self.to_rgb[-1](coloured), self.to_sigma[-1](x)], -1)
+                here = torch.cat([self.to_rgb[-1](coloured), self.to_sigma[-1](x)], -1)
+            total = here if total is None else total + here
+        assert total is not None
         alpha = 1 - torch.exp(-OPACITY_SCALE * F.softplus(total[..., 3:]))
         return torch.cat([torch.sigmoid(total[..., :3]), alpha], -1), feature
 
     def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
         """Canonical points [B, N, 3] -> radiance there."""
         colours, feature = self._run(points, self.styled(style), features=True)
+        assert feature is not None
         return RadianceSample(colours[..., :3], colours[..., 3], feature)

@@ -37,7 +37,7 @@ def noise3(points: np.ndarray, frequency: float, seed: int = 0) -> np.ndarray:
             a, b = _hash(xs[0] ^ plane), _hash(xs[1] ^ plane)
             rows.append(a + (b - a) * s)
         value = value + weight * (rows[0] + (rows[1] - rows[0]) * t)
-    return value
+    return np.asarray(value)
 
 
 def noise2(u: np.ndarray, v: np.ndarray, seed: int = 0) -> np.ndarray:
