@@ -34,6 +34,7 @@ lint: $(STAMP)
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
+	$(VENV)/bin/python -m mypy --platform win32 --cache-dir .mypy_cache/windows
 
 cuda-check: $(STAMP)
 	$(VENV)/bin/python -m torch_utils.custom_ops cuda-check
