@@ -7,7 +7,7 @@ ARGS ?=
 # Torch stays at the release that the figures in docs/ were measured with; `make test-newest` tries what is newer.
 HELD := torch==2.14.1 torchvision==0.29.1
 
-.PHONY: help video viewer test lint cuda-check lock test-newest test-oldest clean
+.PHONY: help video viewer test lint cuda-check cuda-rehearsal lock test-newest test-oldest clean
 
 help:
 	@echo "make video   set up, then render the default video to $(OUT)/  (options: make video ARGS='--seeds 3 --depth')"
@@ -15,6 +15,7 @@ help:
 	@echo "make test    set up, then check style and types and run the tests"
 	@echo "make lint    set up, then check style and types only"
 	@echo "make cuda-check   set up, then compile the CUDA sources for sm_75 to sm_120 (no toolkit and no GPU needed)"
+	@echo "make cuda-rehearsal   set up, then rehearse CUDA on a GPU that computes nothing, and run the kernels on the CPU"
 	@echo "make lock    renew requirements.lock from requirements.txt; ARGS=--upgrade takes the newest versions of all"
 	@echo "make test-newest   run the tests with the newest versions that requirements.txt allows, in .venv-newest/"
 	@echo "make test-oldest   the same with the oldest ones, in .venv-oldest/ (PYTHON=python3.10 or 3.11)"
@@ -38,6 +39,13 @@ lint: $(STAMP)
 
 cuda-check: $(STAMP)
 	$(VENV)/bin/python -m torch_utils.custom_ops cuda-check
+
+# Needs Linux, c++ and a torch that is built with CUDA, but no GPU. Sanitizers watch the kernels.
+cuda-rehearsal: $(STAMP)
+	$(VENV)/bin/python -m tests.fake_cuda nightly
+	LD_PRELOAD=$$(c++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+		EMULATED_CUDA_FLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+		$(VENV)/bin/python -m pytest -m emulated_cuda tests/torch_utils/ops
 
 # One file for every Python and system that the ranges allow. What it names already stays unless ARGS=--upgrade.
 # Without $(STAMP): a lock that cannot be installed can still be renewed, with any uv: make lock UV=uv

@@ -50,9 +50,8 @@ class FastBody:
         followed = _followed(body.parents.tolist())
         self._above = [followed[parent] for parent in body.parents[POSED_JOINTS].tolist()]
         weights = body.head_shoulder_weights
-        self._weights = torch.stack(  # [V', 7]
-            [weights[:, [j for j, f in enumerate(followed) if f == part]].sum(1) for part in range(len(_POSED) + 1)], 1
-        )
+        follows = torch.eye(len(_POSED) + 1)[followed]  # [24, 7]
+        self._weights = weights @ follows.to(weights)  # [V', 7]
 
     def pose(self, joint_eulers: Tensor) -> Pose:
         """The pose of ``joint_eulers`` [6, 3] radians; both on the CPU."""

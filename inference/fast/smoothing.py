@@ -18,12 +18,12 @@ def after_upsampling(weight: Tensor) -> Tensor:
     for axis in range(3):
         taps = weight.shape[axis]
         reach = taps // 4 + 1
-        spread = weight.new_zeros(taps, 2 * reach)  # [taps, cells j - reach .. j + reach - 1]
+        spread = torch.zeros(taps, 2 * reach)  # [taps, cells j - reach .. j + reach - 1]
         for tap in range(taps):
             cell, odd = divmod(tap - taps // 2, 2)
             spread[tap, cell + reach] = 0.75
             spread[tap, cell + reach + (1 if odd else -1)] = 0.25
-        weight = torch.tensordot(weight.movedim(axis, -1), spread, 1).movedim(-1, axis)
+        weight = torch.tensordot(weight.movedim(axis, -1), spread.to(weight), 1).movedim(-1, axis)
     return weight.contiguous()
 
 

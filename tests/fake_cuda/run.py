@@ -12,6 +12,13 @@ from tests.fake_cuda.build import environment
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Path(__file__).with_name("limits.json")
 IN_SUITE = ("frames", "plain_frames", "stage1", "stage2", "runs", "faults")
+# Beside them, in `make cuda-rehearsal`: scene -> how it is started, and settings of the runtime.
+BY_NIGHT = {
+    "all_presets": ((), {}),
+    "programs": ((), {}),
+    "processes": (("-m", "torch.distributed.run", "--nproc_per_node=2"), {}),
+    "pinned_copies_last": ((), {"FAKE_CUDA_PENDING": 1}),
+}
 SLACK = 1.02  # of launches: torch's versions split some operators otherwise. Waits have none
 Found = dict[str, dict[str, int]]
 
@@ -22,10 +29,10 @@ class SceneFailed(AssertionError):
 
 def rehearse(scene: str, *, seconds: int = 600) -> Found:
     """What a scene counts; raises SceneFailed where it fails."""
-    command = [sys.executable, "-m", "tests.fake_cuda.scenes", scene]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(FAKE_CUDA_DEVICES=2), capture_output=True, text=True, timeout=seconds
-    )
+    launcher, settings = BY_NIGHT.get(scene, ((), {}))
+    command = [sys.executable, *launcher, "-m", "tests.fake_cuda.scenes", scene]
+    variables = environment(FAKE_CUDA_DEVICES=2, **settings)
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=seconds)
     if done.returncode != 0:
         raise SceneFailed(f"{scene}: exit code {done.returncode}\n{done.stderr[-6000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -43,6 +50,13 @@ def exceeded(found: Found, limits: Found) -> list[str]:
             if value > most:
                 lines.append(f"{title}: expected at most {limits[title][name]} {name}, found {value}")
     return lines
+
+
+def nightly() -> None:
+    """All scenes, against the limits; raises SceneFailed or AssertionError."""
+    for scene in (*IN_SUITE, *BY_NIGHT):
+        assert exceeded(found := rehearse(scene), json.loads(LIMITS.read_text())) == [], found
+        print(f"{scene}: as expected", flush=True)
 
 
 def renew() -> None:

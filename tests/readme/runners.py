@@ -20,6 +20,7 @@ import yaml
 from torch.distributed.run import parse_args as parse_torchrun
 
 from networks.embedded import body, face
+from tests.fake_cuda.run import BY_NIGHT, IN_SUITE
 from tests.readme.documents import ROOT, SETTING
 from training.data.storage import open_dataset
 
@@ -138,6 +139,12 @@ def tests_are_there(root: Path, words: list[str], instead: dict[str, object]) ->
 def modules_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
     """Not run."""
     assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists(), words
+
+
+def scene_is_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Not run; what is rehearsed is known."""
+    command, *scene = words[3:]
+    assert command == "renew" or (command == "run" and scene[0] in (*IN_SUITE, *BY_NIGHT))
 
 
 def hooks_are_configured(root: Path, words: list[str], instead: dict[str, object]) -> None:
