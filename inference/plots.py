@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch_utils.misc import atomic_path
 
 WIDTH, HEIGHT = 1200, 170  # pixels of a panel
-LEFT, RIGHT, TOP, BOTTOM = 60, 90, 24, 22  # margins in it: numbers, names, title, seconds
+LEFT, RIGHT, TOP, BOTTOM = 60, 150, 24, 22  # margins in it: numbers, names, title, seconds
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#7f7f7f")
 GREY, SHADE = "#bbbbbb", "#f0e4d0"
 
