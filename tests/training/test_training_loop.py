@@ -116,7 +116,14 @@ def whole_batch():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"micro_batch": 1}, {"micro_batch": 3}, {"rays_per_chunk": 100, "micro_batch": 2}], ids=str
+    "changes",
+    [
+        {"micro_batch": 1},
+        {"micro_batch": 3},
+        {"rays_per_chunk": 100, "micro_batch": 2},
+        {"micro_batch": 1, "d_micro_batch": 3},
+    ],
+    ids=str,
 )
 def test_micro_batches_and_chunks_do_not_change_the_gradient(whole_batch, changes):
     assert_close(whole_batch, gradients({"run": changes}))
