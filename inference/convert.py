@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from inference.released_checkpoint import LABEL_FILES, load_config, load_labels, load_released, released_state
+from inference.released_checkpoint import load_config, load_labels, load_released, released_state
+from networks.person.priors import LABEL_FILES
 from networks.saved_model import pack_model
 from torch_utils.checkpoint import check_format, load_raw, save_checkpoint
 from torch_utils.misc import CliParser, UserError, run_cli

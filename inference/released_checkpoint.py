@@ -23,7 +23,7 @@ from networks.layers import WARP_SCALE
 from networks.manifold.generator import Generator, GeneratorConfig
 from networks.person.body_assets import BodyArrays, body_from_dict, check_index, head_shoulder_vertices
 from networks.person.expressions import BASEL
-from networks.person.priors import LabelPriors
+from networks.person.priors import LABEL_FILES, LabelPriors
 from networks.saved_model import SavedModel
 from torch_utils.checkpoint import load_weights
 from torch_utils.config import config_from_dict, find_config, load_yaml
@@ -64,11 +64,6 @@ _BODY_NAMES = {
 _NETWORKS = ("radiance_net", "sr_net", "deform_net", "sample_net")
 # SMPL's kinematic tree, for files that leave it out.
 _SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-LABEL_FILES = {
-    "camera_pose": "camera_pose_joint_sample.npy",
-    "id_shape": "id_shape_sampler_body.npy",
-    "expression": "expression_body.npy",
-}
 _FACE_LABEL_FILES = {"face_id": "id_face_sampler.npy", "face_expression": "expression_face.npy"}
 _MEAN_SAMPLES = 10_000
 

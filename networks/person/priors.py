@@ -15,6 +15,12 @@ from torch_utils.misc import UserError
 # Columns of the rows; the last two are optional.
 WIDTHS = {"camera_pose": 2 + 18, "id_shape": 80 + 10, "expression": 64, "face_id": 80, "face_expression": 64}
 OPTIONAL = ("face_id", "face_expression")
+# Where the authors' data have the rows of photos.
+LABEL_FILES = {
+    "camera_pose": "camera_pose_joint_sample.npy",
+    "id_shape": "id_shape_sampler_body.npy",
+    "expression": "expression_body.npy",
+}
 
 
 class Latents(NamedTuple):

@@ -126,7 +126,23 @@ def face_view(angle: Tensor, translation: Tensor, frame: FaceFrame, centre: Tens
     cam2world = rotation @ model2camera.mT
     distance = torch.tensor([0.0, 0.0, DEEP3D_DISTANCE], dtype=angle.dtype, device=angle.device)
     position = frame.scale * torch.einsum("bij,bj->bi", cam2world, distance - translation) + shift
-    sight = torch.nn.functional.normalize(position - centre, dim=-1)
+    return _on_sphere(cam2world, torch.nn.functional.normalize(position - centre, dim=-1), centre)
+
+
+def seen_by_head(camera: Tensor, head: Tensor, centre: Tensor) -> View:
+    """The face camera that sees a face from where the portrait camera is, as if both were far away.
+
+    Args:
+        camera: [B, 2] the portrait camera's label.
+        head: [B, 3, 3] the posed head's rotation in canonical space.
+        centre: [B, 3] the middle of the face; head's frame, canonical units.
+    """
+    cam2world = head.mT @ camera_frame(camera, 1.0)[0]
+    return _on_sphere(cam2world, cam2world[:, :, 2], centre)
+
+
+def _on_sphere(cam2world: Tensor, sight: Tensor, centre: Tensor) -> View:
+    """The face camera where the line from ``centre`` along ``sight`` [B, 3] meets its sphere."""
     along = (sight * centre).sum(-1, keepdim=True)
     aside = (centre * centre).sum(-1, keepdim=True) - along**2  # squared distance of the line from the origin
     return _view(cam2world, centre + ((FACE_CAMERA.radius**2 - aside).clamp(min=0).sqrt() - along) * sight)

@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
-from networks.person.priors import LabelPriors
+from networks.person.priors import LABEL_FILES, LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.recordings import make_rows, write
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
 from tests.readme.documents import ROOT
 from tests.training.data.prepare.photos import make_photo, write_photos
+from tests.training.data.sets import make_pixels
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     from tests.readme.place import Place
 
 PHOTOS = {"000": 2, "001": 3, "002": 1}  # name: seed
-RELEASED_LABELS = {
-    "camera_pose": "camera_pose_joint_sample", "id_shape": "id_shape_sampler_body", "expression": "expression_body",
-}  # fmt: skip
 
 
 def lay_out(root: Path) -> None:
@@ -53,13 +52,27 @@ def released(place: Place) -> None:
     (place.root / "released.pt").rename(place.root / "sshq512.pt")
     (place.root / "released").mkdir()
     for name, rows in make_priors_dict().items():
-        np.save(place.root / f"released/{RELEASED_LABELS[name]}.npy", rows.numpy())
+        np.save(place.root / "released" / LABEL_FILES[name], rows.numpy())
     np.save(place.root / "released/index.npy", np.arange(70, 100))
 
 
 def old(place: Place) -> None:
     """old.pt: a model as earlier versions of this project wrote it."""
     torch.save({**load_checkpoint(place.root / "ckpts/demo.safetensors"), "version": 1}, place.root / "old.pt")
+
+
+def published(place: Place) -> None:
+    """published/: portraits, face crops and the authors' label arrays."""
+    root, rows = place.root / "published", make_priors_dict()
+    for folder, size in (("images", 16), ("faces", 8)):
+        (root / folder).mkdir(parents=True)
+        for index in range(len(rows["camera_pose"])):
+            Image.fromarray(make_pixels(index, size)).save(root / folder / f"{index:03d}.png")
+    (root / "labels").mkdir()
+    for name, file in LABEL_FILES.items():
+        array = 0.2 * rows[name].numpy()
+        array[:, :2] += np.pi / 2 * (name == "camera_pose")
+        np.save(root / "labels" / file, array)
 
 
 def photos_in_a_zip(place: Place) -> None:
@@ -83,6 +96,7 @@ def model_of_photos(place: Place) -> None:
 
 
 MADE_UP: dict[str, Callable[[Place], None]] = {
+    "published": published,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording,
 }  # fmt: skip

@@ -109,6 +109,7 @@ RULES = (
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
+    Rule("training.data convert"),
     Rule("training.data inspect"),
     Rule("^zip ", how=pack_data_set, needs=("datasets/synth",)),
     # ---- training
