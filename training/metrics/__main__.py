@@ -13,16 +13,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from networks.person.expressions import check_face_model
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, whole_number
 from torch_utils.distributed import World, world
 from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
 from training.data.layout import MANIFEST
-from training.data.storage import open_dataset
+from training.data.storage import Dataset, open_dataset
 from training.metrics.control import CONTROL_METRICS, ControlConfig, measure_control
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
 from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, doubts, evaluate
 from training.metrics.pictures import DatasetPictures, FolderPictures
-from training.metrics.renderers import DrawingRenderer, Renderer, is_synthetic, load_renderer
+from training.metrics.renderers import (
+    DrawingRenderer,
+    GeneratorRenderer,
+    Renderer,
+    face_model_of_labels,
+    is_synthetic,
+    load_renderer,
+)
 
 EPILOG = """\
 metrics: fid, kid (x100), and with `control` all of expression, pose, shoulders, identity, consistency, disentanglement,
@@ -126,13 +136,20 @@ def control_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> Contro
     return ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
 
 
+def model_and_data(args: argparse.Namespace, device: torch.device) -> tuple[GeneratorRenderer, Dataset]:
+    """Both that are named. Raises UserError: one cannot be read, or their expressions are of different face models."""
+    renderer, dataset = load_renderer(args.ckpt, device), open_dataset(args.data)
+    check_face_model(renderer.face_model, face_model_of_labels(dataset), args.ckpt)
+    return renderer, dataset
+
+
 def measure_distances(args: argparse.Namespace, config: EvaluationConfig, processes: World) -> dict[str, Any]:
     """``distances`` of a model, or of a folder of pictures, and ``doubts`` where these are too few."""
     detector = load_detector(
         args.detector, processes.device, inception_file=args.inception, face_recon_file=args.face_recon
     )
     if args.ckpt:
-        renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
+        renderer, dataset = model_and_data(args, processes.device)
         found = evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
         return {"distances": found, "doubts": doubts(config, detector, min(config.num, len(dataset)))}
     if len(config.regions) != 1:
@@ -153,7 +170,7 @@ def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
 
 def control_report(args: argparse.Namespace, config: ControlConfig, processes: World) -> dict[str, Any]:
     """Of the model, and of true drawings where the data set is synthetic."""
-    renderer, dataset = load_renderer(args.ckpt, processes.device), open_dataset(args.data)
+    renderer, dataset = model_and_data(args, processes.device)
     renderers: dict[str, Renderer] = {"control": renderer}
     if is_synthetic(dataset):
         renderers["ceiling"] = DrawingRenderer(renderer.size)

@@ -13,9 +13,11 @@ from torch import Tensor
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import UPSCALE
 from networks.person.body_model import HEAD, BodyModel
+from networks.person.expressions import ARKIT, BASEL, EMBEDDED, face_model_of
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
+from training.data.label_models import named_models
 from training.data.storage import Dataset
 from training.data.synthetic import SyntheticPerson, draw
 from training.data.synthetic.figure import figure
@@ -50,10 +52,11 @@ class GeneratorRenderer:
         generator: on its device.
         stage: 1 or 2.
         name: for messages.
+        face_model: whose expressions it takes, if that is known.
     """
 
-    def __init__(self, generator: Generator, stage: int, name: str):
-        self.generator, self.stage, self.name = generator, stage, name
+    def __init__(self, generator: Generator, stage: int, name: str, face_model: str | None = None):
+        self.generator, self.stage, self.name, self.face_model = generator, stage, name, face_model
         low = generator.config.lowres_size
         portrait, face = (UPSCALE, UPSCALE // 2) if stage == 2 else (1, 1)
         self.size = {"portrait": portrait * low, "face": face * low}
@@ -79,11 +82,21 @@ def load_renderer(path: str | Path, device: torch.device) -> GeneratorRenderer:
     model = unpack_model(load_checkpoint(path), str(path))
     training = model.metadata.get("training")
     stage = training.get("stage", 2) if isinstance(training, dict) else 2
-    return GeneratorRenderer(model.generator.to(device).eval(), stage, str(path))
+    return GeneratorRenderer(model.generator.to(device).eval(), stage, str(path), face_model_of(model.metadata))
+
+
+def face_model_of_labels(dataset: Dataset) -> str | None:
+    """The face model of a set's expressions by the name that checkpoints give it; None where the set does not say."""
+    named = named_models(dataset.manifest).get("face")
+    if named in (None, EMBEDDED):
+        return named
+    return BASEL if " " in named else ARKIT  # a file's name has its checksum behind it
 
 
 class DrawingRenderer:
     """True drawings of synthetic people, whose appearance is z_noise: the ceiling of what a generator can reach."""
+
+    face_model = ARKIT
 
     def __init__(self, size: dict[str, int]):
         self.size, self.name, self.body = size, "true drawing", copy.deepcopy(figure().body_model).float()

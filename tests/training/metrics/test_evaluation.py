@@ -26,7 +26,7 @@ from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
 from training.metrics.features import cached_features, extract_features, open_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
-from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs
+from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs, face_model_of_labels
 from training.sampling import InputSampler
 
 CPU = torch.device("cpu")
@@ -206,6 +206,20 @@ def test_nan_pictures_are_named(dataset, detector, tmp_path):
 
     with pytest.raises(UserError, match="painter: full picture 0: expected finite numbers, found NaN or infinity"):
         evaluate(Nan(), dataset, detector, config(), ALONE, cache=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({}, None),
+        ({"face": "embedded"}, "embedded"),
+        ({"face": "open-1"}, "arkit"),
+        ({"face": "BFM.mat 0123"}, "basel"),
+    ],
+)
+def test_whose_expressions_a_data_set_has(dataset, monkeypatch, named, expected):
+    monkeypatch.setattr(dataset, "manifest", dataset.manifest | {"models": named})
+    assert face_model_of_labels(dataset) == expected
 
 
 def test_folders(tmp_path):
