@@ -29,7 +29,7 @@ _NINJA = """\
 rule compile
   command = {compiler} {flags} -c $in -o $out
 rule link
-  command = {compiler} {flags} -shared $in -o $out
+  command = {compiler} {flags} {link} -shared $in -o $out
 {objects}
 build ops.so: link {names}
 """
@@ -50,6 +50,7 @@ _ERROR = re.compile(r"\b(error|fatal)\s*:|multiple definition|undefined referenc
 class Toolchain(NamedTuple):
     compiler: str  # a command
     flags: str
+    link: str  # flags for linking alone
     version: str
 
 
@@ -66,14 +67,15 @@ def toolchain() -> Toolchain:
             raise BuildError(f"C++ ops: {expected} not found on the PATH; pip install ziglang brings a compiler")
         compiler = f"{shlex.quote(sys.executable)} -m ziglang c++"
         cpu_flag = f"-mcpu={cpu.replace('-', '_')}" if cpu else "-mcpu=baseline"
-        flags = f"{_FLAGS} {_PTHREADS} -nostdlib++ {cpu_flag}"
+        flags = f"{_FLAGS} {_PTHREADS} {cpu_flag}"
     else:
         compiler = shlex.quote(found)
         flags = _FLAGS + (f" -march={cpu}" if cpu else "")
     version = subprocess.run([*shlex.split(compiler), "--version"], capture_output=True, text=True).stdout
     if found is not None:
         flags += f" {_PTHREADS if 'clang' in version else _OPENMP}"
-    return Toolchain(compiler, flags, version)
+    # The sources take nothing of C++'s library, which zig would have to build first.
+    return Toolchain(compiler, flags, "-nostdlib++" if found is None else "", version)
 
 
 def build(tools: Toolchain, folder: Path) -> Path:
@@ -83,7 +85,7 @@ def build(tools: Toolchain, folder: Path) -> Path:
     ops = [Path(name).stem for name in sources() if name.endswith(".cpp")]
     objects = "\n".join(f"build {op}.o: compile {op}.cpp" for op in ops)
     names = " ".join(f"{op}.o" for op in ops)
-    text = _NINJA.format(compiler=tools.compiler, flags=tools.flags, objects=objects, names=names)
+    text = _NINJA.format(objects=objects, names=names, **tools._asdict())
     (folder / "build.ninja").write_text(text, encoding="utf-8")
     start = [sys.executable, "-I", "-S", "-c", _START, str(os.getpid())]
     with subprocess.Popen(

@@ -13,6 +13,7 @@
 #else
 #define HOST_DEVICE inline
 #endif
+#define ALWAYS_INLINE HOST_DEVICE __attribute__((always_inline))
 
 #ifdef __CUDACC_RTC__  // NVRTC has no headers
 typedef unsigned char uint8_t;

@@ -88,18 +88,22 @@ struct Ray {
     }
 
     HOST_DEVICE void transform_at(int64_t node, float* entry) const {
-        for (int c = 0; c < 12; c += 4) {
-            float around[4][4];
-            for (int i = 0; i < 4; ++i) read_four(corner[i] + node * 16 + c, around[i]);
-            for (int d = 0; d < 4; ++d)
-                entry[c + d] = around[0][d] * weight[0] + around[1][d] * weight[1] + around[2][d] * weight[2] +
-                               around[3][d] * weight[3];
-        }
+#ifdef __CUDACC__
+        float around[4][12];
+        for (int i = 0; i < 4; ++i)
+            for (int c = 0; c < 12; c += 4) read_four(corner[i] + node * 16 + c, around[i] + c);
+#else  // read as they are used, which is quicker there
+        const int64_t at = node * 16;
+        const float* around[4] = {corner[0] + at, corner[1] + at, corner[2] + at, corner[3] + at};
+#endif
+        for (int c = 0; c < 12; ++c)
+            entry[c] = around[0][c] * weight[0] + around[1][c] * weight[1] + around[2][c] * weight[2] +
+                       around[3][c] * weight[3];
     }
 
     // Sample i, so much of the way between two nodes' transforms, displaced by D^e for the search and, if that is not
     // null, for the lookup.
-    HOST_DEVICE void carry(int64_t i, const float* low, const float* high, float along, float* searched,
+    ALWAYS_INLINE void carry(int64_t i, const float* low, const float* high, float along, float* searched,
                            float* looked_up) const {
         const float distance = deformation.near + spacing * float(i);
         float point[3], entry[12], neutral[3], shift[CHANNELS];
@@ -108,10 +112,9 @@ struct Ray {
         for (int c = 0; c < 12; c += 4)
             neutral[c / 4] = entry[c] * point[0] + entry[c + 1] * point[1] + entry[c + 2] * point[2] + entry[c + 3];
         deformation.displacement.read<CHANNELS>(neutral, shift);
-        for (int c = 0; c < 3; ++c) {
-            searched[c] = neutral[c] + deformation.search_scale * shift[c];
-            if (looked_up != nullptr) looked_up[c] = neutral[c] + deformation.lookup_scale * shift[c];
-        }
+        for (int c = 0; c < 3; ++c) searched[c] = neutral[c] + deformation.search_scale * shift[c];
+        if (looked_up == nullptr) return;
+        for (int c = 0; c < 3; ++c) looked_up[c] = neutral[c] + deformation.lookup_scale * shift[c];
     }
 };
 

@@ -54,11 +54,11 @@ struct Filter {
 
     template <int64_t N>
     HOST_DEVICE void run_any(int64_t y, int64_t x, int64_t s, int64_t part) const {
-        switch (taps_s) {
-            case 4: return run<N, 4>(y, x, s, part);
-            case 5: return run<N, 5>(y, x, s, part);
-            default: return run<N, 0>(y, x, s, part);
-        }
+#ifdef __CUDACC__  // has the registers that this takes
+        if (taps_s == 4) return run<N, 4>(y, x, s, part);
+        if (taps_s == 5) return run<N, 5>(y, x, s, part);
+#endif
+        run<N, 0>(y, x, s, part);
     }
 };
 
