@@ -155,8 +155,8 @@ class TrainConfig:
     )
     init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
     grow_from: str | None = None  # state.safetensors of a run at a smaller size, whose discriminators grow
-    body_model: str | None = None  # SMPL file that the labels belong to; null: the embedded body
-    face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the embedded face
+    body_model: str | None = None  # SMPL file that the labels belong to; null: the open body
+    face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the open face
     face_recon: str | None = None  # weights of the face reconstruction net (eq. 9)
 
     def __post_init__(self):

@@ -1,4 +1,4 @@
-"""Train the small face reconstruction net of the embedded face on synthetic faces (for equation 9).
+"""Train the small face reconstruction net of the open face on synthetic faces (for equation 9).
 
     python -m training.face_recon --out ckpts/face_recon_synth.safetensors
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from tqdm import tqdm, trange
 
 from networks.person.body_model import HEAD
-from networks.person.face_model import FaceArrays, embedded_face
+from networks.person.face_model import FaceArrays, default_face, default_face_skin
 from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
 from networks.person.tracking import MILLIMETRES
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_WORKERS, real_number, whole_number
@@ -33,14 +33,13 @@ from training.data.png import decode_png
 from training.data.storage import open_dataset
 from training.data.synthetic import SyntheticPerson, draw, sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.portrait import seen_from_head
-from training.losses.imitation import embedded_skin_vertices
 from training.losses.landmarks import landmark_loss
 
 OUT = "ckpts/face_recon_synth.safetensors"
 DRAWN_SIZE = 96  # pixels a side; the net resizes what it is given
 HELD_OUT = 0.1  # of the people
 WHAT_IT_IS = (
-    "Face reconstruction of this project's embedded face, trained on faces drawn from it: z_id, z_exp and the face "
+    "Face reconstruction of this project's open face, trained on faces drawn from it: z_id, z_exp and the face "
     "camera from one picture. It knows nothing of real faces or of the Basel face model."
 )
 
@@ -181,7 +180,7 @@ class SurfaceLoss(torch.nn.Module):
     def __init__(self, model: SmallFaceRecon, face: FaceArrays, train: Faces):
         super().__init__()
         self.landmark_face = model.landmark_face
-        skin = embedded_skin_vertices()
+        skin = default_face_skin()
         for name, basis in (("id_gram", face.id_basis), ("exp_gram", face.exp_basis)):
             flat = torch.from_numpy(basis[skin]).flatten(0, 1)  # [3 N, K]
             self.register_buffer(name, flat.T @ flat / len(skin))
@@ -206,7 +205,7 @@ def fit(train: Faces, config: FaceReconConfig, args: argparse.Namespace, device:
     """Adam with one cycle of the learning rate; the trained net in eval mode."""
     torch.manual_seed(args.seed)
     random = torch.Generator().manual_seed(args.seed)
-    face = embedded_face()
+    face = default_face()
     model = SmallFaceRecon(config, face)
     loss_of = SurfaceLoss(model, face, train).to(device)
     model.to(device).train()

@@ -12,16 +12,16 @@ from networks.cameras import FRONTAL, PORTRAIT_CAMERA, project
 from networks.discriminators import Discriminator, DiscriminatorConfig, grown
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import GeneratorConfig
-from networks.person.body_assets import BodyArrays, embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
 from networks.person.expressions import check_face_model, face_model_name, face_model_of
-from networks.person.face_model import FaceArrays, FaceModel, embedded_face, load_bfm
+from networks.person.face_model import FaceArrays, FaceModel, default_face, default_face_skin, load_bfm
 from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
 from torch_utils.assets import find_asset
 from torch_utils.checkpoint import load_checkpoint, load_weights
 from torch_utils.misc import UserError, check_file, reason
 from training.config import TrainConfig
-from training.losses.imitation import ImitationTarget, embedded_skin_vertices
+from training.losses.imitation import ImitationTarget
 from training.manifold_shape import fit_manifolds
 
 RELIEF_STEPS = 400
@@ -48,12 +48,12 @@ class Networks(NamedTuple):
 
 def load_body(config: TrainConfig) -> BodyArrays:
     """The body that the run's labels belong to."""
-    return embedded_body() if config.body_model is None else load_smpl(config.body_model)
+    return default_body() if config.body_model is None else load_smpl(config.body_model)
 
 
 def load_face(config: TrainConfig) -> FaceArrays:
     """The morphable face that the run's labels belong to."""
-    return embedded_face() if config.face_model is None else load_bfm(config.face_model)
+    return default_face() if config.face_model is None else load_bfm(config.face_model)
 
 
 def check_files(config: TrainConfig, *, resuming: bool = False) -> None:
@@ -101,7 +101,7 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     choose_trained(generator, config.stage)
     imitation = face_recon = None
     if config.losses.imitation:
-        skin = embedded_skin_vertices() if config.face_model is None else None
+        skin = default_face_skin() if config.face_model is None else None
         imitation = ImitationTarget(FaceModel(load_face(config)), vertex_index=skin)
     if config.losses.landmarks and config.face_recon is not None:
         face_recon = load_face_recon(config.face_recon)

@@ -1,4 +1,4 @@
-"""Bodies in SMPL's array layout: the embedded one, real SMPL files, and dictionaries of arrays.
+"""Bodies in SMPL's array layout: the open one, real SMPL files, and dictionaries of arrays.
 
 SMPL itself may not be redistributed; `load_smpl` reads a user's own copy (see smpl_models/README.md).
 """
@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from networks.embedded import body as embedded
-from networks.embedded import frames
 from networks.person.open_body.parts import PARENTS
 from networks.person.open_body.storage import read_open_body
 from torch_utils.assets import find_asset
@@ -56,20 +54,6 @@ def default_body() -> BodyArrays:
         lbs_weights=body.lbs_weights[kept] / body.lbs_weights[kept].sum(1, keepdims=True),
         parents=PARENTS.copy(),
         faces=body.mesh(kept),
-    )
-
-
-def embedded_body() -> BodyArrays:
-    """The body made by networks/embedded: deterministic, no file read, about a second."""
-    parts = embedded.build_body()
-    return BodyArrays(
-        v_template=parts.v_template.astype(np.float32),
-        shapedirs=parts.shapedirs.astype(np.float32),
-        posedirs=parts.posedirs.astype(np.float32),
-        J_regressor=parts.J_regressor.astype(np.float32),
-        lbs_weights=parts.lbs_weights.astype(np.float32),
-        parents=frames.PARENTS.copy(),
-        faces=parts.faces.astype(np.int64),
     )
 
 

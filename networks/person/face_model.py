@@ -1,6 +1,6 @@
 """3D morphable face: S = S_mean + B_id z_id + B_exp z_exp (paper eq. 7), in canonical coordinates.
 
-The embedded face serves by default; `load_bfm` reads a user's own BFM_model_front.mat (see smpl_models/README.md).
+The open face serves by default; `load_bfm` reads a user's own BFM_model_front.mat (see smpl_models/README.md).
 """
 
 from pathlib import Path
@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from networks.embedded import face as embedded
-from networks.embedded import frames
 from networks.person.open_body.storage import read_open_body
 from torch_utils.assets import find_asset
 from torch_utils.mat_file import load_mat, mat_array
@@ -58,18 +56,6 @@ def default_face_skin() -> np.ndarray:
     return np.flatnonzero(body.outer_skin()[body.face_vertices])
 
 
-def embedded_face() -> FaceArrays:
-    """The face made by networks/embedded, lying on the embedded body's head; deterministic, no file read."""
-    parts = embedded.build_face()
-    return FaceArrays(
-        mean=frames.to_canonical(parts.points).astype(np.float32),
-        id_basis=(parts.id_basis / frames.UNIT).astype(np.float32),
-        exp_basis=(parts.exp_basis / frames.UNIT).astype(np.float32),
-        faces=parts.faces.astype(np.int64),
-        landmarks=parts.landmarks,
-    )
-
-
 def at_landmarks(face: FaceArrays) -> FaceArrays:
     """The 68 landmarks as a face by themselves: what is only asked for them costs a hundredth of the whole."""
     index = face.landmarks
@@ -112,7 +98,7 @@ def load_bfm(path: str | Path) -> FaceArrays:
     """Reads BFM_model_front.mat (layout of Deep3DFaceRecon): meanshape [1, 3N], idBase [3N, 80], exBase [3N, 64],
     tri [F, 3] and keypoints [1, 68], both numbered from 1.
 
-    The mean is registered to the embedded face by a closed-form similarity on the 68 landmarks, and both bases are
+    The mean is registered to the open face by a closed-form similarity on the 68 landmarks, and both bases are
     turned and scaled with it. Raises UserError with the file's name.
     """
     path = find_asset(path)
@@ -136,7 +122,7 @@ def load_bfm(path: str | Path) -> FaceArrays:
     landmarks = _one_based(landmarks, count, "keypoints", path)
 
     mean = mean.reshape(count, 3)
-    target = embedded_face()
+    target = default_face()
     scale, rotation, shift = similarity(mean[landmarks], target.mean[target.landmarks].astype(np.float64))
     return FaceArrays(
         mean=(scale * mean @ rotation.T + shift).astype(np.float32),

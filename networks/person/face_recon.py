@@ -1,7 +1,7 @@
 """From a picture of the face camera to morphable-face coefficients (paper section 3.3, eq. 9).
 
 Two nets stand behind one interface: the published ResNet-50 of Deng et al. 2019, whose weights a user brings, and a
-small one for the embedded face, trained by ``python -m training.face_recon``. Both are differentiable in the picture.
+small one for the open face, trained by ``python -m training.face_recon``. Both are differentiable in the picture.
 """
 
 import math
@@ -138,7 +138,7 @@ class Deep3DFaceRecon(FaceReconstructor):
 
 Size = Annotated[int, Range(1, 4096)]
 
-# ---- The embedded face ----------------------------------------------------------------------------------------------
+# ---- The open face ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

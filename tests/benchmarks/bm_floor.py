@@ -15,7 +15,7 @@ from networks.person.pose_deformation import GRID_STRIDE, KERNEL
 from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, run_cli
 
-VERTICES = 3690  # of head and shoulders, of the embedded body; SMPL's are about as many
+VERTICES = 3690  # of head and shoulders, of the open body; SMPL's are about as many
 ACTIVE = 0.3  # of the nodes of D^e are near a manifold: the demo's share
 
 

@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from networks.person.body_assets import embedded_body
-from networks.person.face_model import embedded_face
+from networks.person.body_assets import default_body
+from networks.person.face_model import default_face
 from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, run_cli
 from training.data.mirror import label_mirror
@@ -81,7 +81,7 @@ def main() -> None:
         if args.data is None:
             make_set(path, args.size)
         dataset = open_dataset(path)
-        mirror = label_mirror(embedded_face(), embedded_body())
+        mirror = label_mirror(default_face(), default_body())
         reader = PortraitReader(dataset, args.batch_size, seed=0, mirror=mirror, workers=args.workers)
         file_size = statistics.mean(len(dataset.read_image(row)) for row in range(min(100, len(dataset))))
         print(f"{len(dataset)} images {dataset.image_size}^2 of {file_size / 1024:.1f} kB, {args.workers} workers")

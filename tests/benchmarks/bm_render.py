@@ -5,7 +5,7 @@
     python -m tests.benchmarks.bm_render --size demo --compare 16   # fast against exact
     python -m tests.benchmarks.bm_render --profile      # where a frame's time goes
 
-The released size is timed with random weights of that size on the embedded body: time does not depend on the values.
+The released size is timed with random weights of that size on the open body: time does not depend on the values.
 On a CPU, seconds of all its threads are printed, too: where other programs take turns, these say more.
 """
 
@@ -25,7 +25,7 @@ import torch
 from inference.keyframes import Motion, load_expressions, load_keyframes, make_motion
 from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
 from networks.manifold.generator import Frame, Generator, GeneratorConfig
-from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.saved_model import SavedModel
 from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 def random_pipeline(device: torch.device) -> PortraitPipeline:
     """The released size with random weights."""
     torch.manual_seed(0)
-    body = embedded_body()
+    body = default_body()
     generator = Generator(GeneratorConfig(), body, torch.as_tensor(head_shoulder_vertices(body)))
     return PortraitPipeline(SavedModel(generator, None, {}), device)
 

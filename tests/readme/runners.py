@@ -10,7 +10,6 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -19,14 +18,11 @@ import torch
 import yaml
 from torch.distributed.run import parse_args as parse_torchrun
 
-from networks.embedded import body, face
 from tests.fake_cuda.run import BY_NIGHT, IN_SUITE
 from tests.readme.documents import ROOT, SETTING
 from training.data.storage import open_dataset
 
 SECONDS = 60  # until a test gives up
-# A second each; nobody writes to their arrays.
-build_face, build_body = cache(face.build_face), cache(body.build_body)
 
 
 def run_here(root: Path, words: list[str], instead: dict[str, object]) -> None:
@@ -64,8 +60,6 @@ def surroundings(root: Path, instead: dict[str, object], settings: dict[str, str
     instead = {
         "torch_utils.worker_pool.worker_pool": in_this_process,
         "training.data.synthesize.worker_pool": in_this_process,
-        "networks.embedded.face.build_face": build_face,
-        "networks.embedded.body.build_body": build_body,
         **instead,
     }
     with ExitStack() as stack:

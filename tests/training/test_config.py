@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from networks.manifold.generator import Generator
-from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_assets import default_body, head_shoulder_vertices
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
 from torch_utils.config import config_from_dict, differences, find_config, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
@@ -68,7 +68,7 @@ def test_presets_change_only_how_a_run_goes_about_it(preset):
 @pytest.fixture(scope="module")
 def parameters():
     """Of the generator and of all discriminators, at the paper's size, by stage."""
-    body = embedded_body()
+    body = default_body()
     found = {}
     for stage in (1, 2):
         config = load_train_config(CONFIGS / f"shhq_hs_stage{stage}.yaml")

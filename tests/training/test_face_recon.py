@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from networks.person.face_model import FaceModel, embedded_face
+from networks.person.face_model import FaceModel, default_face, default_face_skin
 from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, load_face_recon
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training import face_recon
 from training.data.storage import DatasetWriter
 from training.data.synthetic.portrait import make_portrait
-from training.losses.imitation import embedded_skin_vertices
 
 TINY = FaceReconConfig(image_size=16, widths=(8, 16), hidden_dim=16)
 SHIPPED = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"
@@ -66,7 +65,7 @@ def test_faces_of_a_data_set(tmp_path):
 
 def test_surface_loss_counts_in_means():
     """Predicting the mean costs 1 for each of the four terms, the truth nothing."""
-    train, face = make_faces(50), embedded_face()
+    train, face = make_faces(50), default_face()
     loss = face_recon.SurfaceLoss(SmallFaceRecon(TINY, face), face, train)
     mean = FaceCoefficients(*(part.mean(0).expand_as(part) for part in train[1:]))
     assert loss(mean, train).item() == pytest.approx(4.0, abs=1e-4)
@@ -74,12 +73,12 @@ def test_surface_loss_counts_in_means():
 
 
 def test_surface_errors_are_those_of_the_vertices():
-    train, face = make_faces(3), embedded_face()
+    train, face = make_faces(3), default_face()
     loss, model = face_recon.SurfaceLoss(SmallFaceRecon(TINY, face), face, train), FaceModel(face)
     found = FaceCoefficients(torch.zeros(3, 80), torch.zeros(3, 64), train.camera + 0.2)
     identity, expression, landmarks, camera = loss.errors(found, train)
     neutral = torch.zeros(3, 64)
-    skin, mean = embedded_skin_vertices(), torch.from_numpy(face.mean)
+    skin, mean = default_face_skin(), torch.from_numpy(face.mean)
     by_identity, by_both = model(train.z_id, neutral) - mean, model(train.z_id, train.z_exp) - mean
     # float32 sums over some 10,000 coordinates
     assert identity.item() == pytest.approx(by_identity[:, skin].square().sum(-1).mean().item(), rel=1e-4)
@@ -103,7 +102,7 @@ def test_evaluation_in_millimetres():
     """A net that knows nothing is as good as the mean; landmarks of 1 unit are 1177.5 mm away."""
     faces = make_faces(4)
     faces = faces._replace(z_id=torch.zeros(4, 80), z_exp=torch.zeros(4, 64), camera=torch.full((4, 2), torch.pi / 2))
-    model = SmallFaceRecon(TINY, embedded_face()).eval()
+    model = SmallFaceRecon(TINY, default_face()).eval()
     assert set(face_recon.evaluate(model, faces, faces).values()) == {0.0}
     held_out = faces._replace(camera=faces.camera + torch.tensor([0.3, 0.4]))
     figures = face_recon.evaluate(model, faces, held_out)

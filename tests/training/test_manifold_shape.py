@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from networks.manifold.generator import Generator, GeneratorConfig
-from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_assets import default_body, head_shoulder_vertices
 from training.manifold_shape import MAX_SLOPE, MIN_HEIGHT, fit_manifolds, relief
 
 CONFIG = GeneratorConfig(image_size=64, lowres_size=16, num_manifolds=4, manifold_dim=32)
@@ -21,7 +21,7 @@ def test_relief_of_one_point_is_a_blurred_cone():
 
 def test_manifolds_follow_the_relief():
     torch.manual_seed(0)
-    body = embedded_body()
+    body = default_body()
     generator = Generator(CONFIG, body, torch.as_tensor(head_shoulder_vertices(body)))
     average = generator.body.canonical_vertices(torch.zeros(1, 10))[0].numpy()
     # As many steps as a run takes, and a narrow M: well below the 0.12 that the manifolds span.

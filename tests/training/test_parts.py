@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from networks.person.face_model import embedded_face
+from networks.person.face_model import default_face
 from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from torch_utils.misc import UserError
@@ -137,7 +137,7 @@ def test_resize_maps_bytes_to_minus_one_to_one():
 
 
 def test_snapshot_columns_change_one_thing_each():
-    columns = snapshot_inputs(make_sampler(5, 3), 2, seed=0, face=embedded_face())
+    columns = snapshot_inputs(make_sampler(5, 3), 2, seed=0, face=default_face())
     assert len(columns) == len(COLUMNS)
     neutral = columns[0]
     assert not neutral.z_exp.any() and not neutral.joint_eulers.any()
@@ -152,7 +152,7 @@ def test_snapshot_columns_change_one_thing_each():
 def test_snapshots_show_expressions_that_are_easy_to_tell_apart():
     basis = np.zeros((2, 3, 64), np.float32)
     basis[0, 0, 0], basis[0, 1, 1], basis[1, 2, 2] = 1.0, 2.0, 100.0  # the second vertex is no landmark
-    face = embedded_face()._replace(exp_basis=basis, landmarks=np.zeros(68, np.int64))
+    face = default_face()._replace(exp_basis=basis, landmarks=np.zeros(68, np.int64))
     z_exp = torch.zeros(4, 64)
     z_exp[0, 2], z_exp[1, 0], z_exp[2, 1], z_exp[3, 1] = 9.0, 3.0, 2.0, -1.0  # which move landmarks by 0, 3, 4 and -2
     first, second = unlike_expressions(z_exp, face)

@@ -8,7 +8,7 @@ import torch
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project
 from networks.manifold.generator import Generator, ManifoldPoints
-from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_assets import default_body, head_shoulder_vertices
 from tests.training.tiny_run import SIZE, make_config, make_sampler
 from training.models import build_networks, manifold_coverage, wrap_manifolds
 from training.phases import generator_terms
@@ -189,7 +189,7 @@ def test_the_second_stage_renders_maps(generator, inputs):
     """U's maps equal to phi's, enlarged: then its portrait shrunk is phi's portrait."""
     changes = {"stage": 2, "init_from": "x", "generator": {"superresolution": True}}
     config = make_config(changes)
-    body = embedded_body()
+    body = default_body()
     second = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
     second.load_state_dict(generator.state_dict())
     inputs = Inputs(*(value.float() for value in inputs))

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from networks.person.body_assets import embedded_body, head_shoulder_vertices, load_smpl
+from networks.person.body_assets import default_body, head_shoulder_vertices, load_smpl
 from networks.person.body_model import BodyModel
-from networks.person.face_model import FaceModel, embedded_face, load_bfm
+from networks.person.face_model import FaceModel, default_face, load_bfm
 from torch_utils.bounds import whole_number
 from torch_utils.misc import UserError, atomic_path, one_line
 from training.data.checks import Findings, check_dataset
-from training.data.label_models import EMBEDDED, KINDS, find_model, model_name, named_models
+from training.data.label_models import KINDS, find_model, model_name, named_models
 from training.data.layout import FILLED, IMAGES
 from training.data.overlay import Overlay, project_labels
 from training.data.picture_checks import check_pictures
@@ -71,18 +71,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _model_files(dataset: Dataset, args: argparse.Namespace) -> dict[str, Path | None]:
-    """The files of body and face, None the embedded one: the given ones, else those that the manifest names.
+    """The files of body and face, None the open one: the given ones, else those that the manifest names.
 
     Raises:
         UserError: they are not there.
     """
     given, named = {"body": args.body_model, "face": args.face_model}, named_models(dataset.manifest)
-    return {kind: given[kind] or find_model(kind, named.get(kind, EMBEDDED), dataset.path) for kind in KINDS}
+    return {kind: given[kind] or find_model(kind, named.get(kind), dataset.path) for kind in KINDS}
 
 
 def _load_models(files: Mapping[str, Path | None]) -> Models:
-    body = load_smpl(files["body"]) if files["body"] else embedded_body()
-    face = load_bfm(files["face"]) if files["face"] else embedded_face()
+    body = load_smpl(files["body"]) if files["body"] else default_body()
+    face = load_bfm(files["face"]) if files["face"] else default_face()
     return Models(BodyModel(body, torch.from_numpy(head_shoulder_vertices(body))), FaceModel(face))
 
 

@@ -6,33 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from networks.person.open_body.storage import NAME as OPEN
 from torch_utils.assets import find_asset
 from torch_utils.misc import UserError, file_sha256
 
-EMBEDDED = "embedded"
+EARLIER = "embedded"  # body and face of earlier versions; sets that name no models may be of them
 KINDS = ("body", "face")
+DEFAULT_MODELS = dict.fromkeys(KINDS, OPEN)
 MODEL_FOLDER = Path("smpl_models")
 
 
 def model_name(path: str | Path | None) -> str:
-    """A model file's name and the beginning of its checksum; ``embedded`` for None."""
-    return f"{Path(path).name} {file_sha256(path)[:12]}" if path else EMBEDDED
+    """A model file's name and the beginning of its checksum; that of the open body for None."""
+    return f"{Path(path).name} {file_sha256(path)[:12]}" if path else OPEN
 
 
 def named_models(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Names by kind, of sets that were prepared from tracking; nothing of others."""
+    """Names by kind; nothing of sets of earlier versions that keep none."""
     return dict(manifest.get("models", {}))
 
 
-def find_model(kind: str, named: str, where: str | Path) -> Path | None:
-    """The file of a model that a manifest names; None for the embedded one.
+def find_model(kind: str, named: str | None, where: str | Path) -> Path | None:
+    """The file of a model that a manifest names; None for the open one.
 
     Raises:
-        UserError: it is not in smpl_models/, or is another file.
+        UserError: it is not in smpl_models/, or is another file, or belonged to an earlier version.
     """
-    if named == EMBEDDED:
+    _check_age(kind, named, where)
+    if named == OPEN:
         return None
-    path = MODEL_FOLDER / named.rpartition(" ")[0]
+    path = MODEL_FOLDER / str(named).rpartition(" ")[0]
     place = find_asset(path)
     found = model_name(place) if place.is_file() else "none"
     if found != named:
@@ -42,7 +45,18 @@ def find_model(kind: str, named: str, where: str | Path) -> Path | None:
 
 
 def check_models(manifest: Mapping[str, Any], files: Mapping[str, str | Path | None], where: str | Path) -> None:
-    """UserError unless ``files`` by kind (None: embedded) are the models that the manifest names, where it does."""
-    for kind, named in named_models(manifest).items():
-        if (found := model_name(files[kind])) != named:
+    """UserError unless ``files`` by kind (None: the open one) are the models that the manifest names."""
+    for kind, path in files.items():
+        named = named_models(manifest).get(kind)
+        if named is None and path is not None:
+            continue  # a set of an earlier version, which kept no names of files
+        _check_age(kind, named, where)
+        if (found := model_name(path)) != named:
             raise UserError(f"{where}: expected --{kind}_model to be that of its labels, {named}, found {found}")
+
+
+def _check_age(kind: str, named: str | None, where: str | Path) -> None:
+    if named in (None, EARLIER):
+        raise UserError(
+            f"{where}: its labels refer to the {kind} model of an earlier version; expected {OPEN}: make the set again"
+        )

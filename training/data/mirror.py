@@ -98,7 +98,11 @@ def basis_mirror(mean: np.ndarray, basis: np.ndarray) -> Tensor | None:
     columns = basis.reshape(-1, basis.shape[2])
     target = (basis[twin] * reflect[:, None]).reshape(columns.shape)  # [3V, C]
     matrix = np.linalg.lstsq(columns, target, rcond=None)[0]
-    error, size = np.linalg.norm(columns @ matrix - target), np.linalg.norm(target)
-    if size == 0 or error > MAX_RESIDUAL * size or np.linalg.norm(matrix, 2) > MAX_STRETCH:
-        return None
-    return torch.from_numpy(matrix.T.astype(np.float32))
+    unused = np.flatnonzero(~columns.any(0))
+    matrix[unused, unused] = 1  # coefficients that move nothing stay
+    size = np.linalg.norm(target)
+    for candidate in (np.rint(matrix), matrix):  # directions of a symmetric model are swapped or turned over, no more
+        error = np.linalg.norm(columns @ candidate - target)
+        if size and error <= MAX_RESIDUAL * size and np.linalg.norm(candidate, 2) <= MAX_STRETCH:
+            return torch.from_numpy(candidate.T.astype(np.float32))
+    return None

@@ -18,6 +18,7 @@ from torch_utils.files import is_clutter
 from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, reason
 from training.data.journal import Journal, Row
+from training.data.label_models import DEFAULT_MODELS
 from training.data.layout import (
     CHECKSUM,
     FACES,
@@ -72,7 +73,7 @@ class DatasetWriter:
         face_size: int,
         name: str,
         made_by: str,
-        models: Mapping[str, str] | None = None,
+        models: Mapping[str, str] = DEFAULT_MODELS,
     ) -> None:
         self.path = Path(path)
         self._zip = self.path.suffix.lower() == ".zip"
@@ -83,7 +84,8 @@ class DatasetWriter:
             "image_size": image_size,
             "face_size": face_size,
             "made_by": made_by,
-        } | ({"models": dict(models)} if models else {})
+            "models": dict(models),
+        }
         self._open = ExitStack()
         self._finished = self._find_finished()
         self._begun = self._open_journal() if self._finished is None else None

@@ -6,19 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from networks.embedded.face import face_regions
 from networks.person.face_model import FaceModel
 from training.losses.vertex_tree import VertexTree
-
-# Parts of the embedded face that no skin is near to when it rests: the lids close before the eyes, the lips open before
-# the mouth, and a point there shall follow the skin. The Basel face has no such parts.
-HIDDEN_REGIONS = ("eye_white", "iris", "pupil", "mouth_interior", "teeth")
-
-
-def embedded_skin_vertices() -> np.ndarray:
-    """Indices of the embedded face's outer surface."""
-    regions = face_regions()
-    return np.flatnonzero(sum(regions[name] for name in HIDDEN_REGIONS) < 0.5)
 
 
 class ImitationReference(NamedTuple):
@@ -36,7 +25,9 @@ class ImitationTarget(nn.Module):
     Args:
         face: the morphable face.
         reach: how near to a vertex a point must lie, canonical units (0.03 is 35 mm).
-        vertex_index: [N] the vertices that count; all by default (the embedded face: :func:`embedded_skin_vertices`).
+        vertex_index: [N] the vertices that count; all by default. Of the open face its skin
+            (:func:`networks.person.face_model.default_face_skin`): the lids close before the eyes, the lips open before
+            the mouth, and a point there shall follow the skin. The Basel face has no such parts.
     """
 
     mean: Tensor

@@ -46,7 +46,7 @@ def load_detector(
 
     Args:
         name: ``inception`` (the weights of 2015, through torch-fidelity), ``attributes`` (the face reconstruction net
-            of the embedded face), or ``random`` (an untrained net; its numbers compare only with each other).
+            of the open face), or ``random`` (an untrained net; its numbers compare only with each other).
         device: where it runs.
         inception_file: None: where torch.hub would keep it.
         face_recon_file: of ``attributes``.

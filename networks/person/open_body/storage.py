@@ -13,6 +13,7 @@ from torch_utils.tensor_file import read_tensor_file, write_tensor_file
 
 PATH = Path(__file__).parents[3] / "smpl_models" / "open_body.safetensors"
 VERSION = 1
+NAME = f"open-{VERSION}"  # what data sets call the body and the face that their labels refer to
 _STEPS = 32767  # of a signed 16-bit number
 NUM_ACTIONS = len(ACTIONS)  # the first of the 64 expression directions; the others are 0 and not stored
 

@@ -8,7 +8,7 @@ import torch
 from scipy.io import savemat
 
 from networks.cameras import FACE_CAMERA, project
-from networks.person.face_model import FaceModel, embedded_face
+from networks.person.face_model import FaceModel, default_face
 from networks.person.face_recon import (
     DEEP3D_SIZE,
     Deep3DFaceRecon,
@@ -31,7 +31,7 @@ TINY = FaceReconConfig(image_size=16, widths=(4, 8), hidden_dim=8)
 
 @pytest.fixture(scope="module")
 def face():
-    return embedded_face()
+    return default_face()
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from networks.person.body_assets import embedded_body, head_shoulder_vertices
+from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.person.body_model import BodyModel
-from networks.person.face_model import FaceModel, embedded_face
+from networks.person.face_model import FaceModel, default_face
 from training.data.overlay import project_labels
 from training.data.synthetic import sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.drawing import camera_view, project
@@ -16,8 +16,8 @@ from training.data.synthetic.drawing import camera_view, project
 
 @pytest.fixture(scope="module")
 def models() -> tuple[BodyModel, FaceModel]:
-    body = embedded_body()
-    return BodyModel(body, torch.from_numpy(head_shoulder_vertices(body))), FaceModel(embedded_face())
+    body = default_body()
+    return BodyModel(body, torch.from_numpy(head_shoulder_vertices(body))), FaceModel(default_face())
 
 
 def make_labels(count: int = 3) -> dict[str, torch.Tensor]:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from networks.person.face_model import FaceArrays, FaceModel, embedded_face
+from networks.person.face_model import FaceArrays, FaceModel, default_face, default_face_skin
 from training.data.synthetic import sample_expression, sample_identity
-from training.losses.imitation import ImitationReference, ImitationTarget, embedded_skin_vertices, imitation_loss
+from training.losses.imitation import ImitationReference, ImitationTarget, imitation_loss
 from training.losses.vertex_tree import VertexTree
 
 
@@ -56,7 +56,7 @@ def test_a_wide_beam_is_exhaustive():
 def test_near_an_expressive_face_nearly_every_answer_is_certain():
     """Points within some 6 mm (0.005 units) of real faces; the tree knows the mean face only."""
     rng, random = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    face = FaceModel(embedded_face())
+    face = FaceModel(default_face())
     z_id = torch.from_numpy(np.stack([sample_identity(rng).z_id for _ in range(2)]))
     z_exp = torch.from_numpy(np.stack([sample_expression(rng) for _ in range(2)]))
     vertices = face(z_id, z_exp)
@@ -98,8 +98,8 @@ def test_the_reference_is_the_way_back():
 
 def test_going_back_lands_on_the_neutral_face():
     """A vertex of the expressive face plus its reference is the same vertex of the neutral one."""
-    rng, index = np.random.default_rng(1), embedded_skin_vertices()
-    face = FaceModel(embedded_face())
+    rng, index = np.random.default_rng(1), default_face_skin()
+    face = FaceModel(default_face())
     z_id = torch.from_numpy(sample_identity(rng).z_id)[None]
     z_exp = torch.from_numpy(sample_expression(rng))[None]
     moved, neutral = face(z_id, z_exp)[:, index], face(z_id, torch.zeros(1, 64))[:, index]
@@ -134,7 +134,7 @@ def test_loss_gradients():
 def test_nothing_waits_for_the_gpu():
     """The whole loss, forward and backward, without a copy to the host; and the answer is the CPU's."""
     random = torch.Generator().manual_seed(0)
-    face = FaceModel(embedded_face())
+    face = FaceModel(default_face())
     points = face.mean[::5].repeat(2, 1, 1) + 0.002 * torch.randn(2, len(face.mean[::5]), 3, generator=random)
     inputs = [points, torch.randn(2, 80, generator=random), torch.randn(2, 64, generator=random)]
     target = ImitationTarget(face)

@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", default="cpu", help="of the torchscript file: auto, cpu, cuda, cuda:N (%(default)s)")
     workers = whole_number(0, MAX_WORKERS)
     add("--workers", type=workers, default=usable_cores(), help="processes; 0: this one (%(default)s)")
-    add("--body_model", metavar="FILE", help=f"SMPL (default: {' or '.join(SMPL_FILES)}, else the embedded body)")
-    add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILES[0]}, else the embedded face)")
+    add("--body_model", metavar="FILE", help=f"SMPL (default: {' or '.join(SMPL_FILES)}, else the open body)")
+    add("--face_model", metavar="FILE", help=f"3DMM (default: {FACE_FILES[0]}, else the open face)")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from training.data.prepare import cli
 
 @pytest.fixture(scope="package", autouse=True)
 def models_once():
-    """Making the embedded models takes seconds; the command's own loading is tested by the runs in processes."""
+    """Making the open models takes seconds; the command's own loading is tested by the runs in processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "load_models", cache(cli.load_models))
         yield

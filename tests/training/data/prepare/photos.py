@@ -17,10 +17,11 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 from smplx.lbs import lbs
 
-from networks.embedded.frames import FACE_OFFSET, FACE_RADIUS, UNIT
-from networks.person.body_assets import embedded_body
+from networks.cameras import FACE_OFFSET, FACE_RADIUS
+from networks.person.body_assets import default_body
 from networks.person.body_model import MEAN_POSE
-from networks.person.face_model import embedded_face
+from networks.person.face_model import default_face
+from networks.person.tracking import UNIT
 from training.data.synthetic import SyntheticPerson, sample_expression, sample_identity, sample_pose_camera
 from training.data.synthetic.drawing import camera_view, rasterise
 
@@ -28,7 +29,7 @@ WIDTH, HEIGHT = 512, 1024
 FOCAL, CROP = 5000.0, 224.0  # SPIN's camera
 DEEP_FOCAL, DEEP_DISTANCE, DEEP_UNIT = 1015.0, 10.0, 0.1 / UNIT
 FLIP = np.diag([1.0, -1.0, -1.0])
-NECK = -FACE_OFFSET / FACE_RADIUS
+NECK = -np.array(FACE_OFFSET) / FACE_RADIUS
 
 
 @dataclass(frozen=True)
@@ -59,23 +60,24 @@ class DrawnPhoto:
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
         """RGB [1024, 512, 3] on a background, and the mask [1024, 512], uint8."""
-        mesh = self.person.posed_mesh(self.expression, self.joint_eulers)
-        body = _body()
-        vertices = np.concatenate([self._to_camera(mesh.vertices), self._body()[0]])
-        rest = body.v_template[body.faces]  # only what the portrait's mesh lacks: below the chest, and the arms
-        beyond = ((rest[:, :, 1] < 0.06) | (np.abs(rest[:, :, 0]) > 0.33)).all(1)
-        faces = np.concatenate([mesh.faces, body.faces[beyond] + len(mesh.vertices)])
-        trousers = np.tile([[0.25, 0.28, 0.38]], (len(body.v_template), 1))
-        pixels, ahead = self._project(vertices)
-        pixels[:, 0] += (HEIGHT - WIDTH) / 2
-        size = 2 * HEIGHT
-        sample, face, bary, _ = rasterise(2 * pixels + 0.5, ahead, faces, size)
-        colours = (np.concatenate([mesh.colours, trousers])[faces[face]] * bary[:, :, None]).sum(1)
-        canvas = np.zeros((size * size, 4))
-        canvas[sample, :3], canvas[sample, 3] = np.clip(colours, 0, 1), 1.0
+        posed, size = self.person.posed(self.expression, self.joint_eulers), 2 * HEIGHT
+        canvas, nearest = np.zeros((size * size, 4)), np.full(size * size, np.inf)
+        for surface in posed.surfaces:
+            pixels, ahead = self._project(self._to_camera(surface.vertices.astype(np.float64)))
+            pixels[:, 0] += (HEIGHT - WIDTH) / 2
+            sample, face, bary, ahead = rasterise(2 * pixels + 0.5, ahead, surface.faces, size)
+            seen = np.flatnonzero(ahead < nearest[sample])
+            sample, face, bary, ahead = sample[seen], face[seen], bary[seen], ahead[seen]
+            attributes = (surface.attributes[surface.faces[face]] * bary[:, :, None]).sum(1)
+            colour, alpha = posed.shader(surface.materials[face], attributes, 2.0)
+            canvas[sample] = (
+                canvas[sample] * (1 - alpha[:, None])
+                + np.column_stack([colour, np.ones(len(colour))]) * (alpha[:, None])
+            )
+            nearest[sample[alpha > 0.5]] = ahead[alpha > 0.5]
         canvas = canvas.reshape(HEIGHT, 2, HEIGHT, 2, 4).mean((1, 3))[:, (HEIGHT - WIDTH) // 2 :][:, :WIDTH]
         wall = np.linspace([0.45, 0.6, 0.4], [0.7, 0.4, 0.3], HEIGHT)[:, None]
-        image = canvas[:, :, :3] + (1 - canvas[:, :, 3:]) * wall
+        image = np.clip(canvas[:, :, :3], 0, 1) + (1 - canvas[:, :, 3:]) * wall
         return np.rint(image * 255).astype(np.uint8), np.rint(canvas[:, :, 3] * 255).astype(np.uint8)
 
     def _body(self) -> tuple[np.ndarray, np.ndarray]:
@@ -93,19 +95,19 @@ class DrawnPhoto:
 
 @cache
 def _body():
-    return embedded_body()
+    return default_body()
 
 
 @cache
 def _face():
-    return embedded_face()
+    return default_face()
 
 
 def _smpl(betas: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    v, shape, pose, regressor, weights, parents, _ = map(torch.as_tensor, _body())
+    v, shape, _, regressor, weights, parents, _ = map(torch.as_tensor, _body())  # it has no pose correctives
     vertices, joints = lbs(
         torch.as_tensor(betas)[None], torch.as_tensor(rotations, dtype=torch.float32)[None], v[None], shape,
-        pose.reshape(-1, 207).T, regressor, parents, weights, pose2rot=False,
+        torch.zeros(207, v.numel()), regressor, parents, weights, pose2rot=False,
     )  # fmt: skip
     return vertices[0].double().numpy(), joints[0].double().numpy()
 

@@ -97,7 +97,7 @@ def inspect(path, *options: str) -> None:
 def test_inspect_calls_it_sound(saved, capsys):
     inspect(saved[0] / "out")
     printed = capsys.readouterr()
-    assert "labels projected with: body embedded, face embedded\n" in printed.out and ": sound" in printed.out
+    assert "labels projected with: body open-1, face open-1\n" in printed.out and ": sound" in printed.out
     assert all("is the same picture as" in line for line in printed.err.splitlines() if "warning" in line)
 
 

@@ -95,7 +95,7 @@ def test_report_and_manifest(prepared):
     assert [row["photo"] for row in report] == ["p0.png", "p1.png", "p2.png"]
     manifest = open_dataset(prepared / "out").manifest
     assert manifest["num"] == 3 and manifest["image_size"] == SIZE and manifest["face_size"] == FACE_SIZE
-    assert "body embedded, face embedded" in manifest["made_by"]
+    assert "body open-1, face open-1" in manifest["made_by"]
 
 
 def test_a_super_resolution_that_only_enlarges_changes_little(inputs, prepared):
