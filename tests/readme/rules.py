@@ -62,8 +62,8 @@ ROOM = (
     "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels [8,8] --channel_base 192 "
     "--run.metric_images 4"
 )
-EMBEDDED = "--body_model null --face_model null"
-EMBEDDED_RECON = EMBEDDED + " --face_recon ckpts/face_recon_synth.safetensors"
+OPEN_MODELS = "--body_model null --face_model null"
+OPEN_RECON = OPEN_MODELS + " --face_recon ckpts/face_recon_synth.safetensors"
 TINY_VIDEO = "--video_length 2"
 # Shrunk 8 times, as the tiny run is from the paper's size: a set too small for a run is refused here, too.
 TINY_SET, TINY_SET_512 = "--num 8 --size 32 --face_size 16", "--num 8 --size 64 --face_size 32"
@@ -121,7 +121,7 @@ RULES = (
     Rule("training.history", "--people 1", "of tiny runs"),
     Rule("training.release", why="of tiny runs, beside the model that other commands use",
          swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),
-    Rule("^torchrun .*train.py", f"{TINY_STAGE1} {EMBEDDED_RECON}", "one process; test_training_loop.py starts two",
+    Rule("^torchrun .*train.py", f"{TINY_STAGE1} {OPEN_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
@@ -133,10 +133,10 @@ RULES = (
     Rule("training.metrics .*--detector attributes", TINY_METRICS, "eight pictures"),
     Rule("training.metrics", TINY_METRICS + " --detector random", "an untrained net for Inception's weights"),
     Rule("training.ablation .*--detector attributes", f"{TINY_TABLE} {TINY_STAGE1}", "four images"),
-    Rule("training.ablation .*--table 1", f"{TINY_TABLE} --rows gram_hd --detector random {TINY_RUN} {EMBEDDED}",
+    Rule("training.ablation .*--table 1", f"{TINY_TABLE} --rows gram_hd --detector random {TINY_RUN} {OPEN_MODELS}",
          "both stages of a row, four images"),
     Rule("training.ablation .*shhq",
-         f"{TINY_TABLE} --rows no_torso --detector random {TINY_STAGE1} {EMBEDDED_RECON}", "a row, four images"),
+         f"{TINY_TABLE} --rows no_torso --detector random {TINY_STAGE1} {OPEN_RECON}", "a row, four images"),
     Rule("training.ablation", f"{TINY_TABLE} --rows whole_only --detector random {TINY_STAGE1}", "a row, four images"),
     Rule("training.report"),
     # ---- benchmarks
