@@ -16,7 +16,7 @@ from torch_utils.misc import UserError
 NUM_EXPRESSION = 64
 ARKIT, BASEL, EMBEDDED = "arkit", "basel", "embedded"
 FACE_MODELS = (ARKIT, BASEL, EMBEDDED)
-DEFAULT_FACE = EMBEDDED  # what a configuration without a face model means
+DEFAULT_FACE = ARKIT  # what a configuration without a face model means
 _SIDES = ("Left", "Right")
 # To one side and to the other: no pair that a face makes at once.
 _OPPOSITES = ("jaw", "mouth")

@@ -106,8 +106,8 @@ def _face():
 def _smpl(betas: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     v, shape, _, regressor, weights, parents, _ = map(torch.as_tensor, _body())  # it has no pose correctives
     vertices, joints = lbs(
-        torch.as_tensor(betas)[None], torch.as_tensor(rotations, dtype=torch.float32)[None], v[None], shape,
-        torch.zeros(207, v.numel()), regressor, parents, weights, pose2rot=False,
+        torch.as_tensor(betas, dtype=torch.float32)[None], torch.as_tensor(rotations, dtype=torch.float32)[None], v[None], shape,
+        torch.zeros(207, v.numel(), dtype=torch.float32), regressor, parents, weights, pose2rot=False,
     )  # fmt: skip
     return vertices[0].double().numpy(), joints[0].double().numpy()
 
@@ -137,8 +137,8 @@ def make_photo(seed: int, *, camera=None, eulers=None, roll=None, identity=None,
     scale = 1000 / 200
     s = 2 * pixels_per_metre / (200 * scale)
     centre = np.array([WIDTH / 2 + rng.normal(0, 10), 500.0])
-    middle = joints[[15, 10, 11]].mean(0)
-    weak = np.array([s, -middle[0], -(joints[15, 1] - 0.2 + joints[10, 1]) / 2])
+    feet = joints[15, 1] + 1.5  # there are no legs: the body ends at the waist
+    weak = np.array([s, -joints[15, 0], -(joints[15, 1] - 0.2 + feet) / 2])
     photo = DrawnPhoto(
         person, expression, eulers, camera, roll, rotations, chest, (centre, scale, weak), None, None, None
     )

@@ -51,7 +51,7 @@ def test_the_face_camera_is_the_one_that_explains_the_landmarks_best(prepared, p
     """
     _, items = rows(prepared, photos)
     for _, photo, labels in items:
-        marks = photo.person.landmarks(photo.expression)
+        marks = photo.person.canonical_vertices(photo.expression)[photo.person.figure.landmarks]
         photo_marks = photo.landmarks - photo.landmarks.mean(0)
 
         def misfit(x, marks=marks, photo_marks=photo_marks):
@@ -71,23 +71,24 @@ def test_pictures_lie_on_our_own_drawing_at_the_labels(prepared, photos):
     """What differs is perspective: the photo's camera is far, the portrait's at 2.2 m and the face's at 1.2 m."""
     dataset, items = rows(prepared, photos)
     for number, photo, labels in items:
-        mesh = photo.person.posed_mesh(labels["z_exp"], labels["joint_eulers"])
-        drawn = draw(mesh, tuple(labels["camera"]), SIZE)
+        posed = photo.person.posed(labels["z_exp"], labels["joint_eulers"])
+        drawn = draw(posed, tuple(labels["camera"]), SIZE)
         mask = np.asarray(Image.open(io.BytesIO(dataset.read_mask(number))))
-        assert overlap(drawn.alpha > 0.5, mask > 127) > 0.97
+        assert overlap(drawn.alpha > 0.5, mask > 127) > 0.96
         image = np.asarray(Image.open(io.BytesIO(dataset.read_image(number)))).astype(float)
         assert (image[mask == 0] == 255).all()
-        assert np.abs(image - 127.5 * (drawn.image.transpose(1, 2, 0) + 1)).mean() < 4
+        assert np.abs(image - 127.5 * (drawn.image.transpose(1, 2, 0) + 1)).mean() < 6  # single strands of hair
         head = photo.person.joint_transforms(photo.joint_eulers)[15]
-        drawn = draw(mesh, tuple(labels["face_camera"]), FACE_SIZE, "face", head)
+        drawn = draw(posed, tuple(labels["face_camera"]), FACE_SIZE, "face", head)
         face = np.asarray(Image.open(io.BytesIO(dataset.read_face(number)))).astype(float)
         assert overlap(drawn.alpha > 0.5, face.min(-1) < 250) > 0.85
         middle = slice(FACE_SIZE // 4, -FACE_SIZE // 4)
         wanted = 127.5 * (drawn.image.transpose(1, 2, 0) + 1)
         assert np.abs(face - wanted)[middle, middle].mean() < 10  # eyes on eyes, mouth on mouth
-        landmarks, _ = project(photo.person.landmarks(photo.expression) @ head[:3, :3].T + head[:3, 3],
-                               camera_view(tuple(labels["camera"])), SIZE)  # fmt: skip
-        assert np.linalg.norm(landmarks - labels["landmarks"], axis=1).mean() < 0.01 * SIZE
+        posed = photo.person.posed(photo.expression, photo.joint_eulers)
+        landmarks, _ = project(posed.landmarks, camera_view(tuple(labels["camera"])), SIZE)
+        # Pictures are aligned by neck and head joint; the face is 0.1 m nearer, which perspective enlarges by 5 per cent.
+        assert np.linalg.norm(landmarks - labels["landmarks"], axis=1).mean() < 0.015 * SIZE
 
 
 def test_report_and_manifest(prepared):
