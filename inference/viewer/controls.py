@@ -132,7 +132,7 @@ def _together(label: str, parts: tuple[str, ...]) -> Slider:
 
 
 def _embedded_expressions() -> list[Slider]:
-    """Names of the embedded face's coefficients, for checkpoints from before the open face."""
+    """Names of the open face's coefficients, for checkpoints from before the open face."""
 
     def slider(label: str, column: int, at_one: float, low: float, high: float) -> Slider:
         return Slider(label, low, high, {column: at_one}, {column: 1 / at_one}, hint=f"coefficient {column}")

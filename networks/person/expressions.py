@@ -20,7 +20,7 @@ DEFAULT_FACE = ARKIT  # what a configuration without a face model means
 _SIDES = ("Left", "Right")
 # To one side and to the other: no pair that a face makes at once.
 _OPPOSITES = ("jaw", "mouth")
-# How the embedded face, of checkpoints before the open one, comes nearest to an action: column and amount.
+# How the open face, of checkpoints before the open one, comes nearest to an action: column and amount.
 _ON_EMBEDDED = {
     "jawOpen": (0, -1.8), "mouthSmile": (1, 0.75), "mouthPucker": (2, -1.5), "mouthUpperUp": (3, -0.5),
     "noseSneer": (3, -0.5), "browInnerUp": (4, 0.5), "browOuterUp": (4, 0.4), "mouthStretch": (5, -0.6),

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from networks.person.body_model import euler_to_matrix
-from networks.person.face_model import FaceModel, embedded_face, load_bfm
+from networks.person.face_model import FaceModel, default_face, load_bfm
 from networks.person.priors import LABEL_FILES, WIDTHS
 from networks.person.tracking import seen_by_head
 from torch_utils.assets import face_model_file, smpl_file
@@ -160,7 +160,7 @@ def _labels(arrays: dict[str, np.ndarray], args: argparse.Namespace, face_file: 
 @torch.no_grad()
 def _face_cameras(labels: dict[str, np.ndarray], face_file: Path | None) -> np.ndarray:
     """[N, 2]: the face camera that sees the face from the portrait camera's side."""
-    face = FaceModel(load_bfm(face_file) if face_file else embedded_face()).double()
+    face = FaceModel(load_bfm(face_file) if face_file else default_face()).double()
     found = []
     for start in range(0, len(labels["camera"]), BATCH):
         rows = {name: torch.from_numpy(array[start : start + BATCH]) for name, array in labels.items()}

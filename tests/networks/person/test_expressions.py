@@ -63,7 +63,7 @@ def test_expressions_of_another_face_model_are_refused():
             carried(rows, spoken, wanted, "here")
 
 
-def test_actions_on_the_earlier_embedded_face():
+def test_actions_on_the_earlier_default_face():
     rows = carried(np.stack([expression(jawOpen=0.5), expression(eyeBlink=1)]), ARKIT, EMBEDDED, "here")
     assert rows[0].nonzero()[0].tolist() == [0] and rows[0, 0] == pytest.approx(-0.9)
     assert rows[1, [8, 9]].tolist() == [-1, -1] and np.count_nonzero(rows[1]) == 2

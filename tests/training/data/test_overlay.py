@@ -57,7 +57,7 @@ def test_joints_in_the_canonical_pose(models):
     assert head[1] < neck[1] < left_collar[1]  # rows go down
     for left, right in ((left_collar, right_collar), (left_shoulder, right_shoulder)):
         assert left[0] > 64 + 5 and (left[0] + right[0]).item() == pytest.approx(128, abs=1e-3)
-    # The shoulders are 0.3514 m apart (SMPL's 0.346), about 0.036 units behind the orbit's centre: by hand, 129-pixel grid.
+    # The shoulders are 0.3514 m apart, about 0.036 units behind the orbit's centre: by hand, 129-pixel grid.
     distance = 1 / 0.52767998683149  # canonical units from camera to orbit centre
     depth = distance + (-0.050608165033568 / 0.52767998683149) - body.canonical_joints(labels["betas"])[0, 16, 2].item()
     pixels = 0.3514 / 1.1775 / depth / math.tan(math.radians(6)) * 64

@@ -106,8 +106,8 @@ def _face():
 def _smpl(betas: np.ndarray, rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     v, shape, _, regressor, weights, parents, _ = map(torch.as_tensor, _body())  # it has no pose correctives
     vertices, joints = lbs(
-        torch.as_tensor(betas, dtype=torch.float32)[None], torch.as_tensor(rotations, dtype=torch.float32)[None], v[None], shape,
-        torch.zeros(207, v.numel(), dtype=torch.float32), regressor, parents, weights, pose2rot=False,
+        torch.as_tensor(betas, dtype=torch.float32)[None], torch.as_tensor(rotations, dtype=torch.float32)[None],
+        v[None], shape, v.new_zeros(207, v.numel()), regressor, parents, weights, pose2rot=False,
     )  # fmt: skip
     return vertices[0].double().numpy(), joints[0].double().numpy()
 

@@ -87,7 +87,7 @@ def test_pictures_lie_on_our_own_drawing_at_the_labels(prepared, photos):
         assert np.abs(face - wanted)[middle, middle].mean() < 10  # eyes on eyes, mouth on mouth
         posed = photo.person.posed(photo.expression, photo.joint_eulers)
         landmarks, _ = project(posed.landmarks, camera_view(tuple(labels["camera"])), SIZE)
-        # Pictures are aligned by neck and head joint; the face is 0.1 m nearer, which perspective enlarges by 5 per cent.
+        # Aligned by neck and head joint; the face is 0.1 m nearer, which perspective enlarges by 5 per cent.
         assert np.linalg.norm(landmarks - labels["landmarks"], axis=1).mean() < 0.015 * SIZE
 
 
