@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from torch_utils.misc import UserError
-from torch_utils.pictures import read_picture
+from torch_utils.pictures import picture_size, read_picture
 
 # What a viewer does with each orientation of a stored picture [H, W].
 ORIENTATIONS = {
@@ -132,3 +132,16 @@ def test_what_is_no_picture(tmp_path):
         with pytest.raises(UserError, match=message) as error:
             read_picture(tmp_path / name)
         assert str(error.value).startswith(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_upright_picture(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert picture_size(tmp_path / "a.jpg") == read_picture(tmp_path / "a.jpg").size
+    assert picture_size(tmp_path / "a.jpg") == ((6, 4) if orientation < 5 else (4, 6))
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    for name, message in (("bad.jpg", "damaged, cut short or no picture"), ("no.jpg", "no such file")):
+        with pytest.raises(UserError, match=f"{name}: {message}"):
+            picture_size(tmp_path / name)
