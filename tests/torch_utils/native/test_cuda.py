@@ -36,12 +36,10 @@ requires_nvrtc = pytest.mark.skipif(not has_nvrtc(), reason="needs NVRTC, which 
 def test_all_kernels_compile_without_a_toolkit():
     """For the oldest and the newest architecture; `make cuda-check` takes them all. Nothing is on the PATH."""
     # The limits are those of the lock's compiler: others place a few bytes elsewhere.
-    compilers = (
-        "check(('75', '120'))"
-        if torch.version.cuda == "13.0"
-        else ("[print(f'sm_{sm}: {len(usage(sm))} kernels in') for sm in ('75', '120')]")
-    )
-    program = f"from torch_utils.native.resources import check, usage; {compilers}"
+    checked = "check(('75', '120'))"
+    counted = "[print(f'sm_{sm}: {len(usage(sm))} kernels in all') for sm in ('75', '120')]"
+    what = checked if torch.version.cuda == "13.0" else counted
+    program = f"from torch_utils.native.resources import check, usage; {what}"
     environment = {**os.environ, "PATH": "/nowhere", "CUDA_HOME": "/nowhere"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
