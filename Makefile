@@ -43,7 +43,7 @@ cuda-check: $(STAMP)
 # Needs Linux, c++ and a torch that is built with CUDA, but no GPU. Sanitizers watch the kernels.
 cuda-rehearsal: $(STAMP)
 	$(VENV)/bin/python -m tests.fake_cuda nightly
-	LD_PRELOAD=$$(c++ -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 \
 		EMULATED_CUDA_FLAGS="-g -fsanitize=address,undefined -fno-sanitize-recover=all" \
 		$(VENV)/bin/python -m pytest -m emulated_cuda tests/torch_utils/ops
 
