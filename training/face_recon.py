@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from tqdm import tqdm, trange
 from networks.person.body_model import HEAD
 from networks.person.face_model import FaceArrays, default_face, default_face_skin
 from networks.person.face_recon import FaceCoefficients, FaceReconConfig, SmallFaceRecon, pack_face_recon
+from networks.person.open_body.actions import ACTIONS
 from networks.person.tracking import MILLIMETRES
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, MAX_WORKERS, real_number, whole_number
 from torch_utils.checkpoint import save_checkpoint
@@ -91,8 +92,8 @@ def main() -> None:
     train, held_out = faces.take(slice(0, -count)), faces.take(slice(-count, None))
     model = fit(train, FaceReconConfig(), args, device)
     figures = evaluate(model, train, held_out)
-    for name, value in figures.items():
-        print(f"{name}: {value:.4g}")
+    print("\n".join(f"{name}: {value:.4g}" for name, value in figures.items() if name != "actions"))
+    print("r of actions: " + ", ".join(f"{name} {r:.2f}" for name, r in figures["actions"].items()))
     source = f"--data ({len(faces.image)} faces)" if args.data else f"--people {args.people} --shots {args.shots}"
     made_by = (
         f"python -m training.face_recon {source} --steps {args.steps} --batch_size {args.batch_size} --lr {args.lr} "
@@ -229,8 +230,9 @@ def fit(train: Faces, config: FaceReconConfig, args: argparse.Namespace, device:
 
 
 @torch.no_grad()
-def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, float]:
-    """Mean distances of landmarks and of the camera on people never seen, and what predicting the mean gives."""
+def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, Any]:
+    """Mean distances of landmarks and of the camera on people never seen, and what predicting the mean gives; and for
+    every facial action that is asked for, how what is found correlates with it."""
     device = next(model.parameters()).device
     parts = [model.coefficients(to_network(image).to(device)) for image in held_out.image.split(256)]
     found = FaceCoefficients(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
@@ -255,7 +257,15 @@ def evaluate(model: SmallFaceRecon, train: Faces, held_out: Faces) -> dict[str, 
         "expression_mm_of_mean": MILLIMETRES * distance(mean_expression, held_out),
         "camera_degrees": degrees(found),
         "camera_degrees_of_mean": degrees(mean),
+        "actions": _correlations(found.z_exp, held_out.z_exp),
     }
+
+
+def _correlations(found: Tensor, asked: Tensor) -> dict[str, float]:
+    """Pearson's r of expressions [N, 64], by facial action; actions that are never asked for are left out."""
+    found, asked = ((part - part.mean(0)).double() for part in (found, asked))
+    r = (found * asked).sum(0) / (found.norm(dim=0) * asked.norm(dim=0)).clamp_min(1e-12)
+    return {name: round(r[k].item(), 2) for k, name in enumerate(ACTIONS) if asked[:, k].any()}
 
 
 if __name__ == "__main__":

@@ -203,6 +203,7 @@ def manifold_coverage(generator: Generator) -> float:
     body, cells = generator.body, 24
     betas = torch.zeros(1, 10, device=body.v_template.device)
     vertices = body.canonical_vertices(betas)
+    vertices = torch.cat([vertices, vertices[:, body.faces].mean(2)], 1)  # where the mesh is coarse, faces count
     place = project(vertices, torch.full_like(betas[:, :2], FRONTAL), PORTRAIT_CAMERA)[0]  # [V, 3]
     seen = (place[:, :2].abs() < 1).all(-1)
     column, row = ((place[seen, :2] + 1) / 2 * cells).long().unbind(-1)
