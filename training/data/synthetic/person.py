@@ -130,7 +130,8 @@ class SyntheticPerson:
         line = np.interp(azimuth, f.roots.azimuth, hair.hairline(f.roots.azimuth, cropped), period=2 * np.pi)
         dense = smoothstep(np.radians(1.0), np.radians(-5.0), angle - line) * (1 - f.labels["ears"])
         top = smoothstep(np.radians(60.0), np.radians(30.0), angle)
-        return dense * (f.rest[:, 1] > -75 * MM) * (1 - top * np.sqrt(self.look.recede))
+        nape = smoothstep(-72.0 * MM, -48.0 * MM, f.rest[:, 1])
+        return dense * nape * (1 - top * np.sqrt(self.look.recede))
 
     @cached_property
     def _hair(self) -> _Hair | None:

@@ -185,7 +185,7 @@ def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
     ragged = 3.0 * noise3(w, 1 / 6.0, 13)
     cheek = -46.0 + 0.42 * np.maximum(x - 26.0, 0.0) + ragged  # the border runs from the mouth's corner up to the ear
     jaw = smoothstep(cheek + 9.0, cheek - 9.0, y) * smoothstep(-113.0, -101.0, y + 0.75 * (z + 20.0))
-    moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y)
+    moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y) * (z > -60.0)
     zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
     below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides
     zone = zone * (1 - 0.35 * below)
