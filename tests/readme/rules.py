@@ -108,6 +108,7 @@ RULES = (
     # ---- data
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
+    Rule("training.data people", "--num 1 --size 32", "one person"),
     Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
     Rule("training.data convert"),
     Rule("training.data inspect"),
