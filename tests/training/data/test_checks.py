@@ -129,6 +129,20 @@ def test_odd_labels(path, change, message):
     only(quick(path).errors, message)
 
 
+def test_cameras_may_be_all_round(path):
+    """Then no yaw is the middle one; pitch has one still."""
+
+    def around(labels):
+        camera = labels["camera"].copy()
+        camera[:, 1] = np.linspace(-np.pi / 2, 3 * np.pi / 2, len(camera), endpoint=False)
+        return labels | {"camera": camera, "face_camera": camera}
+
+    change_labels(path, around)
+    assert quick(path).errors == []
+    change_labels(path, lambda labels: around(labels) | {"camera": around(labels)["camera"] - np.float32([1.2, 0])})
+    only(quick(path).errors, r"'camera': expected \(pitch, yaw\) around")
+
+
 def test_swapped_pitch_and_yaw_are_suspected(path):
     change_labels(path, lambda labels: labels | {"camera": labels["camera"][:, ::-1]})
     findings = quick(path)
