@@ -103,11 +103,24 @@ def test_evaluation_in_millimetres():
     faces = make_faces(4)
     faces = faces._replace(z_id=torch.zeros(4, 80), z_exp=torch.zeros(4, 64), camera=torch.full((4, 2), torch.pi / 2))
     model = SmallFaceRecon(TINY, default_face()).eval()
-    assert set(face_recon.evaluate(model, faces, faces).values()) == {0.0}
+    figures = face_recon.evaluate(model, faces, faces)
+    assert figures.pop("actions") == {} and set(figures.values()) == {0.0}
     held_out = faces._replace(camera=faces.camera + torch.tensor([0.3, 0.4]))
     figures = face_recon.evaluate(model, faces, held_out)
     assert figures["camera_degrees"] == pytest.approx(np.rad2deg(0.5), rel=1e-5)
     assert abs(face_recon.MILLIMETRES - 1177.5) < 0.1
+
+
+def test_actions_are_compared_one_by_one(monkeypatch):
+    """Found twice as large, turned round, and as a constant: r of 1, -1 and 0; what is never asked for has none."""
+    faces = make_faces(4)
+    asked, found = torch.zeros(4, 64), torch.zeros(4, 64)
+    asked[:, :3] = torch.tensor([0.0, 0.2, 0.4, 0.6])[:, None]
+    found[:, 0], found[:, 1], found[:, 2], found[:, 3] = 2 * asked[:, 0] + 1, -asked[:, 1], 0.5, torch.arange(4)
+    model = SmallFaceRecon(TINY, default_face()).eval()
+    monkeypatch.setattr(model, "coefficients", lambda image: FaceCoefficients(faces.z_id, found, faces.camera))
+    actions = face_recon.evaluate(model, faces, faces._replace(z_exp=asked))["actions"]
+    assert actions == {"eyeBlinkLeft": 1.0, "eyeLookDownLeft": -1.0, "eyeLookInLeft": 0.0}
 
 
 def test_degraded_faces_keep_their_size():
