@@ -17,7 +17,9 @@ from PIL import Image
 
 from networks.cameras import PORTRAIT_CAMERA
 from networks.cameras import project as project_reference
+from networks.person.body_assets import default_body
 from networks.person.body_model import HEAD, BodyModel
+from networks.person.face_model import FaceModel, default_face
 from torch_utils.misc import UserError
 from training.data import synthesize
 from training.data.storage import DatasetWriter, open_dataset
@@ -46,7 +48,8 @@ def head_transform(axis: str, angle: float, shift=(0.0, 0.0, 0.0)) -> np.ndarray
 
 
 def run(out, **changes) -> None:
-    settings = dict(out=out, num=3, size=32, face_size=16, seed=5, workers=1, zip=False) | changes
+    chosen = dict(size=32, face_size=16, seed=5, views="front", shots=1, workers=1, zip=False)
+    settings = dict(out=out, num=3) | chosen | changes
     synthesize.run(argparse.Namespace(**settings))
 
 
@@ -71,9 +74,14 @@ def test_pictures_and_labels_of_a_portrait(portrait):
 def test_landmarks_are_where_the_labels_say(portrait):
     """The labels alone, through the body model and the camera of the generator, give the same pixels."""
     labels = portrait.labels
-    person = SyntheticPerson(labels["z_id"], labels["eps"], labels["betas"])
-    head = person.joint_transforms(labels["joint_eulers"])[HEAD]
-    marks = person.landmarks(labels["z_exp"]) @ head[:3, :3].T + head[:3, 3]
+    face = FaceModel(default_face()).double()
+    model = BodyModel(default_body(), torch.arange(3)).double()
+    z_id, z_exp, betas, eulers = (
+        torch.from_numpy(labels[name]).double()[None] for name in ("z_id", "z_exp", "betas", "joint_eulers")
+    )
+    with torch.no_grad():
+        head = model.joint_transforms(betas, eulers)[0, HEAD].numpy()
+        marks = face.landmark_points(z_id, z_exp)[0].numpy() @ head[:3, :3].T + head[:3, 3]
     camera = torch.from_numpy(labels["camera"]).double()[None]
     plane = project_reference(torch.from_numpy(marks)[None], camera, PORTRAIT_CAMERA)[0, :, :2].numpy()
     expected = (plane * [1, -1] + 1) * 0.5 * 127
@@ -112,18 +120,24 @@ def test_face_camera_looks_from_the_portraits_camera():
 
 
 def test_the_bodies_of_labels_and_pictures_agree(portrait):
-    """The drawn body is linear in betas: exact for the body model that the generator skins with."""
-    person = SyntheticPerson(np.zeros(80), np.zeros(80), portrait.labels["betas"])
-    model: BodyModel = person.template.body_model
+    """The drawn body is that of the model that the generator skins with, in float64."""
+    betas = portrait.labels["betas"]
+    person = SyntheticPerson(np.zeros(80), np.zeros(80), betas)
+    model = BodyModel(default_body(), torch.arange(3)).double()
     with torch.no_grad():
-        exact = model.canonical_vertices(torch.from_numpy(portrait.labels["betas"]).double()[None])[0].numpy()
-    shift = person.template.body_betas
-    coarse = (shift.basis @ portrait.labels["betas"].astype(np.float64)).reshape(-1, 3)
-    mean = model.canonical_vertices(torch.zeros(1, 10).double())[0].numpy()
-    moved = exact - mean
-    # every drawn coarse vertex moves as some vertex of the model does: its own, in float64
-    distance = np.abs(moved[None, :, :] - coarse[:50, None, :]).max(-1).min(1)
-    assert distance.max() < 1e-12
+        expected = model.canonical_vertices(torch.from_numpy(betas).double()[None])[0].numpy()
+    np.testing.assert_allclose(person.canonical_vertices(), expected, atol=1e-12)
+
+
+def test_shots_are_of_one_person_and_views_go_all_round():
+    shots = [make_portrait(3, i, size=32, face_size=16, views="all", shots=2) for i in range(4)]
+    for name in ("z_id", "betas", "eps"):
+        a, b, c, d = (shot.labels[name] for shot in shots)
+        assert np.array_equal(a, b) and np.array_equal(c, d) and not np.array_equal(a, c)
+    for name in ("z_exp", "camera", "joint_eulers"):
+        assert not np.array_equal(shots[0].labels[name], shots[1].labels[name])
+    again = make_portrait(3, 1, size=32, face_size=16, views="all", shots=2)  # whoever makes it
+    assert again.image_png == shots[1].image_png
 
 
 def test_png_bytes_do_not_depend_on_the_zlib(portrait):
