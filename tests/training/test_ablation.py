@@ -73,7 +73,7 @@ def test_every_row_has_its_numbers_in_the_paper():
 
 
 def test_number_of_pictures(place, tmp_path):
-    with pytest.raises(UserError, match="--num: expected at least 2, found 0"):
+    with pytest.raises(UserError, match="--num: expected a whole number from 2 to"):
         main(words(place, tmp_path, "--num", "0"))
 
 
