@@ -35,7 +35,8 @@ def test_a_released_model_is_the_run_s_and_says_how_it_was_made(runs, tmp_path, 
     out = tmp_path / "model.safetensors"
     release.main([str(runs / "first"), str(runs / "second"), "--out", str(out), "--what", "a test"])
     assert f"wrote {out} (" in capsys.readouterr().out
-    assert out.stat().st_size < 0.7 * (runs / "second/latest").stat().st_size
+    # The body, which stays in single precision, is 0.4 of this tiny model.
+    assert out.stat().st_size < 0.75 * (runs / "second/latest").stat().st_size
     found, kept = (unpack_model(load_checkpoint(path), "") for path in (out, runs / "second/latest"))
     for (name, value), full in zip(
         found.generator.state_dict().items(), kept.generator.state_dict().values(), strict=True
