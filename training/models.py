@@ -65,6 +65,8 @@ def check_files(config: TrainConfig, *, resuming: bool = False) -> None:
     kinds = {"body_model": PICKLE, "face_model": MAT, "face_recon": TORCH}
     if not resuming:  # a run that goes on has its own
         kinds |= {"init_from": TORCH, "grow_from": TORCH}
+    if not config.losses.landmarks:  # nobody else looks at faces
+        del kinds["face_recon"]
     for key, beginnings in kinds.items():
         if getattr(config, key) is None:
             continue

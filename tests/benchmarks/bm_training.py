@@ -18,10 +18,11 @@ from dataclasses import replace
 import torch
 
 from tests.benchmarks.records import add_record, record
+from torch_utils.config import find_config
 from torch_utils.distributed import World
 from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
-from train import find_preset
+from train import CONFIGS
 from training.config import load_train_config
 from training.data.storage import open_dataset
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of
@@ -60,7 +61,8 @@ def main() -> None:
     args, overrides = parser.parse_known_args()
     if args.steps < 1:
         raise UserError(f"--steps: expected a positive number, found {args.steps}")
-    config = load_train_config(args.config, find_preset(args.preset), overrides)
+    preset = find_config(args.preset, CONFIGS / "presets", "--preset") if args.preset else None
+    config = load_train_config(args.config, preset, overrides)
     device = resolve_device(args.device)
     task, state = begin(replace(config, expression_warmup=0), open_dataset(args.data), World(0, 1, device))
     networks, optim = state.networks, config.optim

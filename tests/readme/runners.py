@@ -1,6 +1,7 @@
 """Ways to run a command: in this process as ``__main__``, or as far as a test can."""
 
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -132,7 +133,13 @@ def tests_are_there(root: Path, words: list[str], instead: dict[str, object]) ->
 
 def modules_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
     """Not run."""
-    assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").exists(), words
+    module = ROOT / words[2].replace(".", "/")
+    assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), words
+
+
+def package_is_named(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """Not run; what is installed is a package by its name, and perhaps its version."""
+    assert re.fullmatch(r"[a-z]+(==\d+(\.\d+)*)?", words[-1]), words
 
 
 def scene_is_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
