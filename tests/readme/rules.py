@@ -137,7 +137,7 @@ RULES = (
     Rule("training.metrics .*--detector attributes", TINY_METRICS, "eight pictures"),
     Rule("training.metrics", TINY_METRICS + " --detector random", "an untrained net for Inception's weights"),
     Rule("training.ablation .*--detector attributes", f"{TINY_TABLE} {TINY_STAGE1}", "four images"),
-    Rule("training.ablation .*--table 1", f"{TINY_TABLE} --rows gram_hd --detector random {TINY_RUN} {OPEN_MODELS}",
+    Rule("training.ablation .*--table 1", f"{TINY_TABLE} --rows gram_hd --detector random {TINY_RUN} {OPEN_RECON}",
          "both stages of a row, four images"),
     Rule("training.ablation .*shhq",
          f"{TINY_TABLE} --rows no_torso --detector random {TINY_STAGE1} {OPEN_RECON}", "a row, four images"),
