@@ -37,9 +37,9 @@ from networks.person.pose_deformation import (
 from torch_utils.ops.manifold_composite import MIN_VALIDITY
 
 ID_DIM, NOISE_DIM, EXPRESSION_DIM, BETA_DIM = 80, 80, 64, 10
-# Points a network sees at a time without gradients: a layer's activations should stay in the cache, on a GPU in that of
-# its second level, which has tens of megabytes; there should still be enough of them to fill it.
-POINTS_PER_CHUNK = {"cpu": 1 << 13, "cuda": 1 << 17}
+# Points a network sees at a time without gradients: on a CPU a layer's activations should stay in the cache, on a GPU
+# there should be enough of them to fill it. Fewer (2^17) would stay in its cache, at more launches: not measured.
+POINTS_PER_CHUNK = {"cpu": 1 << 13, "cuda": 1 << 20}
 # Manifolds that U works on at a time without gradients.
 MANIFOLDS_PER_CHUNK = {"cpu": 1, "cuda": 8}
 
