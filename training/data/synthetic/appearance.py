@@ -16,7 +16,7 @@ from training.data.synthetic.mesh import smoothstep
 SKIN_TONE, UNDERTONE, HAIR_DARKNESS, HAIR_HUE, HAIR_LENGTH, HAIR_VOLUME, FRINGE, WAVE = range(8)
 CLOTHES_HUE, CLOTHES_LIGHTNESS, CLOTHES_CHROMA, NECKLINE, EYE_COLOUR, BROWS, BEARD, LIP_COLOUR, BLUSH = range(8, 17)
 HAIR_SHEEN, LASHES, IRIS_LIGHTNESS, AGE, SEX, FRECKLES, PORES, TIRED = range(17, 25)
-LIGHT_YAW, LIGHT_PITCH, LIGHT_STRENGTH, LIGHT_WARMTH, COLLAR, CURL, TIED, RECEDE, GREY, PATTERN = range(25, 35)
+LIGHT_YAW, LIGHT_PITCH, LIGHT_STRENGTH, LIGHT_WARMTH, _, CURL, TIED, RECEDE, GREY, PATTERN = range(25, 35)
 N_USED = 35
 
 _SKIN = np.array([  # light to dark, at equal steps of SKIN_TONE's squashed value
@@ -59,7 +59,6 @@ class Appearance(NamedTuple):
     hair_sheen: float  # 0..1
     scalp_cover: float  # 0..1 how far hair hides the scalp under it
     neckline: float  # 0 high .. 1 wide
-    collar: float  # 0 none .. 1 stands up
     pattern: float  # 0 plain .. 1 striped
     brow_thickness: float  # 0..1
     brow_density: float  # 0..1
@@ -137,7 +136,6 @@ def appearance(eps: np.ndarray) -> Appearance:
         hair_sheen=squash(e[HAIR_SHEEN] - curl),
         scalp_cover=float(smoothstep(0.0, 0.10, length)),
         neckline=squash(e[NECKLINE], 0.1),
-        collar=squash(e[COLLAR], 0.2, 2.0),
         pattern=squash(e[PATTERN], 1.0, 2.5),
         brow_thickness=squash(e[BROWS] - 1.2 * (female - 0.5)),
         brow_density=squash(e[BROWS] + 0.8 - 0.8 * age),
