@@ -3,8 +3,9 @@
     python -m training.face_recon --out ckpts/face_recon_synth.safetensors
 
 Faces are drawn for the occasion, several of each person, or taken from a data set with ``--data``. The loss is the mean
-square error over the face's surface, once for identity and once for expression, at the landmarks, and of the camera;
-each is divided by what predicting the mean would cost.
+square error over the face's surface, once for identity and once for expression, at the landmarks, of the facial actions
+and of the camera; each is divided by what predicting the mean would cost. The actions count alike, however little of
+the surface they move: brows, lids and gaze.
 """
 
 import argparse
@@ -32,7 +33,14 @@ from torch_utils.worker_pool import worker_pool
 from training.data.checks import require_sound
 from training.data.png import decode_png
 from training.data.storage import open_dataset
-from training.data.synthetic import SyntheticPerson, draw, sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic import (
+    SyntheticPerson,
+    draw,
+    sample_actions,
+    sample_expression,
+    sample_identity,
+    sample_pose_camera,
+)
 from training.data.synthetic.portrait import seen_from_head
 from training.losses.landmarks import landmark_loss
 
@@ -107,13 +115,16 @@ def main() -> None:
 
 
 def draw_person(index: int, *, seed: int, shots: int, size: int) -> Faces:
-    """Pictures of one person from the data set's distributions, its seed and number: [shots, ...]."""
+    """Pictures of one person from the data set's distributions, its seed and number: [shots, ...].
+
+    Every other one shows any few facial actions instead: some are rare in what people do, and small.
+    """
     rng = np.random.default_rng([seed, index])
     identity = sample_identity(rng)
     person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
     rows = []
-    for _ in range(shots):
-        expression, pose = sample_expression(rng), sample_pose_camera(rng)
+    for shot in range(shots):
+        expression, pose = (sample_actions if shot % 2 else sample_expression)(rng), sample_pose_camera(rng)
         head = person.joint_transforms(pose.joint_eulers)[HEAD]
         camera = seen_from_head(pose.camera, head)
         picture = draw(person.posed(expression, pose.joint_eulers), camera, size, "face", head)
@@ -177,6 +188,7 @@ class SurfaceLoss(torch.nn.Module):
 
     id_gram: Tensor
     exp_gram: Tensor
+    action_weight: Tensor
 
     def __init__(self, model: SmallFaceRecon, face: FaceArrays, train: Faces):
         super().__init__()
@@ -186,15 +198,19 @@ class SurfaceLoss(torch.nn.Module):
             flat = torch.from_numpy(basis[skin]).flatten(0, 1)  # [3 N, K]
             self.register_buffer(name, flat.T @ flat / len(skin))
         mean = FaceCoefficients(*(part.mean(0).expand_as(part) for part in train[1:]))
-        self.register_buffer("scale", torch.ones(4))
+        spread = train.z_exp.std(0)
+        self.register_buffer("action_weight", torch.where(spread > 0, spread, torch.inf).pow(-2))
+        self.register_buffer("scale", torch.ones(5))
         self.scale = torch.stack(list(self.errors(mean, train)))
 
     def errors(self, found: FaceCoefficients, faces: Faces) -> Iterator[Tensor]:
-        """Of identity, expression, landmarks (canonical units squared) and camera (radians squared)."""
+        """Of identity, expression, landmarks (canonical units squared), actions (standard deviations squared, summed)
+        and camera (radians squared)."""
         for gram, delta in ((self.id_gram, found.z_id - faces.z_id), (self.exp_gram, found.z_exp - faces.z_exp)):
             yield ((delta @ gram) * delta).sum(-1).mean()
         asked = self.landmark_face(faces.z_id, faces.z_exp)
         yield landmark_loss(asked, self.landmark_face(found.z_id, found.z_exp))
+        yield ((found.z_exp - faces.z_exp).square() @ self.action_weight).mean()
         assert found.camera is not None
         yield F.mse_loss(found.camera, faces.camera)
 

@@ -145,7 +145,7 @@ Size = Annotated[int, Range(1, 4096)]
 class FaceReconConfig:
     """Sizes of the small net."""
 
-    image_size: Size = 64  # pictures are resized to it
+    image_size: Size = 96  # pictures are resized to it
     widths: tuple[Size, ...] = (32, 64, 128, 192)  # channels of the stages; each halves the picture
     hidden_dim: Size = 256
 

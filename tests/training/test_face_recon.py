@@ -64,11 +64,11 @@ def test_faces_of_a_data_set(tmp_path):
 
 
 def test_surface_loss_counts_in_means():
-    """Predicting the mean costs 1 for each of the four terms, the truth nothing."""
+    """Predicting the mean costs 1 for each of the five terms, the truth nothing."""
     train, face = make_faces(50), default_face()
     loss = face_recon.SurfaceLoss(SmallFaceRecon(TINY, face), face, train)
     mean = FaceCoefficients(*(part.mean(0).expand_as(part) for part in train[1:]))
-    assert loss(mean, train).item() == pytest.approx(4.0, abs=1e-4)
+    assert loss(mean, train).item() == pytest.approx(5.0, abs=1e-4)
     assert loss(FaceCoefficients(*train[1:]), train).item() == 0.0
 
 
@@ -76,7 +76,7 @@ def test_surface_errors_are_those_of_the_vertices():
     train, face = make_faces(3), default_face()
     loss, model = face_recon.SurfaceLoss(SmallFaceRecon(TINY, face), face, train), FaceModel(face)
     found = FaceCoefficients(torch.zeros(3, 80), torch.zeros(3, 64), train.camera + 0.2)
-    identity, expression, landmarks, camera = loss.errors(found, train)
+    identity, expression, landmarks, actions, camera = loss.errors(found, train)
     neutral = torch.zeros(3, 64)
     skin, mean = default_face_skin(), torch.from_numpy(face.mean)
     by_identity, by_both = model(train.z_id, neutral) - mean, model(train.z_id, train.z_exp) - mean
@@ -85,6 +85,10 @@ def test_surface_errors_are_those_of_the_vertices():
     moved = (by_both - by_identity)[:, skin]
     assert expression.item() == pytest.approx(moved.square().sum(-1).mean().item(), rel=1e-4)
     assert landmarks.item() == pytest.approx(model.landmarks(by_both).square().sum((1, 2)).mean().item(), rel=1e-4)
+    z_exp = train.z_exp.double()
+    asked_for = z_exp.std(0) > 0
+    in_deviations = (z_exp / z_exp.std(0))[:, asked_for]
+    assert actions.item() == pytest.approx(in_deviations.square().sum(1).mean().item(), rel=1e-4)
     assert camera.item() == pytest.approx(0.04, rel=1e-4)
 
 

@@ -10,7 +10,7 @@
 from training.data.synthetic.drawing import Picture, draw, draw_mesh
 from training.data.synthetic.mesh import ColouredMesh
 from training.data.synthetic.person import PosedPerson, SyntheticPerson
-from training.data.synthetic.sampling import sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic.sampling import sample_actions, sample_expression, sample_identity, sample_pose_camera
 
 __all__ = [
     "ColouredMesh",
@@ -19,6 +19,7 @@ __all__ = [
     "SyntheticPerson",
     "draw",
     "draw_mesh",
+    "sample_actions",
     "sample_expression",
     "sample_identity",
     "sample_pose_camera",

@@ -20,6 +20,14 @@ MAX_PITCH = math.radians(30.0)  # of a camera that may be anywhere, to either si
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)
 _MIX = 0.9  # of the one adult that a person resembles; another one makes up the variance
 _COLUMN = {name: column for column, name in enumerate(ACTIONS)}
+_NO_GAZE = [column for name, column in _COLUMN.items() if not name.startswith("eyeLook")]
+
+
+def _without_side(action: str) -> str:
+    return action.removesuffix("Left").removesuffix("Right")
+
+
+_BOTH_SIDES = [[_COLUMN[other] for other in ACTIONS if _without_side(other) == _without_side(name)] for name in ACTIONS]
 
 
 class PoseCamera(NamedTuple):
@@ -83,9 +91,9 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
         shape = ("mouthFunnel", "mouthPucker", "mouthLowerDown", "mouthStretch", "mouthUpperUp")[rng.integers(5)]
         act(0.6 * amount[2], shape)
     for index, limit, most, names in (
-        (2, 0.08, 0.9, ("mouthPucker",)),
-        (3, 0.25, 0.9, ("browInnerUp", "browOuterUp")),
-        (4, 0.20, 0.8, ("browDown",)),
+        (2, 0.16, 1.0, ("mouthPucker",)),
+        (3, 0.30, 1.0, ("browInnerUp", "browOuterUp")),
+        (4, 0.25, 1.0, ("browDown",)),
         (5, 0.12, 0.7, ("mouthFrown",)),
         (6, 0.10, 0.7, ("mouthPress",)),
         (7, 0.08, 0.6, ("noseSneer",)),
@@ -100,10 +108,28 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
         act(amount[12] ** 0.6, "eyeBlink")
     elif chance[12] < 0.22:
         act(amount[12] ** 0.5, f"eyeBlink{('Left', 'Right')[rng.integers(2)]}")
-    aside, up = np.clip(0.22 * rng.standard_normal(2), -0.8, 0.8)  # to the person's left, and upwards
-    act(abs(aside), *(("eyeLookOutLeft", "eyeLookInRight") if aside > 0 else ("eyeLookInLeft", "eyeLookOutRight")))
-    act(abs(up), "eyeLookUp" if up > 0 else "eyeLookDown")
+    aside, up = np.clip(0.32 * rng.standard_normal(2), -0.9, 0.9)  # to the person's left, and upwards
+    _glance(z, aside, up)
     return np.clip(z, 0.0, 1.0).astype(np.float32)
+
+
+def sample_actions(rng: np.random.Generator) -> np.ndarray:
+    """Expression [64] float32 of a few facial actions, any of them at any strength, and a glance."""
+    z = np.zeros(64)
+    for index in rng.choice(_NO_GAZE, size=rng.integers(2, 7), replace=False):
+        sides = _BOTH_SIDES[index] if rng.random() < 0.75 else [index]
+        z[sides] = rng.random()
+    _glance(z, *rng.uniform(-0.9, 0.9, size=2))
+    return z.astype(np.float32)
+
+
+def _glance(z: np.ndarray, aside: float, up: float) -> None:
+    """Add a look of both eyes to the person's left by ``aside`` and upwards by ``up``."""
+    towards = ("OutLeft", "InRight") if aside > 0 else ("InLeft", "OutRight")
+    upright = ("UpLeft", "UpRight") if up > 0 else ("DownLeft", "DownRight")
+    for amount, names in ((abs(aside), towards), (abs(up), upright)):
+        for name in names:
+            z[_COLUMN[f"eyeLook{name}"]] += amount
 
 
 def sample_pose_camera(rng: np.random.Generator, views: Views = "front") -> PoseCamera:

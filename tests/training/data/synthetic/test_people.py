@@ -16,6 +16,7 @@ from training.data.synthetic import (
     SyntheticPerson,
     draw,
     draw_mesh,
+    sample_actions,
     sample_expression,
     sample_identity,
     sample_pose_camera,
@@ -271,6 +272,19 @@ def test_priors_are_plausible():
     assert 0.3 < (column["mouthSmileLeft"] > 0.3).mean() < 0.6
     assert 0.03 < (column["eyeBlinkLeft"] > 0.6).mean() < 0.25
     assert 0.1 < (column["jawOpen"] > 0.15).mean() < 0.5
+
+
+def test_every_action_is_shown_at_any_strength():
+    """400 draws show 4 of the 44 actions that are no glance, and the other side of most: at least 36 times each."""
+    rng = np.random.default_rng(0)
+    shown = np.stack([sample_actions(rng) for _ in range(400)])
+    assert shown.min() == 0 and shown.max() <= 1 and not shown[:, 52:].any()
+    assert ((shown[:, :52] > 0).sum(0) > 25).all() and (shown[:, :52].max(0) > 0.8).all()
+    left, right = ACTIONS.index("browDownLeft"), ACTIONS.index("browDownRight")
+    either = shown[(shown[:, left] > 0) | (shown[:, right] > 0)]
+    assert 0.5 < (either[:, left] == either[:, right]).mean() < 0.95
+    inwards, outwards = (shown[:, ACTIONS.index(name)] for name in ("eyeLookInLeft", "eyeLookOutRight"))
+    assert (inwards == outwards).all()  # both eyes look the same way
 
 
 def test_cameras_all_round():
