@@ -38,6 +38,12 @@ def columns_of(name: str) -> tuple[int, ...]:
     return tuple(ACTIONS.index(f"{name}{side}") for side in _SIDES)
 
 
+def coefficient_names(face_model: str | None) -> tuple[str, ...]:
+    """Names of the 64 coefficients: of "arkit" the actions, then, and of others throughout, ``expression_NN``."""
+    named = ACTIONS if face_model == ARKIT else ()
+    return named + tuple(f"expression_{column:02d}" for column in range(len(named), NUM_EXPRESSION))
+
+
 def expression(**amounts: float) -> np.ndarray:
     """[64] from amounts by name (see :func:`columns_of`): ``expression(jawOpen=0.4, mouthSmile=0.8)``."""
     out = np.zeros(NUM_EXPRESSION)

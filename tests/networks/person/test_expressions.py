@@ -10,6 +10,7 @@ from networks.person.expressions import (
     EMBEDDED,
     carried,
     check_face_model,
+    coefficient_names,
     columns_of,
     expression,
     face_model_name,
@@ -36,6 +37,13 @@ def test_a_name_without_a_side_means_both():
 def test_names_that_there_are_not(name):
     with pytest.raises(KeyError):
         columns_of(name)
+
+
+def test_coefficients_have_names():
+    arkit, basel = coefficient_names(ARKIT), coefficient_names(BASEL)
+    assert arkit[17] == "jawOpen" and arkit[51:53] == ("tongueOut", "expression_52")
+    assert basel[0] == "expression_00" and basel[63] == "expression_63" == arkit[63]
+    assert len(set(arkit)) == len(set(basel)) == 64
 
 
 def test_whose_expressions_a_checkpoint_takes():

@@ -1,0 +1,1 @@
+"""People who leave the program: layered meshes with a skeleton and expressions, for any engine."""
