@@ -191,7 +191,7 @@ def one_step(task: Task, state: RunState, dataset: Dataset) -> dict[str, float]:
         for name, values in dataset.labels.items()
     }
     pictures = torch.zeros(share, 3, 512, 512, dtype=torch.uint8).pin_memory()
-    state.reader = iter([Batch(pictures, pictures, labels, torch.arange(share), torch.zeros(share))])
+    state.reader = iter([Batch(pictures, pictures, labels, torch.arange(share), torch.zeros(share), {})])
     return training_loop.train_step(task, state)
 
 

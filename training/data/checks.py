@@ -10,7 +10,7 @@ import numpy as np
 
 from networks.cameras import FRONTAL
 from torch_utils.misc import UserError
-from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, MASKS, OPTIONAL_LABEL_SHAPES
+from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, MAPS, MASKS, OPTIONAL_LABEL_SHAPES
 from training.data.storage import Dataset
 
 _CAMERAS = ("camera", "face_camera")
@@ -46,14 +46,15 @@ def require_sound(dataset: Dataset) -> None:
 
 
 def _check_files(dataset: Dataset, findings: Findings) -> None:
-    """Files on disk against the manifest, and images against faces and masks."""
+    """Files on disk against the manifest, and images against faces, masks and maps."""
     tree, path, errors = dataset.pictures.tree, dataset.path, findings.errors
     listed, present = set(dataset.manifest["files"]), set(tree.names.tolist()) - {MANIFEST, LABELS}
     errors += [f"{path}: {name} is in the zip more than once" for name in tree.repeated]
     errors += [f"{path}: {name} is missing" for name in sorted(listed - present)]
     errors += [f"{path}: {name} is not in {MANIFEST}" for name in sorted(present - listed)]
     images = set(dataset.pictures.names.tolist())
-    for folder in (FACES, MASKS):
+    maps = any(name.split("/")[0] in MAPS for name in present)
+    for folder in (FACES, MASKS, *(MAPS if maps else ())):
         names = {name.removeprefix(f"{folder}/") for name in present if name.startswith(f"{folder}/")}
         if folder == MASKS and not names:
             continue

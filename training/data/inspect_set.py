@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> None:
     dataset = open_dataset(args.path)
     print(f"{args.path}: '{dataset.manifest['name']}', made by: {dataset.manifest['made_by']}")
     print(f"{len(dataset)} images {dataset.image_size}^2, faces {dataset.face_size}^2")
+    if dataset.has_maps:
+        print(f"depth and normals of {len(dataset)} images and {len(dataset)} faces")
     print(f"checksum {dataset.checksum}")
     files = _model_files(dataset, args)
     findings = check_dataset(dataset)

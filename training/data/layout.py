@@ -20,7 +20,9 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 LABELS = "labels.npz"
 IMAGES, FACES, MASKS = "images", "faces", "masks"
-PICTURE_FOLDERS = (IMAGES, FACES, MASKS)
+# Maps of images and of faces (training/data/maps.py).
+DEPTH, NORMALS, FACE_DEPTH, FACE_NORMALS = MAPS = ("depth", "normals", "face_depth", "face_normals")
+PICTURE_FOLDERS = (IMAGES, FACES, MASKS, *MAPS)
 # Shape of one row of every label; float32. Angles are radians, cameras (pitch, yaw).
 LABEL_SHAPES = {
     "camera": (2,),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from torch_utils.misc import UserError
 from training.data.checks import Findings
-from training.data.layout import FACES, IMAGES, MASKS
+from training.data.layout import DEPTH, FACE_DEPTH, FACE_NORMALS, FACES, IMAGES, MASKS, NORMALS
+from training.data.maps import map_fault
 from training.data.mask_checks import mask_fault
 from training.data.png import decode_png
 from training.data.storage import Dataset
@@ -27,7 +29,7 @@ class _Checked(NamedTuple):
 
 
 def check_pictures(dataset: Dataset, findings: Findings, landmarks: np.ndarray | None = None) -> None:
-    """Adds what is wrong with images, faces and masks to ``findings``; missing files are not its business.
+    """Adds what is wrong with images, faces, masks and maps to ``findings``; missing files are not its business.
 
     Args:
         dataset: whose pictures are decoded.
@@ -53,25 +55,37 @@ def check_pictures(dataset: Dataset, findings: Findings, landmarks: np.ndarray |
 
 
 def _check_row(dataset: Dataset, row: int, present: set[str], landmarks: np.ndarray | None) -> _Checked:
-    errors, dark = [], False
+    errors, decoded = [], {}
     for folder, size, mode in (
         (IMAGES, dataset.image_size, "RGB"),
         (FACES, dataset.face_size, "RGB"),
         (MASKS, dataset.image_size, "L"),
+        (DEPTH, dataset.image_size, "I;16"),
+        (NORMALS, dataset.image_size, "RGB"),
+        (FACE_DEPTH, dataset.face_size, "I;16"),
+        (FACE_NORMALS, dataset.face_size, "RGB"),
     ):
         name = f"{folder}/{dataset.pictures.names[row]}"
         if name not in present:
             continue
         try:
             data = dataset.pictures.read(folder, row)
-            pixels = decode_png(data, size, f"{dataset.path}: {name}", mode)
+            decoded[folder] = decode_png(data, size, f"{dataset.path}: {name}", mode)
         except UserError as error:
             errors.append(str(error))
             continue
         if hashlib.sha256(data).hexdigest() != dataset.manifest["files"].get(name):
             errors.append(f"{dataset.path}: {name} is not the file that the manifest's checksum is of")
-        if folder == MASKS and landmarks is not None and (fault := mask_fault(pixels, landmarks)) is not None:
-            errors.append(f"{dataset.path}: {name}: {fault}")
-        if folder == IMAGES:
-            dark = bool((pixels[0, [0, -1]] < 250).any())
-    return _Checked(errors, dark)
+    errors += [f"{dataset.path}: {fault}" for fault in _faults(decoded, dataset.pictures.names[row], landmarks)]
+    return _Checked(errors, IMAGES in decoded and bool((decoded[IMAGES][0, [0, -1]] < 250).any()))
+
+
+def _faults(decoded: Mapping[str, np.ndarray], name: str, landmarks: np.ndarray | None) -> Iterator[str]:
+    """What is wrong with the pixels of one row's mask and maps, with the file's name."""
+    mask = decoded.get(MASKS)
+    if mask is not None and landmarks is not None and (fault := mask_fault(mask, landmarks)) is not None:
+        yield f"{MASKS}/{name}: {fault}"
+    for depth, normals, shown in ((DEPTH, NORMALS, mask), (FACE_DEPTH, FACE_NORMALS, None)):
+        both = depth in decoded and normals in decoded
+        if both and (fault := map_fault(decoded[depth], decoded[normals], shown)) is not None:
+            yield f"{depth}/{name}, {normals}/{name}: {fault}"

@@ -1,4 +1,4 @@
-"""Strict PNG decoding: 8-bit pictures of the expected size and kind, or a message that says what is there instead."""
+"""Strict PNG decoding: pictures of the expected size and kind, or a message that says what is there instead."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch_utils.misc import UserError
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # The header's colour types, and the one each of our modes has.
 _COLOUR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
-_EXPECTED = {"RGB": 2, "L": 0}
+_EXPECTED = {"RGB": (8, 2), "L": (8, 0), "I;16": (16, 0)}  # depth and colour type by mode
 
 
 def decode_png(data: bytes, size: int, where: str, mode: str = "RGB") -> np.ndarray:
-    """Pixels of a square PNG: ``RGB`` -> [size, size, 3], ``L`` (grey) -> [size, size], uint8.
+    """Pixels of a square PNG: ``RGB`` -> [size, size, 3], ``L`` (grey) and ``I;16`` (16 bits) -> [size, size].
 
     Nothing is converted: Pillow would silently cut 16 bits to 8, and a palette or alpha channel hides a mistake.
 
@@ -25,7 +25,7 @@ def decode_png(data: bytes, size: int, where: str, mode: str = "RGB") -> np.ndar
         data: the file's bytes.
         size: expected pixels a side.
         where: the file's name, for messages.
-        mode: ``RGB`` or ``L``.
+        mode: ``RGB``, ``L`` or ``I;16``.
 
     Raises:
         UserError: not a PNG, cut short, damaged, or of another size, depth or colour type.
@@ -35,11 +35,14 @@ def decode_png(data: bytes, size: int, where: str, mode: str = "RGB") -> np.ndar
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if (width, height) != (size, size):
         raise UserError(f"{where}: expected {size} x {size} pixels, found {width} x {height}")
-    if depth != 8 or colour != _EXPECTED[mode]:
+    if (depth, colour) != (expected := _EXPECTED[mode]):
         found = f"{depth}-bit {_COLOUR_TYPES.get(colour, 'unknown')}"
-        raise UserError(f"{where}: expected an 8-bit {_COLOUR_TYPES[_EXPECTED[mode]]} picture, found {found}")
+        article = "an" if expected[0] == 8 else "a"
+        raise UserError(
+            f"{where}: expected {article} {expected[0]}-bit {_COLOUR_TYPES[expected[1]]} picture, found {found}"
+        )
     try:
         with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture)
+            return np.asarray(picture, np.uint16 if mode == "I;16" else np.uint8)
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError ... for damage
         raise UserError(f"{where}: damaged or cut short ({error})") from None

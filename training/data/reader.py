@@ -17,7 +17,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from torch_utils.misc import UserError
 from training.data.checks import require_sound
-from training.data.layout import FACES, IMAGES
+from training.data.layout import DEPTH, FACE_DEPTH, FACE_NORMALS, FACES, IMAGES, MAPS, NORMALS
+from training.data.maps import decode_depth, decode_normals, mirror_normals
 from training.data.mirror import LabelMirror
 from training.data.png import decode_png
 from training.data.storage import Dataset, Pictures
@@ -26,13 +27,15 @@ SECONDS_AFTER_SIGTERM = 120  # that a worker lives on for; closing the reader en
 
 
 class Batch(NamedTuple):
-    """Pictures with their labels; of flipped pictures the mirrored labels."""
+    """Pictures with their labels; of flipped pictures the mirrored labels, and maps with the sign of the normals' x."""
 
     image: Tensor  # [B, 3, H, W] uint8
     face: Tensor  # [B, 3, h, w] uint8
     labels: dict[str, Tensor]  # float32 [B, ...], shapes: layout.LABEL_SHAPES
     index: Tensor  # type: ignore[assignment]  # [B] int64, rows of the data set; hides tuple.index
     flipped: Tensor  # [B] bool
+    # By layout.MAPS if asked for: depth [B, H, W] in canonical units, unit normals [B, 3, H, W]; 0 where nobody is.
+    maps: dict[str, Tensor]
 
 
 class PortraitReader(Iterator[Batch]):
@@ -54,9 +57,10 @@ class PortraitReader(Iterator[Batch]):
         rank, world_size: of this process.
         workers: processes that decode; 0: this one does, when it is asked for a batch.
         pin_memory: put batches into page-locked memory, for a GPU.
+        maps: read depth and normals, too.
 
     Raises:
-        UserError: the data set is not sound; in iteration, a picture is damaged.
+        UserError: the data set is not sound, or has no maps and they are asked for; in iteration, a picture is damaged.
     """
 
     def __init__(
@@ -70,11 +74,14 @@ class PortraitReader(Iterator[Batch]):
         world_size: int = 1,
         workers: int = 2,
         pin_memory: bool = False,
+        maps: bool = False,
     ) -> None:
         if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
             raise ValueError("expected batch_size >= 1, workers >= 0 and 0 <= rank < world_size")
         require_sound(dataset)
-        self._dataset, self._mirror, self._seed = dataset, mirror, seed
+        if maps and not dataset.has_maps:
+            raise UserError(f"{dataset.path}: expected depth and normals, found none (synthesize --maps makes them)")
+        self._dataset, self._mirror, self._seed, self._maps = dataset, mirror, seed, maps
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._workers, self._pin_memory = workers, pin_memory
         self._labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
@@ -94,7 +101,7 @@ class PortraitReader(Iterator[Batch]):
             for name, array in labels.items():
                 flipped = decoded.flipped.view(-1, *[1] * (array.ndim - 1))
                 labels[name] = torch.where(flipped, mirrored[name], array)
-        return Batch(decoded.image, decoded.face, labels, decoded.index, decoded.flipped)
+        return Batch(decoded.image, decoded.face, labels, decoded.index, decoded.flipped, decoded.maps)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the next batch begins: plain data, the same on every rank."""
@@ -112,7 +119,7 @@ class PortraitReader(Iterator[Batch]):
         self._decoded = None
 
     def _start_workers(self) -> Iterator[_Decoded | UserError]:
-        task = _DecodeTask(self._dataset.pictures, self._dataset.image_size, self._dataset.face_size)
+        task = _DecodeTask(self._dataset.pictures, self._dataset.image_size, self._dataset.face_size, self._maps)
         count, flips = len(self._dataset), self._mirror is not None
         loader: DataLoader[_Decoded | UserError] = DataLoader(
             task,
@@ -159,32 +166,45 @@ class _Decoded(NamedTuple):
     face: Tensor
     index: Tensor  # type: ignore[assignment]  # hides tuple.index
     flipped: Tensor
+    maps: dict[str, Tensor]
 
 
 class _DecodeTask(TorchDataset):
     """What worker processes run; a map-style data set for DataLoader that fetches whole batches."""
 
-    def __init__(self, pictures: Pictures, image_size: int, face_size: int) -> None:
-        self._pictures = pictures
-        self._sizes = {IMAGES: image_size, FACES: face_size}
+    def __init__(self, pictures: Pictures, image_size: int, face_size: int, maps: bool) -> None:
+        self._pictures, self._maps = pictures, MAPS if maps else ()
+        self._sizes = dict.fromkeys((IMAGES, DEPTH, NORMALS), image_size)
+        self._sizes |= dict.fromkeys((FACES, FACE_DEPTH, FACE_NORMALS), face_size)
 
     def __getitems__(self, codes: list[int]) -> _Decoded | UserError:
         """Errors are returned: what a worker raises would reach the user as a page of traceback."""
         index, flipped = torch.tensor(codes) // 2, torch.tensor(codes) % 2 == 1
         try:
             image, face = (self._stack(folder, index.tolist(), flipped) for folder in (IMAGES, FACES))
+            maps = {folder: self._stack(folder, index.tolist(), flipped) for folder in self._maps}
         except UserError as error:
             return error
-        return _Decoded(image, face, index, flipped)
+        return _Decoded(image, face, index, flipped, maps)
 
     def _stack(self, folder: str, index: list[int], flipped: Tensor) -> Tensor:
-        size = self._sizes[folder]
-        stack = torch.empty(len(index), 3, size, size, dtype=torch.uint8)
-        for slot, row, flip in zip(stack, index, flipped.tolist(), strict=True):
+        """Files of one folder as [B, H, W] or [B, 3, H, W]."""
+        size, decode, stack = self._sizes[folder], _DECODERS.get(folder, decode_png), []
+        for row, flip in zip(index, flipped.tolist(), strict=True):
             where = f"{self._pictures.tree.root}: {folder}/{self._pictures.names[row]}"
-            pixels = decode_png(self._pictures.read(folder, row), size, where)
-            slot.copy_(torch.from_numpy(pixels[:, ::-1].copy() if flip else pixels.copy()).permute(2, 0, 1))
-        return stack
+            pixels = decode(self._pictures.read(folder, row), size, where)
+            if flip:
+                pixels = mirror_normals(pixels) if folder in (NORMALS, FACE_NORMALS) else pixels[:, ::-1]
+            stack.append(np.ascontiguousarray(pixels if pixels.ndim == 2 else pixels.transpose(2, 0, 1)))
+        return torch.from_numpy(np.stack(stack))
+
+
+_DECODERS: dict[str, Callable[[bytes, int, str], np.ndarray]] = {
+    DEPTH: decode_depth,
+    FACE_DEPTH: decode_depth,
+    NORMALS: decode_normals,
+    FACE_NORMALS: decode_normals,
+}
 
 
 def _unchanged(batch: Any) -> Any:

@@ -6,6 +6,7 @@
     images/000000.png  8-bit RGB, image_size^2, white background, in the portrait camera's framing
     faces/000000.png   8-bit RGB, face_size^2, the same person in the face camera's framing
     masks/000000.png   optional, 8-bit grey, foreground
+    depth/000000.png   optional, with normals/, face_depth/, face_normals/: maps of image and face (training.data.maps)
     labels.npz         float32, a row per image in the order of the sorted names (shapes: layout.LABEL_SHAPES)
 
 in a folder, or in an uncompressed zip of the same tree.
@@ -22,7 +23,20 @@ from pathlib import Path
 import numpy as np
 
 from torch_utils.misc import UserError
-from training.data.layout import FACES, IMAGES, LABELS, MASKS, FolderTree, ZipTree, open_tree, read_manifest
+from training.data.layout import (
+    DEPTH,
+    FACE_DEPTH,
+    FACE_NORMALS,
+    FACES,
+    IMAGES,
+    LABELS,
+    MASKS,
+    NORMALS,
+    FolderTree,
+    ZipTree,
+    open_tree,
+    read_manifest,
+)
 from training.data.writer import DatasetWriter
 
 __all__ = ["Dataset", "DatasetWriter", "Pictures", "open_dataset"]
@@ -41,7 +55,7 @@ class Pictures:
         return len(self.names)
 
     def read(self, folder: str, index: int) -> bytes:
-        """Bytes of the PNG of row ``index`` in ``images``, ``faces`` or ``masks``; UserError where it is missing."""
+        """Bytes of the PNG of row ``index`` in ``images``, ``faces``, ``masks`` ...; UserError where it is missing."""
         return self.tree.read(f"{folder}/{self.names[index]}")
 
 
@@ -91,6 +105,19 @@ class Dataset:
     def read_mask(self, index: int) -> bytes:
         """PNG bytes of a mask. Raises UserError naming the file where it is missing."""
         return self.pictures.read(MASKS, index)
+
+    @property
+    def has_maps(self) -> bool:
+        """Whether images and faces come with depth and normals."""
+        return any(name.startswith(f"{DEPTH}/") for name in self.manifest["files"])
+
+    def read_depth(self, index: int, *, face: bool = False) -> bytes:
+        """PNG bytes of an image's depth, or a face's (training.data.maps). Raises UserError where it is missing."""
+        return self.pictures.read(FACE_DEPTH if face else DEPTH, index)
+
+    def read_normals(self, index: int, *, face: bool = False) -> bytes:
+        """PNG bytes of an image's normals, or a face's (training.data.maps); UserError where they are missing."""
+        return self.pictures.read(FACE_NORMALS if face else NORMALS, index)
 
 
 def open_dataset(path: str | Path) -> Dataset:

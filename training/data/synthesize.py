@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     views_help = "front: people face the camera; all: it is anywhere round them, 30 degrees up or down (default: front)"
     parser.add_argument("--views", choices=("front", "all"), default="front", help=views_help)
     parser.add_argument("--shots", type=int, default=1, help="portraits of every person (default: %(default)s)")
+    parser.add_argument("--maps", action="store_true", help="depth and normals of every image and face, too")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="processes that draw; 0: this one (default: one a CPU core)")
     parser.add_argument("--zip", action="store_true", help="write one uncompressed zip instead of a folder")
@@ -59,14 +60,22 @@ def run(args: argparse.Namespace) -> None:
     ) as writer:
         missing = _missing(writer, args.num)
         draw = partial(
-            make_portrait, args.seed, size=args.size, face_size=face_size, views=args.views, shots=args.shots
+            make_portrait,
+            args.seed,
+            size=args.size,
+            face_size=face_size,
+            views=args.views,
+            shots=args.shots,
+            maps=args.maps,
         )
         with (
             worker_pool(draw, workers) as draw_all,
             tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
         ):
             for index, portrait in zip(missing, draw_all(missing), strict=True):
-                writer.add(index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png)
+                writer.add(
+                    index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png, portrait.maps
+                )
                 progress.update()
         writer.finish()
     dataset = open_dataset(path)
@@ -76,7 +85,8 @@ def run(args: argparse.Namespace) -> None:
 def _choices(args: argparse.Namespace) -> str:
     """What is not by default, as options: portraits of other choices do not go together."""
     chosen = (("views", args.views, "front"), ("shots", args.shots, 1))
-    return "".join(f"--{name} {value} " for name, value, usual in chosen if value != usual)
+    maps = "--maps " if args.maps else ""
+    return "".join(f"--{name} {value} " for name, value, usual in chosen if value != usual) + maps
 
 
 def _settings(args: argparse.Namespace) -> tuple[Path, int, int]:

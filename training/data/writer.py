@@ -27,6 +27,7 @@ from training.data.layout import (
     LABEL_SHAPES,
     LABELS,
     MANIFEST,
+    MAPS,
     MASKS,
     OPTIONAL_LABEL_SHAPES,
     PICTURE_FOLDERS,
@@ -113,6 +114,7 @@ class DatasetWriter:
         face_png: bytes,
         labels: Mapping[str, Any],
         mask_png: bytes | None = None,
+        maps: Mapping[str, bytes] | None = None,
     ) -> None:
         """Writes one item; one that is there already is replaced.
 
@@ -120,6 +122,7 @@ class DatasetWriter:
             index: 0..999999; names and the order of the rows follow from it.
             image_png, face_png, mask_png: PNG files; either all items have a mask or none.
             labels: a row of every array of ``labels.npz``; extra arrays are kept, the same in all items.
+            maps: PNG files of depth and normals by layout.MAPS; either all items have all of them or none.
 
         Raises:
             UserError: a label is missing, misshapen or not finite, or the disk is full. Earlier items stay.
@@ -132,6 +135,7 @@ class DatasetWriter:
             raise UserError(f"{self.path}: expected an index in 0..{_MAX_INDEX}, found {index}")
         row_labels = _checked_labels(labels, f"{self.path}: item {index}")
         pictures = {IMAGES: image_png, FACES: face_png} | ({} if mask_png is None else {MASKS: mask_png})
+        pictures |= {folder: maps[folder] for folder in MAPS} if maps else {}
         files = {f"{folder}/{index:06d}.png": data for folder, data in pictures.items()}
         row = Row({name: hashlib.sha256(data).hexdigest() for name, data in files.items()}, row_labels)
         self._check_alike(index, row)

@@ -46,21 +46,37 @@ def make_labels(index: int, image_size: int = 16) -> dict[str, np.ndarray]:
     return {name: row.astype(np.float32) for name, row in labels.items()}
 
 
-def add_items(writer: DatasetWriter, indices, *, masks: bool = True) -> None:
+def make_maps(index: int, image_size: int, face_size: int) -> dict[str, np.ndarray]:
+    """Depth and normals by layout.MAPS: random where the mask is not 0, the face's everywhere."""
+    maps = {}
+    for prefix, size in (("", image_size), ("face_", face_size)):
+        rng = np.random.default_rng([index, size, 3])
+        mask = make_mask(index, size) if not prefix else np.full((size, size), 255)
+        normals = rng.normal(size=(size, size, 3))
+        normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+        maps[f"{prefix}depth"] = (rng.integers(1, 65536, mask.shape) * (mask > 0)).astype(np.uint16)
+        maps[f"{prefix}normals"] = (np.rint((normals + 1) * 127.5) * (mask > 0)[..., None]).astype(np.uint8)
+    return maps
+
+
+def add_items(writer: DatasetWriter, indices, *, masks: bool = True, maps: bool = False) -> None:
     size = writer.settings["image_size"], writer.settings["face_size"]
     for index in indices:
         mask = make_png(make_mask(index, size[0])) if masks else None
         pictures = (make_png(make_pixels(index, s)) for s in size)
-        writer.add(index, *pictures, make_labels(index, size[0]), mask)
+        files = {name: make_png(pixels) for name, pixels in make_maps(index, *size).items()} if maps else None
+        writer.add(index, *pictures, make_labels(index, size[0]), mask, files)
 
 
 def make_writer(path: Path, image_size: int = 16, face_size: int = 8, made_by: str = "a test") -> DatasetWriter:
     return DatasetWriter(path, image_size=image_size, face_size=face_size, name="tiny", made_by=made_by)
 
 
-def make_dataset(path: Path, num: int = 5, *, masks: bool = True, image_size: int = 16, face_size: int = 8) -> Path:
+def make_dataset(
+    path: Path, num: int = 5, *, masks: bool = True, maps: bool = False, image_size: int = 16, face_size: int = 8
+) -> Path:
     """A finished data set of ``num`` items at ``path`` (a zip where it ends in .zip)."""
     with make_writer(path, image_size, face_size) as writer:
-        add_items(writer, range(num), masks=masks)
+        add_items(writer, range(num), masks=masks, maps=maps)
         writer.finish()
     return path

@@ -48,7 +48,7 @@ def head_transform(axis: str, angle: float, shift=(0.0, 0.0, 0.0)) -> np.ndarray
 
 
 def run(out, **changes) -> None:
-    chosen = dict(size=32, face_size=16, seed=5, views="front", shots=1, workers=1, zip=False)
+    chosen = dict(size=32, face_size=16, seed=5, views="front", shots=1, maps=False, workers=1, zip=False)
     settings = dict(out=out, num=3) | chosen | changes
     synthesize.run(argparse.Namespace(**settings))
 
@@ -157,8 +157,8 @@ def test_another_machine_makes_the_same_bytes():
     """Another processor: other vector instructions in NumPy, PyTorch and BLAS round other last bits."""
     code = (
         "import hashlib; from training.data.synthetic.portrait import make_portrait; p = make_portrait(0, 1, size=128,"
-        " face_size=64); rows = [p.labels[k].tobytes() for k in sorted(p.labels)];"
-        " print(hashlib.sha256(b''.join([*p[:3], *rows])).hexdigest())"
+        " face_size=64, maps=True); rows = [p.labels[k].tobytes() for k in sorted(p.labels)];"
+        " print(hashlib.sha256(b''.join([*p[:3], *p.maps.values(), *rows])).hexdigest())"
     )
     plain = {
         "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SKX AVX512F AVX2 FMA3",
@@ -170,9 +170,10 @@ def test_another_machine_makes_the_same_bytes():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, env=os.environ | plain, capture_output=True, text=True
     )
-    portrait = make_portrait(0, 1, size=128, face_size=64)
+    portrait = make_portrait(0, 1, size=128, face_size=64, maps=True)
     rows = [portrait.labels[name].tobytes() for name in sorted(portrait.labels)]
-    assert done.stdout.strip() == hashlib.sha256(b"".join([*portrait[:3], *rows])).hexdigest(), done.stderr
+    files = [*portrait[:3], *portrait.maps.values()]
+    assert done.stdout.strip() == hashlib.sha256(b"".join([*files, *rows])).hexdigest(), done.stderr
 
 
 def test_any_number_of_workers_and_a_stop_give_the_same_files(tmp_path, monkeypatch, capsys):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from training.data.synthetic.mesh import MM, ColouredMesh
+from training.data.synthetic.mesh import MM, ColouredMesh, vertex_normals
 
 if TYPE_CHECKING:
     from training.data.synthetic.person import PosedPerson
@@ -27,10 +27,18 @@ _CHUNK = 2_000_000  # candidate (triangle, sample) pairs held at once
 Angles: TypeAlias = Sequence[float] | np.ndarray  # (pitch, yaw) in radians
 
 
+class Maps(NamedTuple):
+    """Of the nearest surface that is drawn at a pixel's centre; beside the centre where it shows nothing there."""
+
+    depth: np.ndarray  # [H, W] canonical units along the optical axis; 0 where nothing is
+    normals: np.ndarray  # [H, W, 3] unit vectors in the camera's axes: x right, y up, z towards it; 0 where nothing is
+
+
 class Picture(NamedTuple):
     image: np.ndarray  # [3, H, W] float32 in [-1, 1], white where nothing is
     alpha: np.ndarray  # [H, W] float32, covered share of the pixel
     depth: np.ndarray  # [H, W] float32, canonical units along the ray, averaged over the covered part; 0 where empty
+    maps: Maps | None = None  # where they were asked for
 
 
 class View(NamedTuple):
@@ -159,23 +167,53 @@ def draw(
     size: int = 256,
     camera_kind: str = "portrait",
     head_transform: np.ndarray | None = None,
+    *,
+    maps: bool = False,
 ) -> Picture:
     """Draw a person on white.
 
-    Args: camera (pitch, yaw) radians; size in pixels; camera_kind and head_transform as in :func:`camera_view`.
-    Every pixel is the mean of 2 x 2 samples. Returns a :class:`Picture`.
+    Args: camera (pitch, yaw) radians; size in pixels; camera_kind and head_transform as in :func:`camera_view`; whether
+    to make maps, too. Every pixel is the mean of 2 x 2 samples. Returns a :class:`Picture`.
     Raises ValueError for a size below 2 or an unknown camera kind.
     """
     view = camera_view(camera, camera_kind, head_transform)
     orbit = 1.0 if camera_kind == "face" else 1.0 / FACE_RADIUS
     pixel = 2.0 * orbit * _TANGENT / size / MM
     canvas = _Canvas(view, size)
-    for surface in person.surfaces:
+    if not maps:
+        _cover(canvas, person, pixel)
+        return canvas.picture()
+    middle = _Canvas(view, size, supersample=1)
+    normals = [vertex_normals(surface.vertices, surface.faces) @ view.rotation for surface in person.surfaces]
+    for each in (canvas, middle):
+        _cover(each, person, pixel, normals)
+    return canvas.picture()._replace(maps=_front(canvas, middle))
+
+
+def _cover(canvas: _Canvas, person: PosedPerson, pixel: float, normals: Sequence[np.ndarray] | None = None) -> None:
+    """All surfaces of a person; with ``normals`` [N, 3] of each, what is in front is kept."""
+    for layer, surface in enumerate(person.surfaces):
         sample, face, bary, ahead = canvas.hits(surface.vertices, surface.faces)
         corners = surface.faces.take(face, 0)
         attributes = sum(surface.attributes.take(corners[:, i], 0) * bary[:, i, None] for i in range(3))
-        canvas.cover(sample, *person.shader(surface.materials.take(face), attributes, pixel), ahead)
-    return canvas.picture()
+        colour, alpha = person.shader(surface.materials.take(face), attributes, pixel)
+        canvas.cover(sample, colour, alpha, ahead)
+        if normals is not None:
+            turned = sum(normals[layer].take(corners[:, i], 0) * bary[:, i, None] for i in range(3))
+            canvas.keep_front(sample, alpha, ahead, turned)
+
+
+def _front(fine: _Canvas, middle: _Canvas) -> Maps:
+    """What ``middle`` has in front, and where that is nothing the nearest that ``fine`` has in the pixel."""
+    size, per_side = fine.size, fine.supersample
+    samples = np.arange(fine.fine**2).reshape(size, per_side, size, per_side).swapaxes(1, 2).reshape(size * size, -1)
+    rim = samples[np.arange(size * size), fine.front[samples].argmin(1)]
+    missed = ~np.isfinite(middle.front)
+    depth = np.where(missed, fine.front[rim], middle.front)
+    normals = np.where(missed[:, None], fine.normals[rim], middle.normals)
+    normals /= np.sqrt((normals * normals).sum(1, keepdims=True) + 1e-30)
+    depth[~np.isfinite(depth)] = 0.0
+    return Maps(depth.reshape(size, size), normals.reshape(size, size, 3))
 
 
 def draw_mesh(
@@ -193,21 +231,22 @@ def draw_mesh(
 class _Canvas:
     """Samples of a picture, covered layer by layer."""
 
-    def __init__(self, view: View, size: int):
+    def __init__(self, view: View, size: int, supersample: int = _SUPERSAMPLE):
         if size < 2:
             raise ValueError(f"size: expected at least 2 pixels, found {size}")
-        self.view, self.size, self.fine = view, size, size * _SUPERSAMPLE
+        self.view, self.size, self.supersample, self.fine = view, size, supersample, size * supersample
         count = self.fine * self.fine
         self.colour, self.clear = (
             np.zeros((count, 3)),
             np.ones(count),
         )  # colours times their share; what is seen through
         self.ahead, self.depth = np.full(count, np.inf), np.zeros(count)  # of what is opaque; times shares, of all
+        self.front, self.normals = np.full(count, np.inf), np.zeros((count, 3))  # of what keep_front was told of
 
     def hits(self, vertices: np.ndarray, faces: np.ndarray):
         """What samples see of a surface before what is opaque: :func:`rasterise`'s results."""
         pixels, ahead = project(vertices, self.view, self.size)
-        samples = pixels * _SUPERSAMPLE + 0.5 * (_SUPERSAMPLE - 1)
+        samples = pixels * self.supersample + 0.5 * (self.supersample - 1)
         sample, face, bary, ahead = rasterise(samples, ahead, faces, self.fine)
         near = np.nonzero(ahead < self.ahead[sample])[0]
         return sample[near], face[near], bary[near], ahead[near]
@@ -218,16 +257,23 @@ class _Canvas:
         self.colour[sample] = self.colour[sample] * through[:, None] + colour * alpha[:, None]
         self.clear[sample] *= through
         # Distance along the (normalised) ray from the distance along the optical axis.
-        place = (np.stack([sample % self.fine, sample // self.fine], 1) - 0.5 * (_SUPERSAMPLE - 1)) / _SUPERSAMPLE
+        place = (
+            np.stack([sample % self.fine, sample // self.fine], 1) - 0.5 * (self.supersample - 1)
+        ) / self.supersample
         tangent = (place / (self.size - 1) * 2.0 - 1.0) * _TANGENT
         along = ahead * np.sqrt(1.0 + (tangent * tangent).sum(1))
         self.depth[sample] = self.depth[sample] * through + along * alpha
         opaque = alpha > 0.5
         self.ahead[sample[opaque]] = ahead[opaque]
 
+    def keep_front(self, sample: np.ndarray, alpha: np.ndarray, ahead: np.ndarray, normals: np.ndarray) -> None:
+        """Note distance and normals [H, 3] of a layer where it is opaque, or where it is seen before nothing else."""
+        drawn = np.nonzero((alpha > 0.5) | ((alpha > 0) & np.isinf(self.front[sample])))[0]
+        self.front[sample[drawn]], self.normals[sample[drawn]] = ahead[drawn], normals[drawn]
+
     def picture(self) -> Picture:
         """Means over the samples of every pixel."""
-        grid = (self.size, _SUPERSAMPLE, self.size, _SUPERSAMPLE)
+        grid = (self.size, self.supersample, self.size, self.supersample)
         alpha, depth = (part.reshape(grid).mean((1, 3)) for part in (1.0 - self.clear, self.depth))
         colour = self.colour.reshape(*grid, 3).mean((1, 3)) + (1.0 - alpha)[:, :, None]
         return Picture(

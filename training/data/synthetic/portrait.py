@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from networks.person.body_model import HEAD
-from training.data.synthetic.drawing import camera_view, draw, project
+from training.data.layout import MAPS
+from training.data.maps import depth_pixels, normal_pixels
+from training.data.synthetic.drawing import Picture, camera_view, draw, project
 from training.data.synthetic.person import SyntheticPerson
 from training.data.synthetic.sampling import Identity, Views, sample_expression, sample_identity, sample_pose_camera
 
@@ -26,6 +28,7 @@ class Portrait(NamedTuple):
     face_png: bytes  # RGB, face_size^2, face camera
     mask_png: bytes  # 8-bit grey, size^2, the person's share of every pixel
     labels: dict[str, np.ndarray]
+    maps: dict[str, bytes]  # by layout.MAPS; none unless asked for
 
 
 @lru_cache(maxsize=2)
@@ -37,9 +40,9 @@ def _person(seed: int, number: int, shots: int) -> tuple[Identity, SyntheticPers
 
 
 def make_portrait(
-    seed: int, index: int, *, size: int, face_size: int, views: Views = "front", shots: int = 1
+    seed: int, index: int, *, size: int, face_size: int, views: Views = "front", shots: int = 1, maps: bool = False
 ) -> Portrait:
-    """The ``index``-th portrait of a data set; ``shots`` in a row are of one person.
+    """The ``index``-th portrait of a data set; ``shots`` in a row are of one person, ``maps`` come with both pictures.
 
     Every portrait has a new expression, pose and camera. Everything follows from (seed, index), so that any process can
     make any item. The face is looked at from where the portrait was taken, by a camera that the head carries.
@@ -51,8 +54,8 @@ def make_portrait(
     head = person.joint_transforms(pose.joint_eulers)[HEAD]
     face_camera = seen_from_head(pose.camera, head)
     landmarks, _ = project(posed.landmarks, camera_view(pose.camera), size)
-    picture = draw(posed, pose.camera, size)
-    face = draw(posed, face_camera, face_size, "face", head)
+    picture = draw(posed, pose.camera, size, maps=maps)
+    face = draw(posed, face_camera, face_size, "face", head, maps=maps)
     labels = {
         **identity._asdict(),
         **pose._asdict(),
@@ -63,8 +66,9 @@ def make_portrait(
     return Portrait(
         _encode(_to_bytes(picture.image.transpose(1, 2, 0))),
         _encode(_to_bytes(face.image.transpose(1, 2, 0))),
-        _encode(np.rint(picture.alpha * 255).astype(np.uint8)),
+        _encode(_mask(picture)),
         {name: np.asarray(row, np.float32) for name, row in labels.items()},
+        dict(zip(MAPS, (*_encode_maps(picture), *_encode_maps(face)), strict=True)) if maps else {},
     )
 
 
@@ -78,6 +82,19 @@ def seen_from_head(camera: np.ndarray, head_transform: np.ndarray) -> np.ndarray
     away = camera_view(camera).origin - head_transform[:3, 3]
     x, y, z = head_transform[:3, :3].T @ away / np.linalg.norm(away)
     return np.round([np.arccos(y), np.arctan2(z, x)], 5)
+
+
+def _mask(picture: Picture) -> np.ndarray:
+    """[H, W] uint8, the person's share of every pixel."""
+    return np.rint(picture.alpha * 255).astype(np.uint8)
+
+
+def _encode_maps(picture: Picture) -> tuple[bytes, bytes]:
+    """PNG files of depth and normals; nobody is where the mask says so."""
+    assert picture.maps is not None
+    somebody = _mask(picture) > 0
+    depth = depth_pixels(picture.maps.depth * somebody)
+    return _encode(depth), _encode(normal_pixels(picture.maps.normals * somebody[:, :, None]))
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
