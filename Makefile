@@ -5,7 +5,8 @@ STAMP := $(VENV)/.installed
 OUT ?= out
 ARGS ?=
 # Torch stays at the release that the figures in docs/ were measured with; `make test-newest` tries what is newer.
-HELD := torch==2.14.1 torchvision==0.29.1
+# backports.strenum 1.3 is for Python 3.10 alone, which a lock for several Pythons overlooks.
+HELD := torch==2.14.1 torchvision==0.29.1 'backports.strenum<1.3'
 
 .PHONY: help video viewer test lint cuda-check cuda-rehearsal lock test-newest test-oldest clean
 

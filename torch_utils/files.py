@@ -10,6 +10,11 @@ from torch_utils.misc import UserError, reason
 CLUTTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "@eadir", "$recycle.bin"})
 
 
+def user_cache() -> Path:
+    """This project's folder among what programs keep for the user; it may not be there yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aniportraitgan"
+
+
 def is_clutter(name: str) -> bool:
     """Whether a file's name, with its folders (``/`` between them), is nothing that a person put there."""
     return any(part.startswith(".") or part.lower() in CLUTTER for part in name.split("/"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from torch_utils.files import user_cache
 from torch_utils.misc import UserError, file_sha256
 
 # Of the folders that builds are made in. The lock's holder makes the only one; others are of processes that died.
@@ -36,8 +37,8 @@ def digest(*parts: str) -> str:
 
 def cache_folder() -> Path:
     """Where builds are kept: TORCH_EXTENSIONS_DIR, or the user's cache folder."""
-    root = os.environ.get("TORCH_EXTENSIONS_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "aniportraitgan"
+    root = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return Path(root) / "aniportraitgan" if root else user_cache()
 
 
 def kept(name: str, make: Callable[[Path], Path]) -> Path:

@@ -1,0 +1,109 @@
+"""Landmarks of a face and of a body in a region of a picture (MediaPipe's face mesh, iris and BlazePose)."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.special import expit
+
+from networks.person.tracker.crops import Region, around, cut, direction
+from networks.person.tracker.detection import body_region
+from networks.person.tracker.model_files import Model
+
+NUM_FACE, NUM_IRIS, NUM_POSE = 468, 5, 33  # irises: centre, right, top, left, bottom of the picture
+EYE_CORNERS = ((33, 133), (362, 263))  # of the person's right and left eye, from the picture's left to its right
+# Landmarks of the face that the eye detector finds, too, and better: lids, the skin around them, brows; for each eye.
+_AROUND_EYES = np.array([
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173,
+     130, 25, 110, 24, 23, 22, 26, 112, 243, 247, 30, 29, 27, 28, 56, 190, 226, 31, 228, 229, 230, 231, 232, 233, 244,
+     113, 225, 224, 223, 222, 221, 189, 35, 124, 46, 53, 52, 65, 143, 111, 117, 118, 119, 120, 121, 128, 245, 156,
+     70, 63, 105, 66, 107, 55, 193),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398,
+     359, 255, 339, 254, 253, 252, 256, 341, 463, 467, 260, 259, 257, 258, 286, 414, 446, 261, 448, 449, 450, 451, 452,
+     453, 464, 342, 445, 444, 443, 442, 441, 413, 265, 353, 276, 283, 282, 295, 372, 340, 346, 347, 348, 349, 350, 357,
+     465, 383, 300, 293, 334, 296, 336, 285, 417),
+])  # fmt: skip
+_HEATMAP_REACH = 3  # cells of a heat map to either side of a landmark that say where it is
+
+
+class FacePoints(NamedTuple):
+    points: np.ndarray  # [478, 3] pixels; z as x and y, away from the viewer; the irises' is that of their lids
+    score: float  # 0..1: is it a face
+
+    def region(self) -> Region:
+        """Where to look for this face in the next picture."""
+        return around(self.points[:NUM_FACE, :2], direction(self.points[33], self.points[263]), 1.5)
+
+
+class BodyPoints(NamedTuple):
+    points: np.ndarray  # [33, 3] pixels; z as x and y, away from the viewer, from the middle of the hips
+    visibility: np.ndarray  # [33] 0..1
+    score: float  # 0..1: is it a body
+    mask: np.ndarray  # [256, 256] logits: does a pixel of the region show the person
+    within: Region  # the region
+    next: Region  # where to look for this body in the next picture
+
+
+class FaceLandmarker:
+    """Landmarks of faces, their eyes looked at once more."""
+
+    def __init__(self) -> None:
+        self._face, self._eye = Model("face_landmark"), Model("iris_landmark")
+
+    def __call__(self, picture: Image.Image, region: Region) -> FacePoints:
+        pixels = cut(picture, region, self._face.size[0]) * np.float32(1 / 255)
+        values, logit = self._face(pixels)
+        score = float(expit(logit.item()))
+        points = region.to_picture(values.reshape(NUM_FACE, 3) / self._face.size[0])
+        irises = [self._look_at_eye(picture, points, side) for side in range(2)]
+        return FacePoints(np.concatenate([points, *irises]), score)
+
+    def _look_at_eye(self, picture: Image.Image, points: np.ndarray, side: int) -> np.ndarray:
+        """Betters the landmarks around an eye in ``points`` [468, 3], in place -> its iris [5, 3]."""
+        corners = points[list(EYE_CORNERS[side])]
+        region = around(corners[:, :2], direction(*corners), 2.3)
+        size, mirrored = self._eye.size[0], side == 1  # the detector knows the person's right eye
+        pixels = cut(picture, region, size) * np.float32(1 / 255)
+        contour, iris = self._eye(pixels[:, ::-1] if mirrored else pixels)
+        found = np.concatenate([contour, iris]).reshape(-1, 3)[:, :2] / size
+        if mirrored:
+            found[:, 0] = 1 - found[:, 0]
+        found = region.to_picture(found)
+        points[_AROUND_EYES[side], :2] = found[:-NUM_IRIS]
+        depth = np.full((NUM_IRIS, 1), corners[:, 2].mean(), np.float32)
+        return np.concatenate([found[-NUM_IRIS:], depth], 1)
+
+
+class BodyLandmarker:
+    """Landmarks of bodies."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self._model = Model("pose_landmark_full", threads)
+
+    def __call__(self, picture: Image.Image, region: Region) -> BodyPoints:
+        size = self._model.size[0]
+        values, score, mask, heat, _ = self._model(cut(picture, region, size) * np.float32(1 / 255))
+        values = values.reshape(-1, 5)
+        points = values[:, :3] / size
+        points[:, :2] = _by_heat(points[:, :2], heat)
+        places = region.to_picture(points)
+        shown = expit(values[:NUM_POSE, 3])
+        following = body_region(places[NUM_POSE, :2], places[NUM_POSE + 1, :2])
+        return BodyPoints(places[:NUM_POSE], shown, float(score.item()), mask[..., 0], region, following)
+
+
+def _by_heat(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Points [N, 2], 0..1, moved to the middle of what their heat maps [h, w, N] (logits) show near them."""
+    rows, columns, _ = heat.shape
+    out = points.copy()
+    for i, (x, y) in enumerate(points):
+        column, row = int(x * columns), int(y * rows)
+        if not (0 <= column < columns and 0 <= row < rows):
+            continue
+        left, top = max(column - _HEATMAP_REACH, 0), max(row - _HEATMAP_REACH, 0)
+        part = heat[top : row + _HEATMAP_REACH + 1, left : column + _HEATMAP_REACH + 1, i]
+        part = expit(part)
+        if part.max() >= 0.5:
+            at = np.indices(part.shape).reshape(2, -1) @ part.ravel() / part.sum()
+            out[i] = (left + at[1]) / columns, (top + at[0]) / rows
+    return out
