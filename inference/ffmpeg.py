@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import tempfile
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from torch_utils.misc import UserError, one_line, shortened
+from torch_utils.ffmpeg import find_ffmpeg
+from torch_utils.misc import one_line, shortened
 
 CRF = 10  # of 0 (lossless) to 51
 
 
-def find_ffmpeg() -> str:
+def find_encoder() -> str:
     """Path of the ffmpeg program; raises UserError where there is none."""
-    problem = (
-        "--ext mp4 needs ffmpeg, which was not found; install imageio-ffmpeg or ffmpeg, or choose --ext gif or png"
-    )
-    try:
-        import imageio_ffmpeg  # here, because gif and png do without it
-
-        exe = imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError, OSError) as error:
-        raise UserError(problem) from error
-    if shutil.which(exe) is None:
-        raise UserError(f"{problem} (tried {exe})")
-    return exe
+    return find_ffmpeg("--ext mp4", ", or choose --ext gif or png")
 
 
 class Encoder:
@@ -51,7 +40,7 @@ class Encoder:
         pictures += ["-r", str(Fraction(fps).limit_denominator()), "-i", "-"]
         coded = ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", str(CRF), "-f", "mp4", str(self._path)]
         self._process = subprocess.Popen(
-            [find_ffmpeg(), "-y", "-v", "error", *pictures, *coded],
+            [find_encoder(), "-y", "-v", "error", *pictures, *coded],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._said,
             start_new_session=True,  # Ctrl-C is for us
         )  # fmt: skip
@@ -99,7 +88,7 @@ class Encoder:
 
 def count_frames(path: Path) -> int:
     """Frames of a video file, every one of them read, none decoded. Raises OSError where it cannot be read."""
-    command = [find_ffmpeg(), "-v", "error", "-xerror", "-i", str(path), "-map", "0:v:0", "-c", "copy"]
+    command = [find_encoder(), "-v", "error", "-xerror", "-i", str(path), "-map", "0:v:0", "-c", "copy"]
     command += ["-progress", "pipe:1", "-f", "null", "-"]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     frames = [line.removeprefix("frame=") for line in done.stdout.splitlines() if line.startswith("frame=")]

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from inference.ffmpeg import Encoder, find_ffmpeg
+from inference.ffmpeg import Encoder, find_encoder
 from torch_utils.locks import SUFFIX, hold
 from torch_utils.misc import UserError, atomic_path, partial_path, reason, remove_stale
 
@@ -51,7 +51,7 @@ def check_writer(ext: str, fps: float) -> None:
     if not MIN_FPS <= fps <= most:
         raise UserError(f"--fps: expected a number from {MIN_FPS:g} to {most} for {ext}, found {fps:g}")
     if ext == "mp4":
-        find_ffmpeg()
+        find_encoder()
 
 
 def depth_to_uint8(depth: torch.Tensor, alpha: torch.Tensor) -> np.ndarray:

@@ -4,5 +4,4 @@ model_files.py  the detectors: where their files come from, how they are checked
 crops.py        turned square parts of a picture, and points in them
 detection.py    where faces and bodies are;  landmarks.py  their points
 follow.py       one person from picture to picture: Tracker, track
-surface.py      which point of the open body each landmark is
 """

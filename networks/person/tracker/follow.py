@@ -18,6 +18,7 @@ from networks.person.tracker.detection import (
 )
 from networks.person.tracker.landmarks import NUM_FACE, NUM_IRIS, NUM_POSE, BodyLandmarker, BodyPoints, FaceLandmarker
 from torch_utils.misc import UserError
+from torch_utils.video_reader import Frame
 
 NUM_LANDMARKS = NUM_FACE + 2 * NUM_IRIS
 LEAST = 0.5  # score from which on a face or a body is one
@@ -32,6 +33,7 @@ class Sighting(NamedTuple):
     face: np.ndarray  # [478, 3] float32: MediaPipe's face mesh, then the irises of the person's right and left eye
     face_score: float  # 0..1; 0: not found
     pose: np.ndarray  # [33, 3] float32: BlazePose
+    pose_world: np.ndarray  # [33, 3] float32 metres from the middle of the hips, axes likewise; a guess of the detector
     pose_visibility: np.ndarray  # [33] float32 0..1; 0: not found
 
 
@@ -44,19 +46,13 @@ class Track:
     face: np.ndarray  # [N, 478, 3] float32
     face_score: np.ndarray  # [N] float32
     pose: np.ndarray  # [N, 33, 3] float32
+    pose_world: np.ndarray  # [N, 33, 3] float32
     pose_visibility: np.ndarray  # [N, 33] float32
 
     @property
     def found(self) -> np.ndarray:
         """[N] bool: the pictures that show the person's face."""
         return self.face_score >= LEAST
-
-
-class Frame(NamedTuple):
-    """A picture of a video."""
-
-    seconds: float
-    image: np.ndarray  # [H, W, 3] uint8 RGB, upright
 
 
 class Tracker:
@@ -86,12 +82,12 @@ class Tracker:
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
         face, score = self._find_face(picture)
         body = self.body = self._find_body(picture, face)
-        empty = np.full((NUM_LANDMARKS, 3), np.nan, np.float32), np.full((NUM_POSE, 3), np.nan, np.float32)
         return Sighting(
-            face=empty[0] if face is None else face,
+            face=_nothing(NUM_LANDMARKS) if face is None else face,
             face_score=score,
-            pose=empty[1] if body is None else body.points,
-            pose_visibility=np.zeros(NUM_POSE, np.float32) if body is None else body.visibility.astype(np.float32),
+            pose=_nothing(NUM_POSE) if body is None else body.points,
+            pose_world=_nothing(NUM_POSE) if body is None else body.world,
+            pose_visibility=np.zeros(NUM_POSE, np.float32) if body is None else body.visibility,
         )
 
     def _find_face(self, picture: Image.Image) -> tuple[np.ndarray | None, float]:
@@ -157,12 +153,15 @@ def track(frames: Iterable[Frame], person: int | None = None) -> Track:
         seen.append(tracker.step(frame.image))
     if not seen:
         raise UserError("expected pictures, found none")
-    face, score, pose, visibility = (np.stack(values).astype(np.float32) for values in zip(*seen, strict=True))
-    if not score.any():
+    if not any(one.face_score for one in seen):
         if person is not None and tracker.most_faces:
             raise UserError(f"person {person}: expected so many faces, found at most {tracker.most_faces} at once")
         raise UserError(f"no face in any of {len(seen)} pictures")
-    return Track(size, np.array(seconds), face, score, pose, visibility)
+    return Track(size, np.array(seconds), *(np.stack(values).astype(np.float32) for values in zip(*seen, strict=True)))
+
+
+def _nothing(count: int) -> np.ndarray:
+    return np.full((count, 3), np.nan, np.float32)
 
 
 def _away(face: Detection, last: Region) -> float:

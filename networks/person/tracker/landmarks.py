@@ -37,6 +37,7 @@ class FacePoints(NamedTuple):
 
 class BodyPoints(NamedTuple):
     points: np.ndarray  # [33, 3] pixels; z as x and y, away from the viewer, from the middle of the hips
+    world: np.ndarray  # [33, 3] metres from the middle of the hips, axes likewise
     visibility: np.ndarray  # [33] 0..1
     score: float  # 0..1: is it a body
     mask: np.ndarray  # [256, 256] logits: does a pixel of the region show the person
@@ -82,14 +83,17 @@ class BodyLandmarker:
 
     def __call__(self, picture: Image.Image, region: Region) -> BodyPoints:
         size = self._model.size[0]
-        values, score, mask, heat, _ = self._model(cut(picture, region, size) * np.float32(1 / 255))
+        values, score, mask, heat, world = self._model(cut(picture, region, size) * np.float32(1 / 255))
         values = values.reshape(-1, 5)
         points = values[:, :3] / size
         points[:, :2] = _by_heat(points[:, :2], heat)
         places = region.to_picture(points)
         shown = expit(values[:NUM_POSE, 3])
         following = body_region(places[NUM_POSE, :2], places[NUM_POSE + 1, :2])
-        return BodyPoints(places[:NUM_POSE], shown, float(score.item()), mask[..., 0], region, following)
+        cosine, sine = np.cos(region.angle), np.sin(region.angle)
+        upright = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]], np.float32)
+        metres = world.reshape(-1, 3)[:NUM_POSE] @ upright.T
+        return BodyPoints(places[:NUM_POSE], metres, shown, float(score.item()), mask[..., 0], region, following)
 
 
 def _by_heat(points: np.ndarray, heat: np.ndarray) -> np.ndarray:
