@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +48,21 @@ def test_files_are_what_the_maker_makes(name):
     assert face_model == ("arkit" if KINDS[name] == "expression" else None)
 
 
+def contents(path: Path) -> dict[str, bytes]:
+    """Arrays as files; numpy's releases write the archive around them otherwise."""
+    if path.suffix != ".npz":
+        return {"": path.read_bytes()}
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 def test_the_command_writes_the_same_bytes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["make.py", "--out", str(tmp_path)])
     make_module().main()
     printed = capsys.readouterr().out
     for name in KINDS:
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() in printed
-        assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
+        assert contents(tmp_path / name) == contents(FOLDER / name)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -102,7 +102,7 @@ def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> 
     for name, picture in pictures.items():
         judgement = networks.discriminators[name](picture)
         terms[f"G/{name}"] = generator_loss(judgement.score.float())
-        terms[f"G/{name}_camera"] = camera_loss(judgement.camera.float(), camera_of(name, inputs))
+        terms[f"G/{name}_camera"] = camera_loss(judgement.camera, camera_of(name, inputs))
     if networks.face_recon is not None and "face" in pictures:  # eq. 9
         with full_precision():
             asked = networks.face_recon.landmark_face(inputs.z_id, inputs.z_exp)
@@ -199,8 +199,7 @@ def discriminator_terms(
     of_real, of_fake = discriminator(real), discriminator(fake)
     terms = {
         f"D/{name}": discriminator_loss(of_real.score.float(), of_fake.score.float()),
-        f"D/{name}_camera": camera_loss(of_real.camera.float(), cameras[0])
-        + camera_loss(of_fake.camera.float(), cameras[1]),
+        f"D/{name}_camera": camera_loss(of_real.camera, cameras[0]) + camera_loss(of_fake.camera, cameras[1]),
     }
     if gamma > 0:
         terms[f"D/{name}_r1"] = r1_penalty(of_real.score, real, gamma)

@@ -19,7 +19,7 @@ BY_NIGHT = {
     "processes": (("-m", "torch.distributed.run", "--nproc_per_node=2"), {}),
     "pinned_copies_last": ((), {"FAKE_CUDA_PENDING": 1}),
 }
-SLACK = 1.02  # of launches: torch's versions split some operators otherwise. Waits have none
+SLACK = 1.05  # of launches: other torch versions split some operators otherwise (2.10: 113 for 109). Waits have none
 Found = dict[str, dict[str, int]]
 
 

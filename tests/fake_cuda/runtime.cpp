@@ -248,18 +248,25 @@ API cudaError_t cudaStreamIsCapturing(cudaStream_t s, cudaStreamCaptureStatus* s
     *status = stream && stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     return cudaSuccess;
 }
-API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* g, const cudaGraphNode_t** d, const cudaGraphEdgeData** e, size_t* n) {
+#if CUDART_VERSION >= 13000
+#define SINCE_13(parameter) parameter,
+#else
+#define SINCE_13(parameter)
+#endif
+API cudaError_t cudaStreamGetCaptureInfo(cudaStream_t s, cudaStreamCaptureStatus* status, unsigned long long* id, cudaGraph_t* g, const cudaGraphNode_t** d, SINCE_13(const cudaGraphEdgeData** e) size_t* n) {
     Stream* stream = as_stream(s);
     bool on = stream && stream->capturing;
     *status = on ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     if (id) *id = on ? stream->id : 0;
     if (g) *g = nullptr;
     if (d) *d = nullptr;
+#if CUDART_VERSION >= 13000
     if (e) *e = nullptr;
+#endif
     if (n) *n = 0;
     return cudaSuccess;
 }
-OK(cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t, cudaGraphNode_t*, const cudaGraphEdgeData*, size_t, unsigned))
+OK(cudaError_t cudaStreamUpdateCaptureDependencies(cudaStream_t, cudaGraphNode_t*, SINCE_13(const cudaGraphEdgeData*) size_t, unsigned))
 API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* e, cudaGraph_t g, unsigned long long) { *e = (cudaGraphExec_t)g; return cudaSuccess; }
 API cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t s) { count("replays"); return enqueue(s, "graph"); }
 OK(cudaError_t cudaGraphDestroy(cudaGraph_t))
@@ -326,5 +333,16 @@ namespace { thread_local int math_mode = 0, compute_type = 0; void float_product
 API int cublasSetMathMode(void*, int mode) { math_mode = mode; return 0; }  // 3: CUBLAS_TF32_TENSOR_OP_MATH
 API int cublasSgemm_v2() { float_product("cublasSgemm", math_mode == 3); return 0; }
 API int cublasSgemmStridedBatched() { float_product("cublasSgemmStridedBatched", math_mode == 3); return 0; }
+// Of matrices of any type: float32's is 0, CUBLAS_COMPUTE_32F 68. torch 2.15 asks these for float32, too.
+namespace { bool rounds(int type, int compute) { return type == 0 && (compute == 77 || (compute == 68 && math_mode == 3)); } }
+API int cublasSgemmEx(void*, int, int, int, int, int, void*, void*, int type) { float_product("cublasSgemmEx", rounds(type, 68)); return 0; }
+API int cublasGemmEx(void*, int, int, int, int, int, void*, void*, int type, int, void*, int, int, void*, void*, int, int, int compute) {
+    float_product("cublasGemmEx", rounds(type, compute));
+    return 0;
+}
+API int cublasGemmStridedBatchedEx(void*, int, int, int, int, int, void*, void*, int type, int, long long, void*, int, int, long long, void*, void*, int, int, long long, int, int compute) {
+    float_product("cublasGemmStridedBatchedEx", rounds(type, compute));
+    return 0;
+}
 API int cublasLtMatmulDescCreate(void** description, int compute, int) { static char object[4096]; *description = object; compute_type = compute; return 0; }
 API int cublasLtMatmul() { float_product("cublasLtMatmul", compute_type == 77); return 0; }  // CUBLAS_COMPUTE_32F_FAST_TF32

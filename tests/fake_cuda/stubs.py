@@ -52,7 +52,10 @@ def driver_functions(cuda_h: str) -> set[str]:
 
 
 def stubs(names: set[str], runtime: str, cudnn: int) -> str:
-    """C text of ``names`` but for those that ``runtime`` (runtime.cpp) has."""
+    """C text of ``names`` but for those that ``runtime`` (runtime.cpp) has.
+
+    Weak symbols: CUDA's headers rename some of those that it has.
+    """
     lines = ["#include <stddef.h>", "#include <string.h>", f"#define CUDNN {cudnn}", "void fake_note(const char*);"]
     lines += ["void fake_product(const char*);"]
     arguments = ", ".join(f"void* a{i}" for i in range(14))
@@ -66,5 +69,5 @@ def stubs(names: set[str], runtime: str, cudnn: int) -> str:
             body = "static char object[4096]; *(void**)a0 = object;"
         else:
             body = ""
-        lines.append(f"void* {name}({arguments}) {{ {note} {body} return 0; }}")
+        lines.append(f"__attribute__((weak)) void* {name}({arguments}) {{ {note} {body} return 0; }}")
     return "\n".join(lines) + "\n"

@@ -94,7 +94,7 @@ def test_surface_errors_are_those_of_the_vertices():
 
 def test_fit_learns_and_repeats_itself():
     train = make_faces(64)
-    args = argparse.Namespace(steps=90, batch_size=16, lr=3e-3, seed=3)
+    args = argparse.Namespace(steps=90, batch_size=16, lr=3e-3, seed=3, precision="fp32")
     model = face_recon.fit(train, TINY, args, torch.device("cpu"))
     found = model.coefficients(face_recon.to_network(train.image)).z_id[:, 0]
     assert torch.corrcoef(torch.stack([found, train.z_id[:, 0]]))[0, 1] > 0.9  # what shows in the picture
@@ -139,7 +139,9 @@ def test_command(tmp_path, monkeypatch, capsys, people):
     face_recon.main()
     assert "landmarks_mm:" in capsys.readouterr().out
     data = load_checkpoint(tmp_path / "a.pt")
-    assert data["metadata"]["made_by"].endswith("--people 1200 --shots 4 --steps 2 --batch_size 32 --lr 0.002 --seed 0")
+    assert data["metadata"]["made_by"].endswith(
+        "--people 1200 --shots 4 --steps 2 --batch_size 32 --lr 0.002 --seed 0 --precision fp32"
+    )
     assert load_face_recon(tmp_path / "a.pt").landmarks(torch.zeros(1, 3, 64, 64)).shape == (1, 68, 3)
 
 

@@ -44,4 +44,4 @@ def camera_loss(predicted: Tensor, camera: Tensor) -> Tensor:
 
     It is part of D's loss on real images and of both sides' on generated ones (GRAM: weight 15).
     """
-    return F.mse_loss(predicted, camera)
+    return F.mse_loss(predicted.to(camera.dtype), camera)  # D may run in bfloat16
