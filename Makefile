@@ -65,7 +65,7 @@ test-newest test-oldest: test-%: $(STAMP)
 # The stamp is younger than requirements.lock when what it names is installed.
 $(STAMP): requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.10 to 3.13 or choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python 3.10 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { echo "error: Python 3.10 to 3.13 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); choose one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(VENV)/bin/python -m pip --version >/dev/null 2>&1 \
 		|| $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 		|| { echo "error: $(PYTHON) cannot make virtual environments; install its venv package (Debian, Ubuntu: sudo apt install python3-venv)" >&2; exit 1; }
