@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,11 @@ class Group(NamedTuple):
     rest_title: str = ""
     rest: list[Slider] = []  # never changed
     open: bool = True
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        sliders = {name: [slider._asdict() for slider in getattr(self, name)] for name in ("sliders", "rest")}
+        return {**self._asdict(), **sliders}
 
 
 # Symmetric expressions in everyday words, by actions (networks/person/expressions.py) that go together.

@@ -36,9 +36,10 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 
-from inference.keyframes import SHAPES, Kind, load_expressions, load_keyframes
+from inference.keyframes import Kind, load_expressions, load_keyframes
+from inference.motions import MOTIONS
 from inference.pipeline import Person
-from inference.viewer.controls import SPANS, Group, make_groups, rest_row
+from inference.viewer.controls import SPANS, make_groups, rest_row
 from inference.viewer.messages import (
     Shot,
     motion_frames,
@@ -52,24 +53,8 @@ from inference.viewer.studio import Studio, Who
 from torch_utils.misc import UserError, one_line, shortened
 
 PAGE = Path(__file__).parent / "page"
-KEYFRAMES = Path(__file__).resolve().parents[2] / "keyframes"
 MAX_BODY = 64 * 2**20  # bytes of a request
 START: Who = (0, 0.7)  # the first person
-
-
-def _shipped(title: str, n_interval: int = 8, fps: float = 20, **names: str) -> dict[str, Any]:
-    files = {kind: KEYFRAMES / names[kind] for kind in SHAPES if kind in names}
-    return {"title": title, "files": files, "n_interval": n_interval, "fps": fps}
-
-
-TALK = {"expression": "talk/expression.npz", "pose": "talk/joint_eulers.npy", "camera": "talk/camera_pose.npy"}
-MOTIONS = [
-    _shipped("Expressions and poses", expression="expression.npz", pose="pose.npy"),
-    _shipped("Talk", 1, 12.5, **TALK),
-    _shipped("Head", pose="headpose.npy"),
-    _shipped("Shoulders", pose="shoulderpose.npy"),
-    _shipped("Camera", camera="orbit.npy"),
-]
 
 
 def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[str] = frozenset()) -> Starlette:
@@ -84,8 +69,8 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     hello = {
         "type": "hello", "checkpoint": checkpoint, "device": studio.device, "image_size": studio.image_size,
         "command": command, "person": dict(zip(("seed", "psi"), START, strict=True)), "rest": rest_row(),
-        "spans": SPANS, "groups": [_plain(group) for group in make_groups(studio.face_model)],
-        "motions": [motion["title"] for motion in MOTIONS],
+        "spans": SPANS, "groups": [group.plain() for group in make_groups(studio.face_model)],
+        "motions": [motion.title for motion in MOTIONS],
     }  # fmt: skip
 
     async def live(socket: WebSocket) -> None:
@@ -112,9 +97,9 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         index = request.path_params["index"]
         if index >= len(MOTIONS):
             raise UserError(f"motions: expected an index below {len(MOTIONS)}, found {index}")
-        motion = MOTIONS[index]
-        tracks = {kind: _shipped_rows(path, kind, studio.face_model).tolist() for kind, path in motion["files"].items()}
-        return JSONResponse({**motion, "files": None, "tracks": tracks})
+        title, files, n_interval, fps = MOTIONS[index]
+        tracks = {kind: _shipped_rows(path, kind, studio.face_model).tolist() for kind, path in files.items()}
+        return JSONResponse({"title": title, "n_interval": n_interval, "fps": fps, "tracks": tracks})
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette):
@@ -139,12 +124,6 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         exception_handlers={UserError: _complain, RuntimeError: _fail, MemoryError: _fail},
         lifespan=lifespan,
     )
-
-
-def _plain(group: Group) -> dict[str, Any]:
-    """A group of sliders as JSON has it."""
-    sliders = {name: [slider._asdict() for slider in getattr(group, name)] for name in ("sliders", "rest")}
-    return {**group._asdict(), **sliders}
 
 
 def _complain(request: Request, error: Exception) -> Response:

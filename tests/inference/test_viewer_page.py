@@ -2,33 +2,24 @@
 
 import base64
 import io
-import shutil
 import time
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 from inference.keyframes import load_keyframes
+from inference.motions import KEYFRAMES
 from inference.pipeline import PortraitPipeline
-from inference.viewer.server import KEYFRAMES
 from networks.person.expressions import columns_of
-from tests.inference.viewer_server import SECONDS, make_model, serve
+from tests.inference.browser import by_id, needs_browser, open_browser, until
+from tests.inference.viewer_server import make_model, serve
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs Chromium and its driver (Debian, Ubuntu: chromium chromium-driver)"
-)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +29,8 @@ def downloads(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory, downloads):
-    options = ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = Chrome(options=options, service=ChromeService(DRIVER))
-    yield browser
-    browser.quit()
+    with open_browser(tmp_path_factory.mktemp("profile"), downloads, "--disable-gpu") as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +52,6 @@ def page(browser, url):
     yield browser
     complaints = [entry for entry in browser.get_log("browser") if "400 (Bad Request)" not in entry["message"]]
     assert not complaints
-
-
-def until(browser, condition):
-    """The first true value of ``condition``."""
-    return WebDriverWait(browser, SECONDS, poll_frequency=0.05).until(lambda _: condition())
-
-
-def by_id(browser, name):
-    return browser.find_element(By.ID, name)
 
 
 def picture_id(browser) -> int:

@@ -11,10 +11,11 @@ from PIL import Image
 
 import gen_video
 from inference.keyframes import load_keyframes, make_motion
+from inference.motions import MOTIONS
 from inference.pipeline import PortraitPipeline
 from inference.viewer import server
 from inference.viewer.messages import EXPORTED
-from inference.viewer.server import MOTIONS, PAGE
+from inference.viewer.server import PAGE
 from networks.person.expressions import expression
 from networks.person.open_body.actions import ACTIONS
 from networks.saved_model import pack_model
@@ -133,8 +134,8 @@ def test_bad_motions_are_one_line(url, case):
 def test_shipped_motions(url, index):
     with urllib.request.urlopen(f"{url}motions/{index}", timeout=SECONDS) as response:
         motion = json.load(response)
-    assert motion["tracks"].keys() == MOTIONS[index]["files"].keys()
-    for kind, path in MOTIONS[index]["files"].items():
+    assert motion["tracks"].keys() == MOTIONS[index].files.keys()
+    for kind, path in MOTIONS[index].files.items():
         assert np.array_equal(motion["tracks"][kind], load_keyframes(path, kind))  # of a model that says no face model
 
 

@@ -1,0 +1,57 @@
+// An avatar from a .glb file, moved by a row of controls: 64 expression coefficients, 6 x 3 joint angles (radians).
+
+// The joints of the row's angles, in its order.
+const JOINTS = ["neck", "left_collar", "right_collar", "head", "left_shoulder", "right_shoulder"];
+const ANGLES = 64; // where they begin
+
+export class Figure {
+  // `gltf` is what GLTFLoader gives; `names` are the coefficients' names, those of actions first.
+  constructor(gltf, names) {
+    const find = (test) => {
+      let found;
+      gltf.scene.traverse((each) => (found ??= test(each) ? each : undefined));
+      return found;
+    };
+    this.scene = gltf.scene;
+    this.mesh = find((each) => each.isMesh && each.morphTargetDictionary) ?? find((each) => each.isMesh);
+    if (!this.mesh) throw new Error("expected a mesh in the file, found none");
+    this.camera = gltf.cameras[0] ?? null;
+    this.joints = JOINTS.map((name) => find((each) => each.isBone && each.name === name));
+    [this.neck, this.head] = [0, 3].map((joint) => (this.joints[joint] ? joint : -1));
+    this.mesh.frustumCulled = false; // its bounds would be asked of every vertex
+    const targets = Object.keys(this.mesh.morphTargetDictionary ?? {});
+    const known = targets.map((name) => [name, names.indexOf(name)]).filter(([, column]) => column >= 0);
+    this.columnOf = new Map(known); // target -> column of the row
+    this.columns = targets.map((name) => this.columnOf.get(name) ?? -1);
+    this.facts = gltf.asset?.extras ?? {};
+    this.euler = new THREE.Euler();
+    this.turn = new THREE.Quaternion();
+  }
+
+  has(column) {
+    return column >= ANGLES ? Boolean(this.joints[Math.floor((column - ANGLES) / 3)]) : this.columns.includes(column);
+  }
+
+  // Takes the controls: R = Rz(e0) Ry(e1) Rx(e2) of every joint.
+  apply(row) {
+    this.columns.forEach((column, target) => (this.mesh.morphTargetInfluences[target] = row[column] ?? 0));
+    this.joints.forEach((joint, i) => {
+      const [roll, yaw, pitch] = [0, 1, 2].map((axis) => row[ANGLES + 3 * i + axis]);
+      joint?.quaternion.setFromEuler(this.euler.set(pitch, yaw, roll, "ZYX"));
+    });
+  }
+
+  // The inverse, for one joint: writes a quaternion [x, y, z, w] into a row.
+  writeTurn(row, joint, quaternion) {
+    const { x, y, z } = this.euler.setFromQuaternion(this.turn.fromArray(quaternion), "ZYX");
+    [z, y, x].forEach((angle, axis) => (row[ANGLES + 3 * joint + axis] = angle));
+  }
+
+  // Frees what the graphics card holds of it.
+  dispose() {
+    this.mesh.geometry.dispose();
+    this.mesh.material.map?.dispose();
+    this.mesh.material.dispose();
+    this.mesh.skeleton?.dispose();
+  }
+}
