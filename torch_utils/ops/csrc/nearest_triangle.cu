@@ -1,0 +1,2 @@
+// The CUDA build of the op: see nearest_triangle.h.
+#include "nearest_triangle.h"
