@@ -1,0 +1,47 @@
+"""Sizes of the tri-grid generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from torch_utils.bounds import Range, check_ranges
+
+Size = Annotated[int, Range(1, 4096)]
+Length = Annotated[float, Range(1e-6, 1e6)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriGridConfig:
+    """Sizes; lengths in metres. The defaults are those of the released 512^2 model."""
+
+    image_size: Size = 512  # pixels a side of the picture
+    raw_size: Size = 64  # pixels a side of the rays
+    latent_dim: Size = 512  # of z
+    style_dim: Size = 512  # of w
+    plane_size: Size = 256  # texels a side of the planes
+    plane_features: Size = 32  # of a point
+    plane_depth: Size = 3  # planes in a stack
+    channel_base: Annotated[int, Range(16, 2**20)] = 32768  # of the backbone; the background has half
+    max_channels: Size = 512
+    colour_features: Size = 32  # of a pixel, for the super-resolution
+    superresolution_input: Size = 128  # pixels a side that it enlarges
+    superresolution_channels: tuple[Size, Size] = (256, 128)
+    background_size: Size = 128  # pixels a side of the background
+    samples: Annotated[int, Range(4, 4096)] = 48  # a ray, evenly spread
+    importance_samples: Annotated[int, Range(1, 4096)] = 48  # and where they matter
+    box: Length = 1.0  # side of the space that the planes fill
+    near: Length = 2.25  # depths along a ray
+    far: Length = 3.3
+    crop: Annotated[float, Range(0.0, 1e6)] = 0.1  # of the box at its sides, to x and z, stays empty
+    thickness: Length = 0.25  # space about the body that moves with it
+
+    def __post_init__(self):
+        check_ranges(self)
+        if self.near >= self.far:
+            raise ValueError(f"near: expected less than far ({self.far}), found {self.near}")
+        if self.image_size // self.superresolution_input not in (2, 4):
+            raise ValueError(
+                f"superresolution_input: expected half or a quarter of image_size ({self.image_size}), "
+                f"found {self.superresolution_input}"
+            )
