@@ -9,7 +9,6 @@ from PIL import Image
 
 from networks.person.tracker.crops import Region
 from networks.person.tracker.detection import (
-    Detection,
     body_detector,
     body_region,
     distinct,
@@ -17,6 +16,7 @@ from networks.person.tracker.detection import (
     face_region,
 )
 from networks.person.tracker.landmarks import NUM_FACE, NUM_IRIS, NUM_POSE, BodyLandmarker, BodyPoints, FaceLandmarker
+from networks.person.tracker.masks import Segmenter
 from torch_utils.misc import UserError
 from torch_utils.video_reader import Frame
 
@@ -70,12 +70,17 @@ class Tracker:
         self._who = person
         self._face_detectors, self._body_detector = face_detectors(), body_detector()
         self._face_landmarks, self._body_landmarks = FaceLandmarker(), BodyLandmarker(threads)
+        self._segmenter: Segmenter | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """The next picture has nothing to do with those before."""
         self._face: Region | None = None  # where it should be in the next picture
         self._last: Region | None = None  # where it was when it was last seen
         self._body: Region | None = None
-        self._wait = 0
+        self._wait = 0  # pictures until a body is looked for
         self.most_faces = 0  # that were seen at once
-        self.body: BodyPoints | None = None  # of the last picture, with its mask
+        self.body: BodyPoints | None = None  # of the last picture
 
     def step(self, image: np.ndarray | Image.Image) -> Sighting:
         """The next picture, [H, W, 3] uint8 RGB or an RGB picture of Pillow's; its size may be another one's."""
@@ -90,27 +95,47 @@ class Tracker:
             pose_visibility=np.zeros(NUM_POSE, np.float32) if body is None else body.visibility,
         )
 
+    def mask(self, picture: np.ndarray | Image.Image) -> np.ndarray:
+        """How far every pixel of the picture that was last seen shows the person: [H, W] uint8 0..255.
+
+        Raises:
+            ValueError: no face was found in it.
+        """
+        if self._face is None:
+            raise ValueError("expected a picture in which the person was found")
+        self._segmenter = self._segmenter or Segmenter()
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        return self._segmenter(image, self._face, self.body)
+
     def _find_face(self, picture: Image.Image) -> tuple[np.ndarray | None, float]:
-        for region in (lambda: self._face, lambda: self._detect_face(picture)):
-            if (place := region()) is None:
+        for place in (lambda: self._face, lambda: self._choose(self._detect_faces(picture))):
+            if (region := place()) is None:
                 continue
-            found = self._face_landmarks(picture, place)
+            found = self._face_landmarks(picture, region)
             if found.score >= LEAST:
                 self._face = self._last = found.region()
                 return found.points, found.score
             self._face = None
         return None, 0.0
 
-    def _detect_face(self, picture: Image.Image) -> Region | None:
+    def _detect_faces(self, picture: Image.Image) -> list[Region]:
+        """All faces; what has no landmarks is none."""
         found = distinct([face for detector in self._face_detectors for face in detector(picture)])
-        self.most_faces = max(self.most_faces, len(found))
-        if (last := self._last) is not None and found:
-            return face_region(min(found, key=lambda face: _away(face, last)))
-        if self._who is None and found:
-            return face_region(max(found, key=lambda face: face.size))
-        if self._who is not None and self._who < len(found):
-            return face_region(sorted(found, key=lambda face: face.centre[0])[self._who])
-        return None
+        looked = [self._face_landmarks(picture, face_region(face)) for face in found]
+        regions: list[Region] = []
+        for region in (face.region() for face in sorted(looked, key=lambda face: -face.score) if face.score >= LEAST):
+            if all(np.linalg.norm(region.centre - other.centre) > other.size / 3 for other in regions):
+                regions.append(region)
+        self.most_faces = max(self.most_faces, len(regions))
+        return regions
+
+    def _choose(self, faces: list[Region]) -> Region | None:
+        """The face that is the person's, if it is among them."""
+        if (last := self._last) is not None:
+            return min(faces, key=lambda face: _away(face, last), default=None)
+        if self._who is None:
+            return max(faces, key=lambda face: face.size, default=None)
+        return sorted(faces, key=lambda face: face.centre[0])[self._who] if self._who < len(faces) else None
 
     def _find_body(self, picture: Image.Image, face: np.ndarray | None) -> BodyPoints | None:
         """The body that ``face`` [478, 3] is of; while that is lost, the one it was of."""
@@ -164,10 +189,10 @@ def _nothing(count: int) -> np.ndarray:
     return np.full((count, 3), np.nan, np.float32)
 
 
-def _away(face: Detection, last: Region) -> float:
-    """How far a face is from where one was, in place and size."""
-    size = max(face.size, last.size / 1.5, 1e-6)
-    return float(np.linalg.norm(face.centre - last.centre)) / size + abs(face.size - last.size / 1.5) / size
+def _away(face: Region, last: Region) -> float:
+    """How far a face is from where one was, in place and size, by the larger one's size."""
+    off = np.linalg.norm(face.centre - last.centre) + abs(face.size - last.size)
+    return float(off) / max(face.size, last.size)
 
 
 def _belongs(body: BodyPoints, face: Region | None) -> bool:
