@@ -159,6 +159,7 @@ RULES = (
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
     Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
+    Rule("bm_splat", "--num 50 --size 32 --repeats 1", "fifty Gaussians"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 
 #include "for_each.h"
 
-#if defined(__AVX512F__) || defined(__FMA__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 
@@ -25,6 +25,18 @@ constexpr int LANES = 4;
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));
 
 inline Lanes all(float value) { return Lanes{} + value; }
+
+// Whether any of a comparison's results is true.
+typedef int32_t Mask __attribute__((vector_size(sizeof(Lanes))));
+inline bool any(Mask mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask(__m512i(mask), __m512i(mask)) != 0;
+#elif defined(__AVX__)
+    return _mm256_testz_si256(__m256i(mask), __m256i(mask)) == 0;
+#else
+    return (mask[0] | mask[1] | mask[2] | mask[3]) != 0;
+#endif
+}
 #endif
 
 // From and to a multiple of 16 bytes.

@@ -1,0 +1,2 @@
+// The CUDA build of the op: see splat.h.
+#include "splat.h"
