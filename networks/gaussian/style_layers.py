@@ -1,0 +1,174 @@
+"""StyleGAN2's layers with equalised learning rates, and wavelets, in plain torch: what a StyleUNet is made of.
+
+Names of weights are those of the released avatars.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_BLUR = (1.0, 3.0, 3.0, 1.0)
+_STEEPNESS = 0.2
+_HAAR = math.sqrt(0.5)
+
+
+def filter_pictures(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int]) -> Tensor:
+    """Each picture convolved with each kernel, zeros beyond: upfirdn.
+
+    Args:
+        x: [B, C, H, W]; ``up`` - 1 zeros are put behind each pixel, ``pad`` before and after all, both ways.
+        kernel: [K, h, w]; every ``down``-th of the results is kept.
+
+    Returns:
+        [B, K, C, H', W'].
+    """
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch * channels, 1, height, width)
+    if up > 1:
+        spread = x.new_zeros(batch * channels, 1, height, up, width, up)
+        spread[:, :, :, 0, :, 0] = x
+        x = spread.flatten(4, 5).flatten(2, 3)
+    x = F.conv2d(F.pad(x, pad * 2), kernel.flip(-2, -1)[:, None], stride=down)
+    return x.unflatten(0, (batch, channels)).transpose(1, 2)
+
+
+def blur(x: Tensor, pad: tuple[int, int], *, up: int = 1, down: int = 1, gain: float = 1.0) -> Tensor:
+    """[B, C, H, W] by the outer product of (1, 3, 3, 1), whose sum is ``gain``."""
+    taps = x.new_tensor(_BLUR) / sum(_BLUR)
+    return filter_pictures(x, gain * torch.outer(taps, taps)[None], up=up, down=down, pad=pad).squeeze(1)
+
+
+def half(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, H/2, W/2]."""
+    return blur(x, (1, 1), down=2)
+
+
+def double(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 2H, 2W]."""
+    return blur(x, (2, 1), up=2, gain=4)
+
+
+def _haar(x: Tensor, sign: float) -> Tensor:
+    low, high = x.new_tensor([_HAAR, _HAAR]), x.new_tensor([-_HAAR, _HAAR])
+    pairs = [(low, low, 1.0), (high, low, sign), (low, high, sign), (high, high, 1.0)]
+    return torch.stack([gain * torch.outer(down, across) for down, across, gain in pairs])
+
+
+def to_wavelets(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, 4 C, H/2, W/2]: Haar's ll, lh, hl and hh of all channels."""
+    return filter_pictures(x, _haar(x, 1.0), down=2, pad=(0, 0)).flatten(1, 2)
+
+
+def from_wavelets(x: Tensor) -> Tensor:
+    """[B, 4 C, H, W] -> [B, C, 2H, 2W]: the inverse of :func:`to_wavelets`."""
+    kernels = _haar(x, -1.0)
+    parts = [filter_pictures(part, kernels[i : i + 1], up=2, pad=(1, 0)) for i, part in enumerate(x.chunk(4, 1))]
+    return torch.cat(parts, 1).sum(1)
+
+
+class EqualLinear(nn.Module):
+    """A linear layer whose weights learn at the rate of ``speed``; activated if it is not 1."""
+
+    def __init__(self, in_features: int, out_features: int, *, bias: float = 0.0, speed: float = 1.0):
+        super().__init__()
+        self.speed = speed
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / speed)
+        self.bias = nn.Parameter(torch.full((out_features,), bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.linear(x, self.weight * (self.speed / math.sqrt(self.weight.shape[1])), self.bias * self.speed)
+        return x if self.speed == 1 else F.leaky_relu(x, _STEEPNESS) * math.sqrt(2)
+
+
+class EqualConv(nn.Module):
+    """A convolution without bias, its weights scaled by their fan-in at every use."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.scale, self.stride, self.padding = 1 / math.sqrt(in_channels * kernel_size**2), stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.scale, stride=self.stride, padding=self.padding)
+
+
+class Activation(nn.Module):
+    """A bias, leaky ReLU, and the gain that keeps variances."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.bias[:, None, None], _STEEPNESS) * math.sqrt(2)
+
+
+class Blur(nn.Module):
+    """As before a convolution of stride 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blur(x, (2, 2))
+
+
+def conv_layer(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
+    """A convolution with its activation."""
+    conv = EqualConv(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+    return nn.Sequential(conv, Activation(out_channels))
+
+
+def halving_layer(in_channels: int, out_channels: int) -> nn.Sequential:
+    """The same of 3 x 3, to half the size."""
+    return nn.Sequential(Blur(), EqualConv(in_channels, out_channels, 3, stride=2), Activation(out_channels))
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose input channels are scaled by a style, one for the whole batch."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, style_dim: int, *, demodulate=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
+        self.modulation = EqualLinear(style_dim, in_channels, bias=1.0)
+        self.scale, self.demodulate = 1 / math.sqrt(in_channels * kernel_size**2), demodulate
+
+    def forward(self, x: Tensor, style: Tensor, *, up: bool = False) -> Tensor:
+        """x [B, C, H, W], style [1, S]; to twice the size if ``up``."""
+        weight = self.scale * self.weight[0] * self.modulation(style)[0][:, None, None]
+        if self.demodulate:
+            weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
+        if up:
+            return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), (1, 1), gain=4)
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+
+class Noise(nn.Module):
+    """How much of a fixed noise is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class StyledConv(nn.Module):
+    """A modulated convolution, noise, activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int):
+        super().__init__()
+        self.conv = ModulatedConv(in_channels, out_channels, 3, style_dim)
+        self.noise, self.activate = Noise(), Activation(out_channels)
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor, *, up: bool = False) -> Tensor:
+        return self.activate(self.conv(x, style, up=up) + self.noise.weight * noise)
+
+
+class ToWavelets(nn.Module):
+    """Features to the wavelets of the output."""
+
+    def __init__(self, in_channels: int, out_channels: int, style_dim: int):
+        super().__init__()
+        self.conv = ModulatedConv(in_channels, 4 * out_channels, 1, style_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(1, 4 * out_channels, 1, 1))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        return self.conv(x, style) + self.bias
