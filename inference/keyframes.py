@@ -287,12 +287,13 @@ def make_motion(
 
 
 def main() -> None:
-    """Command line: ``python -m inference.keyframes from-coeffs --help``, ``... from-arkit --help``."""
-    from inference import from_arkit, from_coeffs  # which nobody needs who only plays keyframes
+    """Command line: ``python -m inference.keyframes from-video --help``, and so for the others."""
+    from inference import from_arkit, from_coeffs, from_video  # which nobody needs who only plays keyframes
 
     parser = CliParser(prog="python -m inference.keyframes")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, program, what in (
+        ("from-video", from_video, "a video of a person -> keyframes and a video to check them by"),
         ("from-coeffs", from_coeffs, "tracking of a video -> keyframes and a plot"),
         ("from-arkit", from_arkit, "an ARKit recording (CSV) -> keyframes and a plot"),
     ):

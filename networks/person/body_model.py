@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +13,8 @@ from torch_utils.device import constant, full_precision
 
 NECK, HEAD = 12, 15
 POSED_JOINTS = slice(12, 18)  # neck, left collar, right collar, head, left shoulder, right shoulder
+# What moves a portrait: the trunk and the joints that turn. Every other joint moves like one of them.
+MOVING = (0, *range(POSED_JOINTS.start, POSED_JOINTS.stop))
 # Of SMPL's 207 pose features those of the joints that turn; the root has none.
 POSED_FEATURES = slice(9 * (POSED_JOINTS.start - 1), 9 * (POSED_JOINTS.stop - 1))
 # Euler angles of the canonical ("mean") pose at POSED_JOINTS: arms hang down, the head is slightly bowed.
@@ -35,6 +38,14 @@ def euler_to_matrix(eulers: Tensor) -> Tensor:
         -s1, c1 * s2, c1 * c2,
     )  # fmt: skip
     return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def moving_weights(weights: np.ndarray, parents: np.ndarray) -> np.ndarray:
+    """SMPL's skinning weights [V, 24] gathered on MOVING [V, J]: a joint that is never bent moves like its parent."""
+    group = np.zeros(len(parents), np.int64)
+    for joint in range(1, len(parents)):
+        group[joint] = MOVING.index(joint) if joint in MOVING else group[parents[joint]]
+    return weights.astype(np.float64) @ np.eye(len(MOVING))[group]
 
 
 class PosedBody(NamedTuple):

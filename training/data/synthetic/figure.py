@@ -11,15 +11,13 @@ from scipy import sparse
 from scipy.spatial import cKDTree
 
 from networks.person.body_assets import default_body, head_shoulder_vertices
-from networks.person.body_model import HEAD, POSED_JOINTS, BodyModel
+from networks.person.body_model import HEAD, MOVING, BodyModel, moving_weights
 from networks.person.open_body.parts import EYE, LABEL_NAMES, LASH, SHIRT, SKIN
 from networks.person.open_body.storage import OpenBody, read_open_body
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
 from training.data.synthetic.hair_fit import Scalp, between_knots
 from training.data.synthetic.mesh import MM, face_sums, interpolation, nearby, thin
 
-# What moves a portrait: the trunk, then SMPL's joints 12 to 17. Every other joint moves like one of them.
-MOVING = (0, *range(POSED_JOINTS.start, POSED_JOINTS.stop))
 HEAD_WEIGHTS = np.eye(len(MOVING))[MOVING.index(HEAD)]
 _SKULL = np.array([0.0, 30.0, -88.0]) * MM  # middle of the skull
 _PROBE_SPACING = 8.0 * MM
@@ -50,14 +48,6 @@ class Figure(NamedTuple):
     scalp: Scalp
     hair_faces: np.ndarray
     hair_spread: sparse.csr_matrix  # between_knots
-
-
-def moving_weights(weights: np.ndarray, parents: np.ndarray) -> np.ndarray:
-    """SMPL's skinning weights [V, 24] gathered on MOVING [V, J]: a joint that is never bent moves like its parent."""
-    group = np.zeros(len(parents), np.int64)
-    for joint in range(1, len(parents)):
-        group[joint] = MOVING.index(joint) if joint in MOVING else group[parents[joint]]
-    return weights.astype(np.float64) @ np.eye(len(MOVING))[group]
 
 
 @lru_cache(maxsize=1)

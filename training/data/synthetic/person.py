@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from networks.person.body_model import MOVING
 from networks.person.open_body.parts import EYE, LASH, SHIRT, SKIN
 from training.data.synthetic import hair, hair_fit
 from training.data.synthetic.appearance import Appearance, appearance
-from training.data.synthetic.figure import HEAD_WEIGHTS, MOVING, figure
+from training.data.synthetic.figure import HEAD_WEIGHTS, figure
 from training.data.synthetic.light import make_light, openness
 from training.data.synthetic.mesh import MM, smoothstep, vertex_normals
 from training.data.synthetic.noise import noise3
