@@ -20,6 +20,7 @@ import yaml
 from torch.distributed.run import parse_args as parse_torchrun
 
 from tests.fake_cuda.run import BY_NIGHT, IN_SUITE
+from tests.networks.person.tracker.detectors import problem
 from tests.readme.documents import ROOT, SETTING
 from training.data.storage import open_dataset
 
@@ -43,6 +44,13 @@ def run_here(root: Path, words: list[str], instead: dict[str, object]) -> None:
                 runpy.run_path(words[1], run_name="__main__")
         except SystemExit as end:
             assert end.code in (None, 0), f"{' '.join(words)}: exit code {end.code}"
+
+
+def run_with_detectors(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """As :func:`run_here`, where the tracker's detectors are to be had; the test is skipped where not."""
+    if problem():
+        pytest.skip(problem())
+    run_here(root, words, instead)
 
 
 def run_code(root: Path, where: str, text: str) -> dict[str, object]:
