@@ -27,6 +27,7 @@ from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
+from torch_utils.ops.point_network import cpu_has_bf16
 
 DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the shipped model
 FRONTAL_CAMERA = (FRONTAL, FRONTAL)
@@ -44,7 +45,8 @@ class Person:
         self._pipe = pipe
         with torch.inference_mode():
             style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi)
-            self.manifolds = pipe.generator.build_manifolds(style)
+            with _rounded_products(pipe.device):
+                self.manifolds = pipe.generator.build_manifolds(style)
 
     @functools.cached_property
     def _fast(self) -> FastPerson:
@@ -90,6 +92,14 @@ class Person:
                 self.manifolds, who.z_id, z_exp[None], who.betas, eulers[None], view[None]
             )
         return Frame(*(part[0] for part in frame))
+
+
+def _rounded_products(device: torch.device) -> torch.autocast:
+    """For phi and U: bfloat16 on a CPU that multiplies in it.
+
+    The demo's maps are then 55 dB from those of float32; 8 bits a colour are 59.
+    """
+    return torch.autocast("cpu", torch.bfloat16, enabled=device.type == "cpu" and cpu_has_bf16())
 
 
 class PortraitPipeline:

@@ -8,13 +8,8 @@ from torch.nn import functional as F
 
 # FiLM frequencies leave the mapping network near zero; the SIREN runs at 30 +- 15 f (pi-GAN, GRAM).
 FREQUENCY_SCALE, FREQUENCY_SHIFT = 15.0, 30.0
-# Canonical points are brought to about [-1, 1] before any network sees them: warp(x) = x * 2 / 0.24.
+# Canonical points are brought to about [-1, 1] before any network sees them, by its first layer: x * 2 / 0.24.
 WARP_SCALE = 2.0 / 0.24
-
-
-def warp(points: Tensor) -> Tensor:
-    """Canonical points -> network coordinates."""
-    return points * WARP_SCALE
 
 
 class MappingNetwork(nn.Sequential):

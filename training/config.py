@@ -121,7 +121,7 @@ class RunConfig:
         0  # stage 1: recompute the backward pass in chunks of so many rays; 0: keep everything
     )
     manifolds_per_chunk: Annotated[int, Range(0, MAX_MANIFOLDS)] = 0  # stage 2: the same of U, manifolds at a time
-    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"  # auto: bf16 on GPUs that have it, else fp32
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"  # auto: bf16 where GPU or CPU has it, else fp32
     workers: Annotated[int, Range(0, MAX_WORKERS)] = 2  # processes that decode images; 0: the training one
     tick_kimg: Thousands = 4.0  # a line of statistics
     snapshot_kimg: Thousands = 40.0  # pictures, and everything needed to resume

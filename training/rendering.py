@@ -29,8 +29,8 @@ class View(NamedTuple):
 
     image: Tensor  # [B, 3, H, W] in -1..1, white background
     neutral: Tensor  # [B, R, S, 3] samples of the rays in neutral pose
-    transforms: Tensor | None  # [B, 16, S/2, h/2, w/2] T, D^p's input; None where D^p takes no part
-    smoothed: Tensor | None  # [B, 16, S, h, w] D^p(T)
+    transforms: Tensor | None  # [B, 12, S/2, h/2, w/2] T, D^p's input; None where D^p takes no part
+    smoothed: Tensor | None  # [B, 12, S, h, w] D^p(T)
     alpha: Tensor  # [B, H, W] in 0..1
     depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
     image_lr: Tensor | None = None  # [B, 3, h, w] stage 2: from phi's maps

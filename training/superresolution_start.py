@@ -7,9 +7,9 @@ and everything in it can learn.
 import torch
 from torch import Tensor
 
-from networks.layers import weight_and_bias
+from networks.layers import sine, weight_and_bias
 from networks.manifold.generator import Generator
-from networks.manifold.radiance import RadianceGenerator
+from networks.manifold.radiance import RadianceGenerator, StyledRadiance
 from networks.manifold.superresolution import OUT_CHANNELS, SLOPE, ManifoldSuperResolution
 from training.sampling import InputSampler, random_generator
 
@@ -47,13 +47,23 @@ def start_as_interpolation(generator: Generator, sampler: InputSampler, *, seed:
         points = canonical[index][None]
         style = phi.style(torch.cat([latents.z_id[i : i + 1], latents.z_noise[i : i + 1]], -1))
         sample = phi(points, style)
-        hidden.append(torch.cat([*phi.hidden(points, phi.styled(style))], -1)[0])
+        hidden.append(activations(points, phi.styled(style))[0])
         maps.append(torch.cat([sample.rgb[0], (sample.alpha[0] * valid[index])[:, None]], -1))
     seen = torch.cat(maps)  # [N, 4]
     logits, mix = fit_features(phi, torch.cat(hidden), seen)
     pass_features_through(generator.superresolution, mix)
     opaque = seen[:, 3:] > 0.5
     return ((torch.sigmoid(logits) - seen).square() * opaque).sum().div(4 * opaque.sum().clamp_min(1)).sqrt().item()
+
+
+def activations(points: Tensor, styled: StyledRadiance) -> Tensor:
+    """What the heads of sigma and feature read, side by side: [B, N, 7 C] for canonical points [B, N, 3]."""
+    first, *others = styled.layers[:-1]
+    seen, x = [], sine(points, *first)
+    for layer in others:
+        x = sine(x, *layer)
+        seen.append(x)
+    return torch.cat(seen, -1)
 
 
 def fit_features(phi: RadianceGenerator, hidden: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch_utils.config import config_to_dict
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
 from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path
+from torch_utils.ops.point_network import cpu_has_bf16
 from training.config import TrainConfig
 from training.data.label_models import check_models
 from training.data.label_priors import priors_of
@@ -258,8 +259,9 @@ def set_precision(precision: str, device: torch.device) -> bool:
     Raises:
         UserError: bf16 on a GPU that has none.
     """
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" and device.type == "cuda" and not has_bf16:
+    on_gpu = device.type == "cuda"
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+    if precision == "bf16" and on_gpu and not has_bf16:
         raise UserError(f"--precision bf16: expected a GPU with bfloat16, found {torch.cuda.get_device_name(device)}")
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"

@@ -35,18 +35,16 @@ from inference.fast.recording import Recording
 from inference.fast.smoothing import after_upsampling, normalised_filter, reflect, reflect_upsampled
 from networks.cameras import camera_frame, pixel_directions, sample_depths
 from networks.compositing import square_images
-from networks.layers import WARP_SCALE, FiLMLayer
 from networks.manifold.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
 from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
-from networks.person.expression_deformation import POINT_DIM, ExpressionDeformation
 from networks.person.pose_deformation import GRID_STRIDE, KERNEL
 from torch_utils.device import full_precision
 from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
 from torch_utils.ops.march_rays import BoxGrid, Sampling, march_rays
 from torch_utils.ops.nearest_vertex import nearest_vertices
+from torch_utils.ops.point_network import point_network
 from torch_utils.ops.ray_manifold import MIN_SCALAR_STEP
-from torch_utils.ops.sine_layers import sine_layers
 from torch_utils.ops.smooth_volume import smooth_volume
 
 # Opacity below which a texel is left out: half of a step of an 8-bit image, eight layers deep.
@@ -247,8 +245,9 @@ class FastRenderer:
             if visited is not None:
                 index = visited.nonzero().squeeze(1)
                 points, index = points[index], self._active[index]
-            layers = _layers(self._generator.expression_deformation, z_id, z_exp)
-            values.view(-1, 4)[index] = sine_layers(points, layers, impl=self._impl)
+            deform = self._generator.expression_deformation
+            styled = deform.styled(deform.style(z_id, z_exp), values.shape[-1])  # an entry that nobody reads
+            values.view(-1, 4)[index] = point_network(points[None], *styled, impl=self._impl)[0]
         return BoxGrid(values, self._displacement_box)
 
     def _shade(self, maps: FrameMaps, points: ManifoldPoints, order: Tensor | None, upscale: int) -> tuple[Tensor, ...]:
@@ -261,18 +260,6 @@ class FastRenderer:
         )  # fmt: skip  # [1, H, W, .]
         rgb, alpha, depth = (part.flatten(1, 2) for part in pixels)
         return square_images(type(pixels)(rgb, alpha, depth))
-
-
-def _layers(deform: ExpressionDeformation, z_id: Tensor, z_exp: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """D^e of one person and expression as sine layers from points to displacements (and an unused number)."""
-    style = deform.style(z_id, z_exp)
-    frequencies, phases = (part.chunk(len(deform.layers), -1) for part in style)
-    films = [layer for layer in deform.layers if isinstance(layer, FiLMLayer)]
-    folded = [layer.folded(f, p) for layer, f, p in zip(films, frequencies, phases, strict=True)]
-    layers = [(weight[0], bias[0, 0]) for weight, bias in folded]
-    weight, bias = layers[0]
-    layers[0] = weight[:POINT_DIM] * WARP_SCALE, bias  # the rest of the input is zeros
-    return [*layers, (deform.output.weight[:4].T, deform.output.bias[:4])]
 
 
 def _apply(transforms: Tensor, points: Tensor) -> Tensor:

@@ -204,9 +204,13 @@ class Generator(nn.Module):
     # ---- a frame ----------------------------------------------------------------------------------------------
 
     def inverse_skinning(self, points: Tensor, body: PosedBody) -> Tensor:
-        """T of the vertices nearest to posed-space samples [B, H, W, S, 3] -> [B, 16, S, H, W], for D^p half a side."""
+        """T of the vertices nearest to posed-space samples [B, H, W, S, 3] -> [B, 12, S, H, W], for D^p half a side.
+
+        The last row of a transform is (0, 0, 0, 1) before D^p and behind it.
+        """
         stride = GRID_STRIDE if self.config.pose == "smoothed" else 1
-        return inverse_lbs_volume(points[:, ::stride, ::stride, ::stride], body.vertices, body.inverse_transforms)
+        rows = body.inverse_transforms[:, :, :3]
+        return inverse_lbs_volume(points[:, ::stride, ::stride, ::stride], body.vertices, rows)
 
     def neutral_pose_points(self, points: Tensor, betas: Tensor, joint_eulers: Tensor) -> Tensor:
         """Carry posed-space samples [B, H, W, S, 3] to neutral pose: inverse skinning smoothed by D^p."""

@@ -5,8 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from networks.layers import warp
+from networks.layers import WARP_SCALE, weight_and_bias
 from torch_utils.device import full_precision
+from torch_utils.ops.point_network import point_network
 from torch_utils.ops.ray_manifold import Crossings as Crossings
 from torch_utils.ops.ray_manifold import find_crossings as find_crossings
 
@@ -46,11 +47,11 @@ class ManifoldPredictor(nn.Module):
     @full_precision()
     def forward(self, points: Tensor) -> Tensor:
         """Canonical points [..., 3] -> s [...]."""
-        inplace = not torch.is_grad_enabled()
-        x = warp(points) - self.centre
-        for layer in self.hidden:
-            x = torch.nn.functional.relu(layer(x), inplace=inplace)
-        return self.output(x).squeeze(-1)
+        pairs = [weight_and_bias(layer) for layer in self.hidden]
+        layers = [(weight.T[None], bias[None, None]) for weight, bias in pairs]
+        heads = [None, None, self.output.weight]
+        flat = torch.add(-self.centre, points.reshape(1, -1, 3), alpha=WARP_SCALE)
+        return point_network(flat, layers, heads, self.output.bias, activation="relu").reshape(points.shape[:-1])
 
 
 def orthographic_points(

@@ -1,15 +1,15 @@
 """phi: colour and opacity on the manifolds (paper section 3.1; GRAM's radiance generator)."""
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from networks.layers import FiLMLayer, MappingNetwork, sine, warp, weight_and_bias
+from networks.layers import WARP_SCALE, FiLMLayer, MappingNetwork, weight_and_bias
 from torch_utils.device import full_precision
+from torch_utils.ops.point_network import point_network
 
 NUM_LAYERS = 8
 OPACITY_SCALE = 0.04  # a manifold's alpha = 1 - exp(-0.04 softplus(sigma))
@@ -26,7 +26,8 @@ class StyledRadiance(NamedTuple):
     """phi of some people: what their styles make of its weights, once for all points."""
 
     layers: list[tuple[Tensor, Tensor]]  # 9 of weight [B, in, C] and bias [B, 1, C]; the last is the colour layer's
-    heads: list[tuple[Tensor, Tensor]]  # 6 of weight [4, C] and bias [4]: to rgb and sigma
+    heads: list[Tensor | None]  # 9 of [4, C]: to rgb and sigma; the first layer has none
+    shift: Tensor  # [4] the heads' biases together
 
 
 class RadianceSample(NamedTuple):
@@ -70,48 +71,49 @@ class RadianceGenerator(nn.Module):
         films = (*self.layers, self.colour_layer)
         chunks = (part.chunk(len(films), -1) for part in style)
         layers = [film.folded(*pair) for film, *pair in zip(films, *chunks, strict=True)]
+        layers[0] = layers[0][0] * WARP_SCALE, layers[0][1]
         weight, bias = layers.pop()
         directed, weight = weight[:, : len(self.direction)], weight[:, len(self.direction) :]
         layers.append(
             (weight, bias + (self.direction @ directed)[:, None])
         )  # the view direction is the same everywhere
-        pairs = list(zip(self.to_rgb, self.to_sigma, strict=True))[:-1]
-        joined = [zip(weight_and_bias(rgb), weight_and_bias(sigma), strict=True) for rgb, sigma in pairs]
-        heads = [(torch.cat(weights), torch.cat(biases)) for weights, biases in joined]
-        return StyledRadiance(layers, heads)
+        (*rgb, (last_rgb, _)), (*sigma, (last_sigma, _)) = (
+            [weight_and_bias(head) for head in heads] for heads in (self.to_rgb, self.to_sigma)
+        )
+        joined = [torch.cat([of_rgb, of_sigma]) for (of_rgb, _), (of_sigma, _) in zip(rgb, sigma, strict=True)]
+        # The last sigma is read before the colour layer, the last rgb behind it.
+        heads = [None, *joined, F.pad(last_sigma, (0, 0, 3, 0)), F.pad(last_rgb, (0, 0, 0, 1))]
+        shifts = (torch.stack([weight_and_bias(head)[1] for head in part]) for part in (self.to_rgb, self.to_sigma))
+        return StyledRadiance(layers, heads, torch.cat([shift.sum(0) for shift in shifts]))
 
-    def hidden(self, points: Tensor, styled: StyledRadiance) -> Iterator[Tensor]:
-        """Activations that the heads of sigma and feature read: 7 of [B, N, C], for canonical points [B, N, 3]."""
-        first, *others = styled.layers[:-1]
-        with torch.autocast(points.device.type, enabled=False):  # arguments up to 60: bfloat16 would round them by 1/8
-            x = sine(warp(points), *first)
-        for layer in others:
-            x = sine(x, *layer)
-            yield x
+    def _with_features(self, styled: StyledRadiance) -> StyledRadiance:
+        """The same with the feature's entries behind rgb and sigma."""
+        pairs = [weight_and_bias(head) for head in self.to_feature]
+        first, *others, last = styled.heads
+        assert last is not None
+        joined = [
+            torch.cat([head, weight]) for head, (weight, _) in zip(others, pairs, strict=True) if head is not None
+        ]
+        shift = torch.cat([styled.shift, torch.stack([bias for _, bias in pairs]).sum(0)])
+        padding = (0, 0, 0, len(shift) - len(styled.shift))
+        return StyledRadiance(styled.layers, [first, *joined, F.pad(last, padding)], shift)
 
     def colours(self, points: Tensor, styled: StyledRadiance) -> Tensor:
         """Canonical points [B, N, 3] -> rgb and alpha [B, N, 4] in 0..1."""
-        return self._run(points, styled, features=False)[0]
+        return self._coloured(self._run(points, styled))
 
-    def _run(self, points: Tensor, styled: StyledRadiance, *, features: bool) -> tuple[Tensor, Tensor | None]:
-        total: Tensor | None = None  # [B, N, 4] rgb and sigma
-        feature: Tensor | None = None  # [B, N, F]
-        for i, x in enumerate(self.hidden(points, styled)):
-            if features:
-                seen = self.to_feature[i](x)
-                feature = seen if feature is None else feature + seen
-            if i < len(styled.heads):
-                here = F.linear(x, *styled.heads[i])
-            else:
-                coloured = sine(x, *styled.layers[-1])
-                here = torch.cat([self.to_rgb[-1](coloured), self.to_sigma[-1](x)], -1)
-            total = here if total is None else total + here
-        assert total is not None
-        alpha = 1 - torch.exp(-OPACITY_SCALE * F.softplus(total[..., 3:]))
-        return torch.cat([torch.sigmoid(total[..., :3]), alpha], -1), feature
+    @staticmethod
+    def _run(points: Tensor, styled: StyledRadiance) -> Tensor:
+        """What the heads add up to [B, N, 4 or more], rounding as the autocast around it allows."""
+        return point_network(points, *styled, bf16=torch.is_autocast_enabled(points.device.type))
+
+    @staticmethod
+    def _coloured(total: Tensor) -> Tensor:
+        alpha = 1 - torch.exp(-OPACITY_SCALE * F.softplus(total[..., 3:4]))
+        return torch.cat([torch.sigmoid(total[..., :3]), alpha], -1)
 
     def forward(self, points: Tensor, style: RadianceStyle) -> RadianceSample:
         """Canonical points [B, N, 3] -> radiance there."""
-        colours, feature = self._run(points, self.styled(style), features=True)
-        assert feature is not None
-        return RadianceSample(colours[..., :3], colours[..., 3], feature)
+        total = self._run(points, self._with_features(self.styled(style)))
+        colours = self._coloured(total)
+        return RadianceSample(colours[..., :3], colours[..., 3], total[..., 4:])

@@ -100,4 +100,5 @@ class ManifoldSuperResolution(nn.Module):
             x = conv(x, conv_style)
             x = _leaky(F.pixel_shuffle(x.flatten(0, 1), 2)).unflatten(0, (batch, count))
         x = _leaky(self.hr_conv(x, hr_style))
-        return torch.sigmoid(self.output(x, output_style))
+        # Under autocast logits may be bfloat16, colours not: near 1 it has steps of 1/256.
+        return torch.sigmoid(self.output(x, output_style).to(maps.dtype))

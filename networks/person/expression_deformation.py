@@ -5,8 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from networks.layers import FiLMLayer, MappingNetwork, warp
+from networks.layers import WARP_SCALE, FiLMLayer, MappingNetwork
 from torch_utils.device import full_precision
+from torch_utils.ops.point_network import point_network
 
 NUM_LAYERS = 3
 # The input carries four zeros and the output four unused entries beside position and displacement; the released
@@ -17,6 +18,14 @@ POINT_DIM, PADDED_DIM = 3, 7
 class ExpressionStyle(NamedTuple):
     frequency: Tensor  # [B, 3 * C]
     phase: Tensor  # [B, 3 * C]
+
+
+class StyledExpression(NamedTuple):
+    """D^e of some people and expressions: what their styles make of its weights, once for all points."""
+
+    layers: list[tuple[Tensor, Tensor]]  # 3 of weight [B, in, C] and bias [B, 1, C]
+    heads: list[Tensor | None]  # 3: the last layer's is the output's weight
+    shift: Tensor
 
 
 class ExpressionDeformation(nn.Module):
@@ -38,10 +47,16 @@ class ExpressionDeformation(nn.Module):
         return ExpressionStyle(*self.mapping(torch.cat([z_id, z_exp], -1)).chunk(2, -1))
 
     @full_precision()
+    def styled(self, style: ExpressionStyle, entries: int = POINT_DIM) -> StyledExpression:
+        """The layers that :meth:`forward` runs, with so many entries of the output; gradients flow to all of it."""
+        frequencies, phases = (part.chunk(NUM_LAYERS, -1) for part in style)
+        films = [layer for layer in self.layers if isinstance(layer, FiLMLayer)]
+        layers = [film.folded(*pair) for film, *pair in zip(films, frequencies, phases, strict=True)]
+        weight, bias = layers[0]
+        layers[0] = weight[:, :POINT_DIM] * WARP_SCALE, bias
+        return StyledExpression(layers, [None, None, self.output.weight[:entries]], self.output.bias[:entries])
+
+    @full_precision()
     def forward(self, points: Tensor, style: ExpressionStyle) -> Tensor:
         """Pose-neutral points [B, N, 3] -> displacement [B, N, 3], canonical units."""
-        x = torch.nn.functional.pad(warp(points), (0, PADDED_DIM - POINT_DIM))
-        frequencies, phases = style.frequency.chunk(NUM_LAYERS, -1), style.phase.chunk(NUM_LAYERS, -1)
-        for layer, frequency, phase in zip(self.layers, frequencies, phases, strict=True):
-            x = layer(x, frequency, phase)
-        return nn.functional.linear(x, self.output.weight[:POINT_DIM], self.output.bias[:POINT_DIM])
+        return point_network(points, *self.styled(style))

@@ -35,15 +35,16 @@ def inverse_lbs_volume(points: Tensor, vertices: Tensor, inverse_transforms: Ten
     Args:
         points: [B, H, W, S, 3] posed space.
         vertices: [B, V, 3] posed head-and-shoulder vertices.
-        inverse_transforms: [B, V, 4, 4].
+        inverse_transforms: [B, V, 4, 4], or of it the rows that are wanted.
 
     Returns:
-        [B, 16, S, H, W], depth first.
+        [B, 16, S, H, W] (4 for every row), depth first.
     """
     batch, *grid = points.shape[:-1]
     index = torch.stack([nearest_vertices(*pair) for pair in zip(points, vertices, strict=True)])  # [B, H, W, S]
-    entries = inverse_transforms.flatten(2).gather(1, index.reshape(batch, -1, 1).expand(-1, -1, 16))  # [B, HWS, 16]
-    return entries.reshape(batch, *grid, 16).permute(0, 4, 3, 1, 2)
+    rows = inverse_transforms.flatten(2)
+    entries = rows.gather(1, index.reshape(batch, -1, 1).expand(-1, -1, rows.shape[-1]))  # [B, HWS, 16]
+    return entries.reshape(batch, *grid, -1).permute(0, 4, 3, 1, 2)
 
 
 class _DepthwiseConv3d(torch.autograd.Function):
@@ -94,14 +95,15 @@ class PoseDeformationProcessor(nn.Module):
 
     @full_precision()
     def forward(self, volume: Tensor) -> Tensor:
-        """Inverse transforms [B, 16, S/2, H/2, W/2] -> smoothed [B, 16, S, H, W]."""
-        volume = self._smooth(volume, self.weight1)
+        """Inverse transforms [B, 16, S/2, H/2, W/2], or their first entries -> smoothed [B, 16, S, H, W], as many."""
+        entries = volume.shape[1]
+        volume = self._smooth(volume, self.weight1[:entries])
         volume = F.interpolate(volume, scale_factor=GRID_STRIDE, mode="trilinear", align_corners=False)
-        return self._smooth(volume, self.weight2)
+        return self._smooth(volume, self.weight2[:entries])
 
 
 def apply_volume(volume: Tensor, points: Tensor) -> Tensor:
-    """Transform the point of every cell: volume [B, 16, S, H, W], points [B, H, W, S, 3] -> [B, H, W, S, 3]."""
+    """Transform the point of every cell: volume [B, 12 or 16, S, H, W], points [B, H, W, S, 3] -> [B, H, W, S, 3]."""
     x, y, z = points.permute(0, 4, 3, 1, 2).unbind(1)  # [B, S, H, W] each
     rows = [volume[:, i] * x + volume[:, i + 1] * y + volume[:, i + 2] * z + volume[:, i + 3] for i in (0, 4, 8)]
     return torch.stack(rows, -1).permute(0, 2, 3, 1, 4)

@@ -47,7 +47,7 @@ def test_without_smoothing_is_the_model_with_nearest_vertices(model):
     points = torch.randn(1, 4, 4, 6, 3) * 0.05
     betas, eulers = torch.zeros(1, 10), 0.2 * torch.ones(1, 6, 3)
     full = plain.inverse_skinning(points, plain.body(betas, eulers))
-    assert full.shape == (1, 16, 6, 4, 4)  # every sample, not every second one
+    assert full.shape == (1, 12, 6, 4, 4)  # every sample, not every second one
     half = pipe.generator.inverse_skinning(points, pipe.generator.body(betas, eulers))
     assert torch.equal(full[:, :, ::2, ::2, ::2], half)
 

@@ -30,6 +30,8 @@ from tests.readme.runners import (
 )
 from tests.training.tiny_run import CONFIG
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 class Rule(NamedTuple):
     pattern: str
@@ -160,6 +162,9 @@ RULES = (
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
     Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),
     Rule("bm_tracker", "--frames 3", "three frames", how=run_with_detectors),
+    Rule("bm_point_network", "--share 0.01 --repeats 1", "a hundredth of the points"),
+    Rule("bm_against .*--person", how=modules_are_there, why="a person of the released size: bm_render's"),
+    Rule("bm_against", f"--turns 1 {TINY_STAGE1}", "a step at 16^2 against the same", swap={"../before": str(ROOT)}),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
     Rule("bm_splat", "--num 50 --size 32 --repeats 1", "fifty Gaussians"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",

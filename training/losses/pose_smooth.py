@@ -5,31 +5,40 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from networks.person.pose_deformation import GRID_STRIDE, KERNEL
+from torch_utils.device import full_precision
 
 
-def average_pool(volume: Tensor) -> Tensor:
-    """Mean filter of D^p's size with its reflecting borders: [B, C, S, H, W] -> the same shape.
+@torch.no_grad()
+@full_precision()
+def averaged(volume: Tensor) -> Tensor:
+    """What D^p makes of [B, C, S/2, H/2, W/2] at its start: mean filters before and behind the upsampling.
 
-    One axis after the other: 23 additions a cell instead of D^p's 405.
+    All of it is linear and the axes do not know of each other: a small matrix for every axis, [B, C, S, H, W].
     """
-    for axis, size in enumerate(KERNEL):
-        kernel, padding = [1, 1, 1], [0] * 6
-        kernel[axis] = size
-        padding[2 * (2 - axis) : 2 * (2 - axis) + 2] = (size // 2, size // 2)  # F.pad starts from the last axis
-        volume = F.avg_pool3d(F.pad(volume, padding, mode="reflect"), kernel, stride=1)
-    return volume
+    *_, width = volume.shape
+    along_depth, along_height, along_width = (
+        _averages(length, size, volume) for length, size in zip(volume.shape[2:], KERNEL, strict=True)
+    )
+    volume = along_height @ (volume.reshape(-1, width) @ along_width.T).reshape(*volume.shape[:4], -1)
+    return (along_depth @ volume.flatten(3)).unflatten(3, volume.shape[3:])
+
+
+def _averages(length: int, size: int, like: Tensor) -> Tensor:
+    """The same along one axis, as a matrix [2 length, length]."""
+
+    def smooth(signals: Tensor) -> Tensor:
+        return F.avg_pool1d(F.pad(signals, (size // 2, size // 2), mode="reflect"), size, stride=1)
+
+    units = torch.eye(length, dtype=like.dtype, device=like.device)[:, None]
+    doubled = F.interpolate(smooth(units), scale_factor=GRID_STRIDE, mode="linear", align_corners=False)
+    return smooth(doubled)[:, 0].T
 
 
 def pose_smooth_loss(smoothed: Tensor, volume: Tensor) -> Tensor:
-    """E[|D^p(T) - AvgPool(T)|^2] over cells (paper eq. 11), the squared norm over the 16 entries of a transform.
-
-    AvgPool(T) is what D^p gives at its initialisation: the mean filter before and after the upsampling.
+    """E[|D^p(T) - AvgPool(T)|^2] over cells (paper eq. 11), the squared norm over the entries of a transform.
 
     Args:
-        smoothed: [B, 16, S, H, W] D^p's output.
-        volume: [B, 16, S/2, H/2, W/2] inverse transforms T, its input; no gradient flows into it from here.
+        smoothed: [B, C, S, H, W] D^p's output, of all 16 entries or those that are not constant.
+        volume: [B, C, S/2, H/2, W/2] inverse transforms T, its input; no gradient flows into it from here.
     """
-    with torch.no_grad():
-        average = F.interpolate(average_pool(volume), scale_factor=GRID_STRIDE, mode="trilinear", align_corners=False)
-        average = average_pool(average)
-    return (smoothed - average).square().sum(1).mean()
+    return (smoothed - averaged(volume)).square().sum(1).mean()

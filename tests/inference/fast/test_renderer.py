@@ -19,7 +19,6 @@ from inference.fast.renderer import (
     FrameMaps,
     Motion,
     _apply,
-    _layers,
 )
 from inference.fast.smoothing import after_upsampling, normalised_filter
 from inference.keyframes import load_expressions
@@ -32,7 +31,6 @@ from networks.person.body_model import BodyModel
 from networks.person.pose_deformation import inverse_vertex_transforms
 from networks.saved_model import SavedModel
 from tests.networks.helpers import TINY_CONFIG, make_body, make_generator, make_inputs, max_error
-from torch_utils.ops.sine_layers import sine_layers
 from torch_utils.ops.smooth_volume import smooth_volume
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -152,16 +150,6 @@ def test_the_body(generator):
     pose = ours.pose(eulers[0])
     assert max_error(ours.vertices(pose), expected.vertices[0]) < 1e-6
     assert max_error(ours.inverse_transforms(pose), inverse[0].flatten(1)) < 2e-6
-
-
-def test_expression_as_sine_layers(generator):
-    inputs = make_inputs()
-    deform = generator.expression_deformation
-    points = 0.2 * torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = deform(points[None], deform.style(inputs["z_id"], inputs["z_exp"]))[0]
-        ours = sine_layers(points, _layers(deform, inputs["z_id"], inputs["z_exp"]), impl="ref")
-    assert max_error(ours[:, :3], expected) < 1e-5 * expected.abs().max()
 
 
 def test_faint_texels_are_left_out():

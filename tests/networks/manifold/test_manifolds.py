@@ -11,7 +11,6 @@ from networks.manifold.manifolds import (
     find_crossings,
     flat_coordinates,
     orthographic_points,
-    warp,
 )
 from tests.networks.helpers import max_error
 
@@ -21,10 +20,6 @@ LEVELS = torch.tensor([23.0, 15.5, 8.0])
 def make_predictor(hidden_dim: int = 32, centre=(0.0, 0.0, -1.5), seed: int = 0) -> ManifoldPredictor:
     torch.manual_seed(seed)
     return ManifoldPredictor(hidden_dim, LEVELS, centre)
-
-
-def test_warp_brings_twelve_centimetres_to_one():
-    assert max_error(warp(torch.tensor([0.12, -0.24, 0.0])), torch.tensor([1.0, -2.0, 0.0])) < 1e-6
 
 
 def test_predictor_is_a_relu_network_about_its_centre():

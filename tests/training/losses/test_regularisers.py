@@ -14,7 +14,7 @@ from training.losses.consistency import (
 )
 from training.losses.expression_field import expression_minimal_loss, expression_smooth_loss
 from training.losses.landmarks import landmark_loss
-from training.losses.pose_smooth import average_pool, pose_smooth_loss
+from training.losses.pose_smooth import averaged, pose_smooth_loss
 
 ROUNDING = 1e-12  # float64
 
@@ -55,15 +55,14 @@ def test_expression_field_gradients():
 # ---- equation 11 --------------------------------------------------------------------------------------------------
 
 
-def test_average_pool_is_the_mean_filter():
-    """Against one 5 x 9 x 9 convolution; and a single 1 becomes 1/405 all around it."""
-    volume = randn(1, 16, 6, 10, 12).detach()
-    filter_ = PoseDeformationProcessor().double()
-    assert max_error(average_pool(volume), filter_._smooth(volume, torch.ones_like(filter_.weight1))) < ROUNDING
-    spike = torch.zeros(1, 1, 15, 27, 27, dtype=torch.float64)
-    spike[0, 0, 7, 13, 13] = 1
-    pooled = average_pool(spike)
-    assert (pooled > 1e-9).sum() == 405 and pooled.max().item() == pytest.approx(1 / 405, abs=ROUNDING)
+def test_averages_are_those_of_a_spike():
+    """A 1 far from the borders is spread over 5 x 9 x 9 cells, doubled, and spread again: nothing is lost of it."""
+    spike = torch.zeros(1, 1, 9, 15, 17, dtype=torch.float64)
+    spike[0, 0, 4, 7, 8] = 1
+    spread = averaged(spike)
+    assert spread.shape == (1, 1, 18, 30, 34)
+    assert spread.sum().item() == pytest.approx(8, abs=ROUNDING)  # 8 cells for one
+    assert (spread > 1e-12).sum() == (2 * 5 + 2 + 4) * (2 * 9 + 2 + 8) ** 2
 
 
 def test_pose_smooth_loss_is_zero_at_the_start_and_exact_beside_it():
