@@ -13,7 +13,7 @@ import torch
 
 from inference.keyframes import SHAPES, KeyframeFile, Kind, load_file
 from inference.mesh_field import Mesh, Still, extract_mesh
-from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
+from inference.pipeline import DEMO, PortraitPipeline
 from networks.cameras import FRONTAL
 from networks.person.expressions import carried
 from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="voxels along the longest side (default: 160)",
     )
     quality_help = "as in gen_video.py: how crossings are found (default: fast)"
-    parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
+    parser.add_argument("--quality", choices=("fast", "exact"), default="fast", help=quality_help)
     parser.add_argument("--backdrop", action="store_true", help="keep white surfaces that reach the mesh's edge")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .ply")

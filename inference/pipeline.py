@@ -17,6 +17,10 @@ import torch
 from torch import Tensor
 
 from inference.fast.renderer import FastPerson, FastRenderer
+from inference.portable.avatar import LayeredAvatar
+from inference.portable.build import AvatarOptions, build_avatar
+from inference.portable.renderer import LayersRenderer
+from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
 from networks.manifold.generator import Frame
@@ -33,7 +37,7 @@ DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the
 FRONTAL_CAMERA = (FRONTAL, FRONTAL)
 CAMERA_RANGE = ((0.0, -MAX_YAW), (math.pi, MAX_YAW))  # of pitch, of yaw
 Array = Tensor | np.ndarray | Sequence[float]  # or anything torch.as_tensor takes
-Quality = Literal["fast", "exact"]
+Quality = Literal["fast", "exact", "layers"]
 QUALITIES = get_args(Quality)
 
 
@@ -42,7 +46,7 @@ class Person:
 
     def __init__(self, pipe: "PortraitPipeline", latents: Latents, psi: float):
         self.latents = latents  # [1, .] each
-        self._pipe = pipe
+        self._pipe, self._psi = pipe, psi
         with torch.inference_mode():
             style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi)
             with _rounded_products(pipe.device):
@@ -51,6 +55,26 @@ class Person:
     @functools.cached_property
     def _fast(self) -> FastPerson:
         return self._pipe.fast_renderer.person(self.manifolds, self.latents.z_id, self.latents.betas)
+
+    @functools.cached_property
+    def _layers(self) -> LayersRenderer:
+        size = self._pipe.generator.config.image_size
+        return LayersRenderer(self.avatar(), size, self.latents.betas.device)
+
+    def avatar(self, options: AvatarOptions | None = None, metadata: Mapping[str, Any] | None = None) -> LayeredAvatar:
+        """This person as layers of mesh with a skeleton and blendshapes, which need no network any more.
+
+        Args:
+            options: how closely it follows the person; the defaults lose little that is seen.
+            metadata: plain data to go along, beside what the model says about itself.
+
+        Raises:
+            UserError: no layer can be seen, or the maps are not finite.
+        """
+        pipe, maps = self._pipe, self.manifolds.high[0]
+        about = {"psi": self._psi, "model": pipe.metadata.get("what"), **(metadata or {})}
+        options = options or AvatarOptions()
+        return build_avatar(pipe.generator, pipe.surfaces, maps, self.latents, pipe.face_model, options, about)
 
     @torch.inference_mode()
     def render(
@@ -69,7 +93,8 @@ class Person:
                 (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
             camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
             quality: ``exact`` is the method as it is; ``fast`` interpolates what is smooth in it (see
-                inference.fast.renderer). The pipeline's first fast frame takes a few seconds longer.
+                inference.fast.renderer), and the pipeline's first fast frame takes a few seconds longer; ``layers``
+                draws the person's :meth:`avatar`, which the first one makes, in seconds.
 
         Returns:
             Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].
@@ -79,11 +104,13 @@ class Person:
         """
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
-        # Fast frames take their numbers from the CPU: what depends on them alone is prepared there.
-        device = torch.device("cpu") if quality == "fast" else self.latents.betas.device
+        # Other frames take their numbers from the CPU: what depends on them alone is prepared there.
+        device = self.latents.betas.device if quality == "exact" else torch.device("cpu")
         z_exp = _vector(expression, (64,), "expression", device)
         eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
         view = _vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
+        if quality == "layers":
+            return self._layers.render(z_exp, eulers, view)
         if quality == "fast":
             frame = self._pipe.fast_renderer.render(self._fast, z_exp[None], eulers[None], view[None])
         else:
@@ -126,6 +153,11 @@ class PortraitPipeline:
     def fast_renderer(self) -> FastRenderer:
         """What draws frames of quality ``fast``: made on first use, once for all people."""
         return FastRenderer(self.generator)
+
+    @functools.cached_property
+    def surfaces(self) -> Surfaces:
+        """What all people's avatars have in common: made on first use."""
+        return find_surfaces(self.generator)
 
     @classmethod
     def from_checkpoint(

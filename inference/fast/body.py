@@ -45,13 +45,14 @@ class FastBody:
         self._directions = body.pose_directions[index][..., POSED_FEATURES].flatten(0, 1).T.contiguous()  # [54, 3 V']
         self._origin = body.to_canonical(torch.zeros_like(self._rest[None, :1]), betas)[0]  # [1, 3]
         joints = body.rest_joints(betas), body.canonical_joints(betas)
-        self._joints = torch.cat(joints)[:, POSED_JOINTS].cpu()  # [2, 6, 3]
+        self.joints = torch.cat(joints)[:, POSED_JOINTS].cpu()  # [2, 6, 3]
         self._mean = euler_to_matrix(body.mean_pose.cpu())  # [6, 3, 3]
         followed = _followed(body.parents.tolist())
-        self._above = [followed[parent] for parent in body.parents[POSED_JOINTS].tolist()]
+        # Of the posed joints: the transform above each. Here and in `weights` 0 is what stays, then come the joints.
+        self.above = [followed[parent] for parent in body.parents[POSED_JOINTS].tolist()]
         weights = body.head_shoulder_weights
         follows = torch.eye(len(_POSED) + 1)[followed]  # [24, 7]
-        self._weights = weights @ follows.to(weights)  # [V', 7]
+        self.weights = weights @ follows.to(weights)  # [V', 7]
 
     def pose(self, joint_eulers: Tensor) -> Pose:
         """The pose of ``joint_eulers`` [6, 3] radians; both on the CPU."""
@@ -64,9 +65,9 @@ class FastBody:
         """Each joint turns about itself [2, 6, 3, 3], and with it what is below -> [2, 7, 4, 4]."""
         turns = torch.eye(4).repeat(*rotations.shape[:2], 1, 1)
         turns[..., :3, :3] = rotations
-        turns[..., :3, 3] = self._joints - (rotations @ self._joints[..., None]).squeeze(-1)
+        turns[..., :3, 3] = self.joints - (rotations @ self.joints[..., None]).squeeze(-1)
         chain = [torch.eye(4).expand(len(rotations), 4, 4)]
-        for above, turn in zip(self._above, turns.unbind(1), strict=True):
+        for above, turn in zip(self.above, turns.unbind(1), strict=True):
             chain.append(chain[above] @ turn)
         return torch.stack(chain, 1)
 
@@ -74,13 +75,13 @@ class FastBody:
     def vertices(self, pose: Pose) -> Tensor:
         """Posed head-and-shoulder vertices [V', 3]; the pose on the body's device."""
         moved = self._rest + (pose.features @ self._directions).view(-1, 3)
-        rows = (self._weights @ pose.transforms[0].flatten(1)).view(-1, 4, 4)[:, :3]
+        rows = (self.weights @ pose.transforms[0].flatten(1)).view(-1, 4, 4)[:, :3]
         metres = (rows[..., :3] * moved[:, None]).sum(-1) + rows[..., 3]
         return metres / (SMPL_SCALE * FACE_RADIUS) + self._origin
 
     def inverse_transforms(self, pose: Pose) -> Tensor:
         """Posed -> canonical pose, of every vertex [V', 16]."""
-        return inverse_vertex_transforms(self._weights, pose.transforms[1:])[0].flatten(1)
+        return inverse_vertex_transforms(self.weights, pose.transforms[1:])[0].flatten(1)
 
 
 def _followed(parents: list[int]) -> list[int]:

@@ -32,20 +32,19 @@ from inference.fast.grids import (
     tabulate,
 )
 from inference.fast.recording import Recording
-from inference.fast.smoothing import after_upsampling, normalised_filter, reflect, reflect_upsampled
+from inference.fast.smoothing import filters_of, smooth_entries
 from networks.cameras import camera_frame, pixel_directions, sample_depths
 from networks.compositing import square_images
 from networks.manifold.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
 from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
-from networks.person.pose_deformation import GRID_STRIDE, KERNEL
+from networks.person.pose_deformation import GRID_STRIDE
 from torch_utils.device import full_precision
 from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
 from torch_utils.ops.march_rays import BoxGrid, Sampling, march_rays
 from torch_utils.ops.nearest_vertex import nearest_vertices
 from torch_utils.ops.point_network import point_network
 from torch_utils.ops.ray_manifold import MIN_SCALAR_STEP
-from torch_utils.ops.smooth_volume import smooth_volume
 
 # Opacity below which a texel is left out: half of a step of an 8-bit image, eight layers deep.
 MIN_ALPHA = 2**-12
@@ -134,8 +133,7 @@ class FastRenderer:
             CAMERA.near, CAMERA.far, config.num_samples, config.num_fine_samples, stride, search_scale, lookup_scale,
             MIN_SCALAR_STEP,
         )  # fmt: skip
-        smoother = generator.pose_deformation
-        self._filters = normalised_filter(smoother.weight1), after_upsampling(normalised_filter(smoother.weight2))
+        self._filters = filters_of(generator.pose_deformation)
         self._directions = pixel_directions(config.lowres_size, CAMERA.fov_degrees, device=device)  # [R, 3]
         self._depths = sample_depths(CAMERA, config.num_samples, device=device)[::stride]
 
@@ -220,11 +218,7 @@ class FastRenderer:
         inverse = body.inverse_transforms(pose)  # [V, 16]
         if self._generator.config.pose == "nearest":
             return inverse[index]
-        depth, height, width = (k // 2 for k in KERNEL)
-        volume = inverse[reflect(index, (height, width, depth))]
-        volume = smooth_volume(volume, self._filters[0], impl=self._impl)
-        volume = reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
-        return smooth_volume(volume, self._filters[1], impl=self._impl)
+        return smooth_entries(inverse, index, self._filters, impl=self._impl)
 
     def _visited(self, neutral: Tensor) -> Tensor:
         """Which of the active nodes [A] rays come near, given every second of their samples [N, 3]."""

@@ -3,6 +3,22 @@
 import torch
 from torch import Tensor
 
+from networks.person.pose_deformation import KERNEL, PoseDeformationProcessor
+from torch_utils.ops.smooth_volume import smooth_volume
+
+
+def filters_of(smoother: PoseDeformationProcessor) -> tuple[Tensor, Tensor]:
+    """D^p's two filters as :func:`smooth_entries` takes them."""
+    return normalised_filter(smoother.weight1), after_upsampling(normalised_filter(smoother.weight2))
+
+
+def smooth_entries(entries: Tensor, index: Tensor, filters: tuple[Tensor, Tensor], *, impl: str = "auto") -> Tensor:
+    """entries [V, 16] of the vertices ``index`` [H, W, S], smoothed -> [H + 1, W + 1, S + 1, 16] at the even cells."""
+    depth, height, width = (k // 2 for k in KERNEL)
+    volume = smooth_volume(entries[reflect(index, (height, width, depth))], filters[0], impl=impl)
+    volume = reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
+    return smooth_volume(volume, filters[1], impl=impl)
+
 
 def normalised_filter(weight: Tensor) -> Tensor:
     """D^p's filter [16, 1, depth, height, width] as ``smooth_volume`` takes it: normalised, [h, w, s, 16]."""

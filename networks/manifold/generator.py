@@ -162,13 +162,20 @@ class Generator(nn.Module):
             torch.lerp(self.mean_superresolution, superresolution, psi),
         )
 
-    def flat_crossings(self, resolution: int, half_extent: float = FLAT_HALF_EXTENT) -> tuple[Tensor, Tensor]:
-        """Manifolds seen by the orthographic view: canonical points [h*w, K, 3] and validity [h*w, K]."""
+    def flat_crossings(
+        self, resolution: int, half_extent: float = FLAT_HALF_EXTENT, *, either_direction: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """Manifolds seen by the orthographic view: canonical points [h*w, K, 3] and validity [h*w, K].
+
+        Frames see them where s falls along a ray; radiance was flattened where it passes a level ``either_direction``.
+        """
         points = orthographic_points(resolution, half_extent, device=self.manifolds.levels.device)  # [R, S, 3]
         size = _chunk_size(len(points), POINTS_PER_CHUNK, points.device, points.shape[1])
         results = []
         for part in _chunks(len(points), size):
-            crossings = find_crossings(self.manifolds(points[None, part]), self.manifolds.levels, either_direction=True)
+            crossings = find_crossings(
+                self.manifolds(points[None, part]), self.manifolds.levels, either_direction=either_direction
+            )
             results.append((crossings.interpolate(points[None, part])[0], crossings.valid[0]))
         canonical, valid = (torch.cat(parts) for parts in zip(*results, strict=True))
         return canonical, valid.to(canonical.dtype)

@@ -290,7 +290,7 @@ def test_quality_is_an_argument_of_render():
     assert torch.equal(person.render().image, exact.image)
     assert [part.shape for part in fast] == [part.shape for part in exact]
     assert 20 < psnr(fast.image, exact.image) < 60  # 100 rays, a few of which miss a crossing
-    with pytest.raises(ValueError, match="quality: expected one of fast, exact, found 'best'"):
+    with pytest.raises(ValueError, match="quality: expected one of fast, exact, layers, found 'best'"):
         person.render(quality="best")
 
 

@@ -26,6 +26,9 @@ T atomicAdd(T* at, T value) {
     return std::exchange(*at, *at + value);
 }
 inline int atomicMax(int* at, int value) { return std::exchange(*at, *at > value ? *at : value); }
+inline unsigned long long atomicMax(unsigned long long* at, unsigned long long value) {
+    return std::exchange(*at, *at > value ? *at : value);
+}
 inline int atomicMin(int* at, int value) { return std::exchange(*at, *at < value ? *at : value); }
 
 namespace emulated {
