@@ -1,6 +1,6 @@
 """Find out which points of the open body the tracker's landmarks are, by looking at drawn people.
 
-    python -m training.tracker_calibration --people 40
+    python -m training.tracker_calibration --people 24
 
 Landmarks are detected in portraits of many people, whose surface is known. A landmark of the face becomes the point of
 the surface whose projections lie nearest to where it was found, over all pictures; a landmark of the body becomes a
@@ -52,7 +52,7 @@ class Samples(NamedTuple):
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = CliParser(prog="python -m training.tracker_calibration", description=__doc__)
-    parser.add_argument("--people", type=whole_number(1, MAX_IMAGES), default=40, help="to draw (default: %(default)s)")
+    parser.add_argument("--people", type=whole_number(1, MAX_IMAGES), default=24, help="to draw (default: %(default)s)")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, help="of the people (default: 0)")
     parser.add_argument("--out", type=Path, default=PATH, metavar="FILE", help="file to write (default: %(default)s)")
     args = parser.parse_args()
