@@ -1,5 +1,7 @@
 """Pose deformation: inverse skinning on a coarse grid along the rays, smoothed by D^p (paper section 3.1)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -45,6 +47,26 @@ def inverse_lbs_volume(points: Tensor, vertices: Tensor, inverse_transforms: Ten
     rows = inverse_transforms.flatten(2)
     entries = rows.gather(1, index.reshape(batch, -1, 1).expand(-1, -1, rows.shape[-1]))  # [B, HWS, 16]
     return entries.reshape(batch, *grid, -1).permute(0, 4, 3, 1, 2)
+
+
+def along_axes(volume: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """What is linear and separable: volume [B, C, S, H, W], a matrix [s, S], [h, H], [w, W] an axis -> [B, C, s, h, w].
+
+    Small products take a fraction of the time that interpolation and its gradient take, and add up in a fixed order.
+    """
+    depth, height, width = matrices
+    volume = height @ (volume.reshape(-1, volume.shape[-1]) @ width.T).reshape(*volume.shape[:4], -1)
+    return (depth @ volume.flatten(3)).unflatten(3, volume.shape[3:])
+
+
+def doubled(signals: Tensor) -> Tensor:
+    """Signals [N, 1, L] -> [N, 1, 2 L], linearly interpolated: an axis of D^p's upsampling."""
+    return F.interpolate(signals, scale_factor=GRID_STRIDE, mode="linear", align_corners=False)
+
+
+def units(length: int, like: Tensor) -> Tensor:
+    """The signals [L, 1, L] that are 1 at one place: what a linear function makes of them is its matrix, transposed."""
+    return torch.eye(length, dtype=like.dtype, device=like.device)[:, None]
 
 
 class _DepthwiseConv3d(torch.autograd.Function):
@@ -98,7 +120,7 @@ class PoseDeformationProcessor(nn.Module):
         """Inverse transforms [B, 16, S/2, H/2, W/2], or their first entries -> smoothed [B, 16, S, H, W], as many."""
         entries = volume.shape[1]
         volume = self._smooth(volume, self.weight1[:entries])
-        volume = F.interpolate(volume, scale_factor=GRID_STRIDE, mode="trilinear", align_corners=False)
+        volume = along_axes(volume, [doubled(units(length, volume))[:, 0].T for length in volume.shape[2:]])
         return self._smooth(volume, self.weight2[:entries])
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
+from inference.pipeline import DEMO, FRONTAL_CAMERA, PortraitPipeline
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.released_files import write_released_file
@@ -295,3 +295,19 @@ def test_states_and_folders_of_runs_point_to_latest(tmp_path):
     (tmp_path / "latest").write_bytes(b"x")
     with pytest.raises(UserError, match=f"found a folder; see {tmp_path}/latest"):
         PortraitPipeline.from_checkpoint(tmp_path)
+
+
+def test_rounded_products_hold_45_db():
+    """phi and U of the shipped model in bfloat16, where the pipeline rounds, against float32: two of its manifolds."""
+    generator, random = PortraitPipeline.from_checkpoint(DEMO).generator, torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        style = generator.style(*(0.7 * torch.randn(2, 1, 80, generator=random)), psi=1.0)
+        found = []
+        for rounded in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+                low = generator.flat_radiance(style.radiance)[:, 5:7]
+                found.append(generator.super_resolve(low, style.superresolution))
+    exact, ours = ((part[:, :, :3] * part[:, :, 3:], part[:, :, 3:]) for part in found)
+    assert exact[1].max() > 0.5 and found[1].dtype == torch.float32
+    for expected, seen in zip(exact, ours, strict=True):
+        assert -10 * torch.log10((seen - expected).square().mean()) > 45

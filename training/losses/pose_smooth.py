@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.person.pose_deformation import GRID_STRIDE, KERNEL
+from networks.person.pose_deformation import KERNEL, along_axes, doubled, units
 from torch_utils.device import full_precision
 
 
@@ -15,12 +15,7 @@ def averaged(volume: Tensor) -> Tensor:
 
     All of it is linear and the axes do not know of each other: a small matrix for every axis, [B, C, S, H, W].
     """
-    *_, width = volume.shape
-    along_depth, along_height, along_width = (
-        _averages(length, size, volume) for length, size in zip(volume.shape[2:], KERNEL, strict=True)
-    )
-    volume = along_height @ (volume.reshape(-1, width) @ along_width.T).reshape(*volume.shape[:4], -1)
-    return (along_depth @ volume.flatten(3)).unflatten(3, volume.shape[3:])
+    return along_axes(volume, [_averages(*axis, volume) for axis in zip(volume.shape[2:], KERNEL, strict=True)])
 
 
 def _averages(length: int, size: int, like: Tensor) -> Tensor:
@@ -29,9 +24,7 @@ def _averages(length: int, size: int, like: Tensor) -> Tensor:
     def smooth(signals: Tensor) -> Tensor:
         return F.avg_pool1d(F.pad(signals, (size // 2, size // 2), mode="reflect"), size, stride=1)
 
-    units = torch.eye(length, dtype=like.dtype, device=like.device)[:, None]
-    doubled = F.interpolate(smooth(units), scale_factor=GRID_STRIDE, mode="linear", align_corners=False)
-    return smooth(doubled)[:, 0].T
+    return smooth(doubled(smooth(units(length, like))))[:, 0].T
 
 
 def pose_smooth_loss(smoothed: Tensor, volume: Tensor) -> Tensor:
