@@ -14,7 +14,14 @@ from networks.manifold.generator import Generator
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
 from networks.person.expressions import check_face_model, face_model_name, face_model_of
-from networks.person.face_model import FaceArrays, FaceModel, default_face, default_face_skin, load_bfm
+from networks.person.face_model import (
+    FaceArrays,
+    FaceModel,
+    default_face,
+    default_face_openings,
+    default_face_skin,
+    load_bfm,
+)
 from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
 from torch_utils.assets import find_asset
@@ -22,7 +29,7 @@ from torch_utils.checkpoint import load_checkpoint, load_weights
 from torch_utils.misc import UserError, check_file, reason
 from training.config import TrainConfig
 from training.losses.imitation import ImitationTarget
-from training.manifold_shape import fit_manifolds
+from training.manifold_shape import CLOSE, WIDE, fit_manifolds
 
 RELIEF_STEPS = 400
 # How files of a kind begin; ours, safetensors, with the length of a header that follows.
@@ -103,11 +110,19 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     choose_trained(generator, config.stage)
     imitation = face_recon = None
     if config.losses.imitation:
-        skin = default_face_skin() if config.face_model is None else None
-        imitation = ImitationTarget(FaceModel(load_face(config)), vertex_index=skin)
+        imitation = face_to_imitate(config.generator, config.face_model)
     if config.losses.landmarks and config.face_recon is not None:
         face_recon = load_face_recon(config.face_recon)
     return Networks(generator, build_discriminators(config, resuming=resuming), imitation, face_recon)
+
+
+def face_to_imitate(config: GeneratorConfig, face_model: str | None = None) -> ImitationTarget:
+    """What D^e imitates: the open face, or that of a file. Raises UserError where the file cannot be loaded."""
+    to_mean_shape = config.canonical_shape == "mean"
+    if face_model is not None:
+        return ImitationTarget(FaceModel(load_bfm(face_model)), to_mean_shape=to_mean_shape)
+    face, skin, openings = FaceModel(default_face()), default_face_skin(), default_face_openings()
+    return ImitationTarget(face, vertex_index=skin, openings=openings, to_mean_shape=to_mean_shape)
 
 
 def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.ModuleDict:
@@ -185,7 +200,8 @@ def load_generator(generator: Generator, path: str, face_model: str | None = Non
     check_face_model(face_model_of(model.metadata), face_model, path)
     saved = model.generator
     # Nothing among the weights tells these.
-    for part in ("pose", "expression", "num_manifolds", "first_level", "last_level", "manifold_centre"):
+    parts = ("pose", "expression", "canonical_shape", "num_manifolds", "first_level", "last_level", "manifold_centre")
+    for part in parts:
         if getattr(saved.config, part) != getattr(generator.config, part):
             found = f"{getattr(saved.config, part)}, in the configuration {getattr(generator.config, part)}"
             raise UserError(f"{path}: generator.{part}: expected the same in both runs, found {found}")
@@ -195,7 +211,10 @@ def load_generator(generator: Generator, path: str, face_model: str | None = Non
 def wrap_manifolds(generator: Generator, seed: int) -> None:
     """Fit M so that its level sets, at first, lie around head and shoulders of the mean body."""
     average = generator.body.canonical_vertices(torch.zeros(1, 10))[0].numpy()
-    fit_manifolds(generator, average, steps=RELIEF_STEPS, seed=seed)
+    close = generator.config.canonical_shape == "mean"
+    fit_manifolds(
+        generator, average, steps=(4 if close else 1) * RELIEF_STEPS, seed=seed, layers=CLOSE if close else WIDE
+    )
 
 
 @torch.no_grad()

@@ -162,6 +162,8 @@ def build_maps(generator: Generator, style: PersonStyle, *, manifolds_per_chunk:
     """
     with torch.no_grad():
         low = generator.flat_radiance(style.radiance).float()
+    if not generator.config.superresolution:
+        return ManifoldMaps(low[:, :, :4], low[:, :, :4])
     high = _in_chunks(
         lambda part: generator.superresolution(low[:, part], style.superresolution), low.shape[1], manifolds_per_chunk
     )

@@ -6,18 +6,15 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 
-from torch_utils.config import config_to_dict
 from torch_utils.distributed import World, copy_from_main, mean_over_processes, wait_for_all
 from torch_utils.locks import hold
-from torch_utils.misc import UserError, atomic_path
+from torch_utils.misc import UserError
 from torch_utils.ops.point_network import cpu_has_bf16
 from training.config import TrainConfig
 from training.data.label_models import check_models
@@ -29,7 +26,7 @@ from training.evaluation import Evaluation, Features, metric_features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.run.log import CONFIG, RunLog, snapshot_path
+from training.run.log import CONFIG, RunLog, save_config, snapshot_path
 from training.run.memory import check_memory
 from training.run.optimizers import update
 from training.run.snapshot import save_snapshot, snapshot_inputs
@@ -192,13 +189,6 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
     portrait = resize(batch.image.to(device, non_blocking=True), config.portrait_size)
     face = resize(batch.face.to(device, non_blocking=True), config.face_size)
     return pictures_for(state.networks.generator, config, portrait, face, inputs), inputs
-
-
-def save_config(config: TrainConfig, path: Path, remarks: Sequence[str] = ()) -> None:
-    """The resolved configuration of this session, below ``remarks``."""
-    comments = "".join(f"# {' '.join(remark.split())}\n" for remark in remarks if remark)
-    with atomic_path(path) as temporary:
-        temporary.write_text(comments + yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
 
 
 class Outputs:

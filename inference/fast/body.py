@@ -53,6 +53,7 @@ class FastBody:
         weights = body.head_shoulder_weights
         follows = torch.eye(len(_POSED) + 1)[followed]  # [24, 7]
         self.weights = weights @ follows.to(weights)  # [V', 7]
+        self._shape = body.own_shape(betas)
 
     def pose(self, joint_eulers: Tensor) -> Pose:
         """The pose of ``joint_eulers`` [6, 3] radians; both on the CPU."""
@@ -81,7 +82,7 @@ class FastBody:
 
     def inverse_transforms(self, pose: Pose) -> Tensor:
         """Posed -> canonical pose, of every vertex [V', 16]."""
-        return inverse_vertex_transforms(self.weights, pose.transforms[1:])[0].flatten(1)
+        return inverse_vertex_transforms(self.weights, pose.transforms[1:], self._shape)[0].flatten(1)
 
 
 def _followed(parents: list[int]) -> list[int]:

@@ -16,9 +16,10 @@ CAMERA = PORTRAIT_CAMERA
 # What the portrait camera sees from any side, and a margin: a cube around the centre of its orbit. Canonical units.
 HALF_REACH = 0.28
 FIELD_SPACING = 0.005  # between the nodes of s: 6 pixels of a 512^2 image
-DISPLACEMENT_SPACING = 0.0125  # between those of D^e
-# D^e is evaluated where a manifold is within so many nodes; it moves points by less.
-DISPLACEMENT_MARGIN = 1
+DISPLACEMENT_SPACING = 0.0125  # between those of D^e that leaves people their shape,
+FINE_SPACING = 0.005  # and of one that knows everybody's, lids and lips included
+# D^e is evaluated where a manifold is within so many nodes of the one and of the other; it hardly moves points by more.
+DISPLACEMENT_MARGIN, FINE_MARGIN = 1, 4
 # On a CPU, only where a ray is, too: in such cubes of nodes, and their neighbours.
 CUBE = 2
 
@@ -42,11 +43,17 @@ def scalars(generator: Generator, points: Tensor) -> Tensor:
     return torch.cat([generator.manifolds(part) for part in _chunks(points.reshape(-1, 3))]).reshape(points.shape[:-1])
 
 
-def near_manifolds(s: Tensor, levels: Tensor) -> Tensor:
-    """Which nodes have a manifold within DISPLACEMENT_MARGIN nodes: s [Z, Y, X] -> bool [Z, Y, X]."""
+def displacement_grid(config: GeneratorConfig) -> tuple[float, int]:
+    """Spacing and margin of D^e's nodes."""
+    fine = config.expression and config.canonical_shape == "mean"
+    return (FINE_SPACING, FINE_MARGIN) if fine else (DISPLACEMENT_SPACING, DISPLACEMENT_MARGIN)
+
+
+def near_manifolds(s: Tensor, levels: Tensor, margin: int) -> Tensor:
+    """Which nodes have a manifold within ``margin`` nodes: s [Z, Y, X] -> bool [Z, Y, X]."""
 
     def most(values: Tensor) -> Tensor:
-        return F.max_pool3d(values[None], 2 * DISPLACEMENT_MARGIN + 1, stride=1, padding=DISPLACEMENT_MARGIN)[0]
+        return F.max_pool3d(values[None], 2 * margin + 1, stride=1, padding=margin)[0]
 
     return (most(s) >= levels.min()) & (-most(-s) <= levels.max())
 
@@ -75,5 +82,5 @@ def reach(config: GeneratorConfig, stride: int) -> int:
     """How many cubes away from a node of the transforms the nodes can be that samples around it need."""
     across = 2 * CAMERA.far * math.tan(math.radians(CAMERA.fov_degrees / 2)) / (config.lowres_size - 1)
     along = (CAMERA.far - CAMERA.near) / (config.num_samples - 1)
-    half_diagonal = 0.5 * stride * math.hypot(across, across, along) / DISPLACEMENT_SPACING
+    half_diagonal = 0.5 * stride * math.hypot(across, across, along) / displacement_grid(config)[0]
     return math.ceil((half_diagonal + 1) / CUBE)

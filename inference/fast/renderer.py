@@ -23,8 +23,8 @@ from inference.fast.body import NO_POSE, FastBody, Pose
 from inference.fast.grids import (
     CAMERA,
     CUBE,
-    DISPLACEMENT_SPACING,
     cubes_of,
+    displacement_grid,
     near_manifolds,
     nodes_of_reach,
     reach,
@@ -116,9 +116,10 @@ class FastRenderer:
         self._recordings = threading.Lock()
         config, device = generator.config, generator.manifolds.levels.device
         stride = 1 if config.pose == "nearest" else GRID_STRIDE
-        nodes, box = nodes_of_reach(DISPLACEMENT_SPACING, device)
+        spacing, margin = displacement_grid(config)
+        nodes, box = nodes_of_reach(spacing, device)
         coarse = scalars(generator, nodes)
-        near = near_manifolds(coarse, generator.manifolds.levels)
+        near = near_manifolds(coarse, generator.manifolds.levels, margin)
         self._field = tabulate(generator, coarse, near)
         self._active = near.flatten().nonzero().squeeze(1)  # [A]
         self._active_points = nodes.reshape(-1, 3)[self._active]  # [A, 3]

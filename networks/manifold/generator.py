@@ -120,7 +120,7 @@ class Generator(nn.Module):
         self.config = config
         latent_dim = ID_DIM + NOISE_DIM
         levels = torch.linspace(config.first_level, config.last_level, config.num_manifolds)
-        self.body = BodyModel(body, head_shoulder_index)
+        self.body = BodyModel(body, head_shoulder_index, to_mean_shape=config.canonical_shape == "mean")
         self.manifolds = ManifoldPredictor(config.manifold_dim, levels, config.manifold_centre)
         self.radiance = RadianceGenerator(latent_dim, config.mapping_dim, config.radiance_dim, config.feature_dim)
         self.superresolution = ManifoldSuperResolution(
@@ -195,10 +195,9 @@ class Generator(nn.Module):
         return maps.reshape(batch, count, size, size, -1).permute(0, 1, 4, 2, 3)
 
     def super_resolve(self, maps: Tensor, style: Tensor) -> Tensor:
-        """U on [B, K, 4 + F, h, w] -> [B, K, 4, 4h, 4w]."""
+        """U on [B, K, 4 + F, h, w] -> [B, K, 4, 4h, 4w]; without U phi's own maps, for a look-up interpolates them."""
         if not self.config.superresolution:
-            flat = maps[:, :, :4].flatten(0, 1)
-            return F.interpolate(flat, scale_factor=UPSCALE, mode="bilinear").unflatten(0, maps.shape[:2])
+            return maps[:, :, :4]
         chunk = _chunk_size(maps.shape[1], MANIFOLDS_PER_CHUNK, maps.device)
         return torch.cat([self.superresolution(part, style) for part in maps.split(chunk, 1)], 1)
 

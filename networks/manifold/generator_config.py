@@ -37,7 +37,10 @@ class GeneratorConfig:
     # What takes part; less than everything for ablations, rivals and the first stage of training.
     pose: Literal["smoothed", "nearest", "none"] = "smoothed"  # inverse skinning: with D^p, as it is, or no pose at all
     expression: bool = True  # D^e
-    superresolution: bool = True  # U; without it maps are upsampled bilinearly
+    # Whose shape people have in canonical space: their own, as in the paper, or the mean person's, to which inverse
+    # skinning (betas) and D^e (z_id) take them: phi then finds everybody's eyes in the same place.
+    canonical_shape: Literal["own", "mean"] = "own"
+    superresolution: bool = True  # U; without it phi's maps are looked up
 
     def __post_init__(self):
         check_ranges(self)

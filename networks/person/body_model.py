@@ -69,6 +69,7 @@ class BodyModel(nn.Module):
     Args:
         arrays: SMPL's arrays (:class:`networks.person.body_assets.BodyArrays`).
         head_shoulder_index: [V'] int64, the vertices that stand for the body in inverse skinning.
+        to_mean_shape: whether inverse skinning takes people to the mean body's shape or leaves them theirs.
     """
 
     v_template: Tensor
@@ -82,8 +83,9 @@ class BodyModel(nn.Module):
     mean_pose: Tensor
     ancestors: Tensor
 
-    def __init__(self, arrays: BodyArrays, head_shoulder_index: Tensor):
+    def __init__(self, arrays: BodyArrays, head_shoulder_index: Tensor, *, to_mean_shape: bool = False):
         super().__init__()
+        self.to_mean_shape = to_mean_shape
         # Copies: weights that are loaded later must not run into the arrays.
         self.register_buffer("v_template", torch.tensor(arrays.v_template))  # [V, 3]
         self.register_buffer("shapedirs", torch.tensor(arrays.shapedirs))  # [V, 3, 10]
@@ -192,24 +194,21 @@ class BodyModel(nn.Module):
         return self._from_neck(self._skin(shape, local, slice(None)), shape)
 
     @full_precision()
-    def metric_vertices(self, rotations: Tensor) -> Tensor:
-        """All vertices [B, V, 3] of the mean shape in metres, from the neck of its T-pose.
-
-        Args:
-            rotations: [B, 6, 3, 3] at joints 12..17, relative to the T-pose.
-        """
-        shape = self._shape(self.shapedirs.new_zeros(1, self.shapedirs.shape[-1]))
-        shape = _Shape(*(part.expand(len(rotations), -1, -1) for part in shape))
-        return self._skin(shape, rotations, slice(None)) - shape.joints[:, NECK, None]
-
-    @full_precision()
     def forward(self, betas: Tensor, joint_eulers: Tensor) -> PosedBody:
         """betas [B, 10]; joint_eulers [B, 6, 3] radians of joints 12..17 (neck, collars, head, shoulders)."""
         shape = self._shape(betas)
         turns, mean = euler_to_matrix(torch.stack([joint_eulers, self.mean_pose.expand_as(joint_eulers)]))
         vertices = self._from_neck(self._skin(shape, turns @ mean, self.head_shoulder_index), shape)
         transforms = self._pose(turns, self._canonical_joints(shape, mean))
-        return PosedBody(vertices, transforms, inverse_vertex_transforms(self.head_shoulder_weights, transforms))
+        inverse = inverse_vertex_transforms(self.head_shoulder_weights, transforms, self.own_shape(betas))
+        return PosedBody(vertices, transforms, inverse)
+
+    def own_shape(self, betas: Tensor) -> Tensor | None:
+        """What inverse skinning takes from the head-and-shoulder vertices [B, V', 3] beside the pose."""
+        if not self.to_mean_shape:
+            return None
+        index = self.head_shoulder_index
+        return self.canonical_vertices(betas)[:, index] - self.canonical_vertices(torch.zeros_like(betas[:1]))[:, index]
 
 
 def _ancestors(parents: list[int]) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from networks.person.open_body.parts import EYE, LABEL_NAMES, SKIN, TEETH, TONGUE
 from networks.person.open_body.storage import read_open_body
 from torch_utils.assets import find_asset
 from torch_utils.mat_file import load_mat, mat_array
@@ -54,6 +55,17 @@ def default_face_skin() -> np.ndarray:
     """Indices of the open face's vertices that are skin and seen, neither in the mouth nor behind the eyes."""
     body = read_open_body()
     return np.flatnonzero(body.outer_skin()[body.face_vertices])
+
+
+def default_face_openings() -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the open face's vertices where it opens: of lids and lips, and of what may be seen between them (eyes,
+    teeth, tongue and the mouth's inner skin)."""
+    body = read_open_body()
+    kept = body.face_vertices
+    part, label = body.part[kept], {name: body.labels[kept, i] >= 128 for i, name in enumerate(LABEL_NAMES)}
+    between = np.isin(part, (EYE, TEETH, TONGUE)) | ((part == SKIN) & label["mouth_inside"])
+    rims = (part == SKIN) & (label["eyelids"] | label["lips"]) & ~label["mouth_inside"] & ~label["eye_socket"]
+    return np.flatnonzero(rims), np.flatnonzero(between)
 
 
 def at_landmarks(face: FaceArrays) -> FaceArrays:

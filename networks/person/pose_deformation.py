@@ -14,9 +14,16 @@ KERNEL = (5, 9, 9)  # depth, height, width
 
 
 @full_precision()
-def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor) -> Tensor:
-    """inv(sum_j w_vj T_j): lbs_weights [V, J], joint_transforms [B, J, 4, 4] -> [B, V, 4, 4]."""
-    return _invert_affine(torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms))
+def inverse_vertex_transforms(lbs_weights: Tensor, joint_transforms: Tensor, shape: Tensor | None = None) -> Tensor:
+    """inv(sum_j w_vj T_j): lbs_weights [V, J], joint_transforms [B, J, 4, 4] -> [B, V, 4, 4].
+
+    With ``shape`` [B, V, 3], how far vertices lie from the mean body's in the canonical pose, they go on to the latter.
+    """
+    inverse = _invert_affine(torch.einsum("vj,bjmn->bvmn", lbs_weights, joint_transforms))
+    if shape is None:
+        return inverse
+    back = torch.cat([shape, shape.new_zeros(*shape.shape[:2], 1)], -1)  # [B, V, 4]
+    return inverse - torch.nn.functional.pad(back[..., None], (3, 0))
 
 
 def _invert_affine(transforms: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from inference.pipeline import PortraitPipeline
 from tests.networks.helpers import TINY_CONFIG
-from tests.networks.person.fitting.drawn_photos import without_detectors
 from tests.readme.documents import Command
 from tests.readme.runners import (
     environment_has_its_name,
@@ -61,7 +60,6 @@ TINY_RUN = " ".join(
         "--run.total_kimg 0.004 --mirror false --manifold_init spheres",
     )
 )  # fmt: skip
-DRAWN = "detectors may be absent: drawn photos, whose landmarks are known, and who knows them stand in"
 TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
 # U has room to interpolate, and discriminators to grow from 16^2 to 64^2.
 ROOM = (
@@ -75,6 +73,10 @@ TINY_VIDEO = "--video_length 2"
 TINY_SET, TINY_SET_512 = "--num 8 --size 32 --face_size 16", "--num 8 --size 64 --face_size 32"
 TINY_METRICS = "--num 8 --kid_subset 4 --control_num 2 --cache cache"
 TINY_TABLE = "--kimg 0.004 --num 8 --kid_subset 4 --cache cache"
+TINY_PRETRAIN = (
+    "--people 2 --rays 20 --points 40 --steps 1 --batch_size 1 --batch_points 10 --expression_steps 1 --workers 0 "
+    + options("generator", *SIZES)
+)
 TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.safetensors"
 
 
@@ -106,7 +108,6 @@ RULES = (
     Rule("inference.viewer", "--ckpt ckpts/demo.safetensors --no_browser --port 0", "a tiny model", how=serve),
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
-    Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
     Rule("inference.keyframes"),
     Rule("keyframes.make", "--out made"),
     Rule(
@@ -119,8 +120,6 @@ RULES = (
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data people", "--num 1 --size 32", "one person"),
-    Rule("training.data prepare .*my_", "--size 64 --face_size 32 --workers 0 --every 2", DRAWN,
-         instead=without_detectors()),
     Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
     Rule("training.data convert"),
     Rule("training.data inspect"),
@@ -131,6 +130,8 @@ RULES = (
     Rule("^torchrun .*demo_stage1", f"{TINY_STAGE1} {ROOM}", "one process, a step at 16^2", how=without_launcher),
     Rule("^torchrun .*demo_stage2", f"{TINY_RUN} {ROOM}", "one process, a step to 64^2", how=without_launcher,
          needs=("runs/demo64",)),
+    Rule("training.pretrain", TINY_PRETRAIN, "a step, two people, M as spheres",
+         instead={"training.pretrain.wrap_manifolds": lambda generator, seed: None}),
     Rule("training.history", "--people 1", "of tiny runs"),
     Rule("training.release", why="of tiny runs, beside the model that other commands use",
          swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),

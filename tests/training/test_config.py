@@ -18,7 +18,7 @@ from training.run.memory import estimate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = sorted(CONFIGS.glob("*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
-RUNS = [path for path in RUNS if path.name != "SSHQ512_inf.yaml"]
+RUNS = [path for path in RUNS if path.name not in ("SSHQ512_inf.yaml", "demo_pretrain.yaml")]
 PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
 FULL = CONFIGS / "shhq_hs_stage1.yaml"
 

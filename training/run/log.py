@@ -6,15 +6,26 @@ import contextlib
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from tqdm import tqdm
 
+from torch_utils.config import config_to_dict
 from torch_utils.misc import UserError, atomic_path, reason
 
 STATS, CONFIG = "stats.jsonl", "config.yaml"  # in the run folder
 DETAILS = ("_camera", "_r1", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only, not on the line
+
+
+def save_config(config: Any, path: Path, remarks: Sequence[str] = ()) -> None:
+    """The resolved configuration of this session, below ``remarks``."""
+    comments = "".join(f"# {' '.join(remark.split())}\n" for remark in remarks if remark)
+    with atomic_path(path) as temporary:
+        temporary.write_text(comments + yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
 
 
 class RunLog:

@@ -137,15 +137,16 @@ def test_crossings(generator, fast):
     assert error.quantile(0.9) < 2.6e-4
 
 
-def test_the_body(generator):
+@pytest.mark.parametrize("to_mean_shape", [False, True])
+def test_the_body(generator, to_mean_shape):
     """As the body model and D^p's input have it, for any shape and pose; skinning weights need not add up to 1."""
     random = torch.Generator().manual_seed(0)
-    body = BodyModel(make_body(), generator.body.head_shoulder_index)
+    body = BodyModel(make_body(), generator.body.head_shoulder_index, to_mean_shape=to_mean_shape)
     body.lbs_weights *= 1 + 0.001 * torch.rand(len(body.lbs_weights), 1, generator=random)
     body.posedirs.normal_(0, 0.01, generator=random)
     betas, eulers = torch.randn(1, 10, generator=random), 0.4 * torch.randn(1, 6, 3, generator=random)
     expected = body(betas, eulers)
-    inverse = inverse_vertex_transforms(body.head_shoulder_weights, expected.joint_transforms)
+    inverse = inverse_vertex_transforms(body.head_shoulder_weights, expected.joint_transforms, body.own_shape(betas))
     ours = FastBody(body, betas)
     pose = ours.pose(eulers[0])
     assert max_error(ours.vertices(pose), expected.vertices[0]) < 1e-6
@@ -246,6 +247,7 @@ def test_recorded_frames(recwarn):
     [
         (Generator, {}),
         (Generator, {"pose": "nearest"}),
+        (Generator, {"canonical_shape": "mean"}),
         (Generator, {"pose": "none", "expression": False}),
         (ReleasedGenerator, {}),
     ],

@@ -113,6 +113,21 @@ def test_posed_vertices(model, joint):
     assert max_error(vertices, canonical(corners_of(chain(local, torch.tensor(JOINTS)), joint))) < METRES
 
 
+def test_inverse_skinning_may_take_anybody_to_the_mean_shape():
+    """A rigid vertex of a posed body of any shape arrives at the mean body's; without the option at its own."""
+    body = make_body()
+    body = body._replace(posedirs=np.zeros_like(body.posedirs))
+    index, betas = torch.from_numpy(head_shoulder_vertices(body)), torch.linspace(-1, 1, 10)[None]
+    for to_mean_shape, where in ((False, betas), (True, ZERO_BETAS)):
+        model = BodyModel(body, index, to_mean_shape=to_mean_shape)
+        posed = model(betas, make_pose())
+        points = torch.cat([posed.vertices, torch.ones(1, len(index), 1)], -1)
+        back = (posed.inverse_transforms @ points[..., None])[..., :3, 0]
+        rigid = model.head_shoulder_weights.amax(1) > 0.999
+        expected = model.canonical_vertices(where)[:, index]
+        assert rigid.sum() > 20 and max_error(back[:, rigid], expected[:, rigid]) < 2e-5  # float32, through an inverse
+
+
 def test_joint_transforms(model):
     """Rigid, chained over the canonical joints by R(e): every joint is carried to where the chain puts it."""
     eulers = make_pose()

@@ -110,6 +110,23 @@ def test_going_back_lands_on_the_neutral_face():
     assert (error < 1e-6).float().mean() > 0.95
 
 
+def test_the_way_to_the_mean_face():
+    """A vertex of anybody's face, whatever its expression, plus its reference is the same vertex of the mean face."""
+    rng, index = np.random.default_rng(1), default_face_skin()
+    face = FaceModel(default_face())
+    z_id = torch.from_numpy(sample_identity(rng).z_id)[None]
+    z_exp = torch.from_numpy(sample_expression(rng))[None]
+    moved = face(z_id, z_exp)[:, index]
+    target = ImitationTarget(face, vertex_index=index, to_mean_shape=True)
+    reference = target(moved, z_id, z_exp)
+    error = (moved + reference.displacement - face.mean[index]).norm(dim=-1)[reference.mask]
+    assert (error < 1e-6).float().mean() > 0.95
+    chosen = torch.tensor([[5, 900, 3]])
+    vertices, back = target.some(chosen, z_id, z_exp)
+    assert torch.allclose(vertices, moved[:, chosen[0]], atol=1e-6)
+    assert torch.allclose(vertices + back, face.mean[index][chosen], atol=1e-6)
+
+
 def test_loss_by_hand():
     """Lengths 3 and 5, the third point without reference: (3 + 5 + 0) / 3."""
     reference = ImitationReference(torch.zeros(1, 3, 3).double(), torch.tensor([[True, True, False]]))

@@ -1,0 +1,348 @@
+"""Stage 0: what drawn people look like, before any adversary does (`python -m training.pretrain --help`).
+
+Drawn people have exact shapes and colours. M is wrapped around the mean body, D^e learns from the morphable face, and
+phi is regressed at single points, where rays of drawn people cross the manifolds. ``z_noise`` means what the drawing's
+``eps`` means. The adversarial stages of the paper go on from there.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from networks.layers import weight_and_bias
+from networks.manifold.generator import ID_DIM, Generator
+from networks.manifold.generator_config import GeneratorConfig
+from networks.manifold.radiance import INITIAL_SIGMA
+from networks.person.body_assets import default_body, head_shoulder_vertices
+from networks.person.expressions import face_model_name
+from networks.person.priors import LabelPriors
+from networks.saved_model import SavedModel, pack_model
+from torch_utils.bounds import MAX_SEED, Range, check_ranges
+from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from torch_utils.config import (
+    config_from_dict,
+    config_to_dict,
+    differences,
+    load_layered,
+    merge,
+    parse_overrides,
+)
+from torch_utils.host_memory import keep_freed_memory
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from torch_utils.worker_pool import usable_cores, worker_pool
+from training.data.synthetic.appearance import N_USED
+from training.data.synthetic.sampling import sample_expression, sample_pose_camera
+from training.drawn_points import POINT, Targets, draw_points, drawn_identity, find_air, unpack, with_air
+from training.expression_warmup import warm_up_expression
+from training.models import face_to_imitate, wrap_manifolds
+from training.regression import Regression
+from training.run.log import CONFIG, RunLog, save_config
+from training.run.state import LATEST, NUM_MEAN_SAMPLES
+from training.sampling import random_generator
+
+START, POINTS, STATE = "start", "points.npy", "pretrain_state.safetensors"
+HELD_OUT_SHARE = 20  # one person of so many is not learned from
+AIR_SHARE = 8  # beside so many points of a batch there is one where nobody has anything
+FIRST_SIGMA = 4.0  # phi begins nearly clear: gradients reach its inner layers
+BATCH_KEY = 0xF1  # of draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """All of it."""
+
+    generator: GeneratorConfig
+    seed: Annotated[int, Range(0, MAX_SEED)] = 0
+    expression_steps: Annotated[int, Range(0, 10**6)] = 5000  # of D^e
+    people: Annotated[int, Range(2, 10**6)] = 2500  # drawn
+    rays: Annotated[int, Range(8, 2**15)] = 700  # of each of a person's two cameras
+    points: Annotated[int, Range(8, 2**20)] = 5000  # of a person, of those where rays cross the manifolds
+    steps: Annotated[int, Range(1, 10**7)] = 12000  # of phi
+    batch_size: Annotated[int, Range(1, 1024)] = 32  # people a step
+    batch_points: Annotated[int, Range(1, 2**20)] = 512  # of every person, a step
+    mapping_lr: Annotated[float, Range(1e-12, 1.0)] = 1e-3  # Adam's at its peak, of phi's mapping network
+    siren_lr: Annotated[float, Range(1e-12, 1.0)] = 1.5e-4  # of its sine layers
+    head_lr: Annotated[float, Range(1e-12, 1.0)] = 1e-3  # of phi's heads of colour
+    sigma_lr: Annotated[float, Range(1e-12, 1.0)] = 5e-3  # of those of sigma, which has to reach 100
+    colour: Annotated[float, Range(0.0, 1e3)] = 4.0  # weight of colours, beside opacity
+    precision: Literal["fp32", "bf16"] = "bf16"  # of phi; bf16 is 2.6 times as fast where the CPU has such products
+    workers: Annotated[int, Range(-1, 256)] = -1  # processes that draw people; -1: one a core, 0: none but this one
+    save_every: Annotated[int, Range(1, 10**6)] = 1000  # steps
+
+    def __post_init__(self):
+        check_ranges(self)
+        if self.batch_points > self.points:
+            raise ValueError(f"batch_points: expected at most points ({self.points}), found {self.batch_points}")
+
+    @property
+    def learned(self) -> int:
+        """People that phi learns from; the others, held out, tell how well it knows strangers."""
+        return self.people - max(1, self.people // HELD_OUT_SHARE)
+
+
+# ---- M and D^e -----------------------------------------------------------------------------------------------------
+
+
+class Faces(NamedTuple):
+    z_id: Tensor  # [B, 80]
+    z_exp: Tensor  # [B, 64]
+
+
+class DrawnLabels:
+    """Latents of drawn people, for D^e."""
+
+    def __init__(self, config: PretrainConfig):
+        people = [drawn_identity(config.seed, index) for index in range(config.people)]
+        rng = np.random.default_rng([config.seed, 3])
+        self.expressions = torch.from_numpy(np.stack([sample_expression(rng) for _ in people]))
+        self.identities = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.betas]) for one in people]))
+        poses = [sample_pose_camera(rng) for _ in people]
+        rows = [np.concatenate([pose.camera, pose.joint_eulers.ravel()]) for pose in poses]
+        self.camera_pose = torch.from_numpy(np.stack(rows))
+
+    def draw(self, count: int, *key: int) -> Faces:
+        """Of ``count`` faces, by the numbers ``key``."""
+        rows = torch.randint(len(self.identities), (2, count), generator=random_generator(*key))
+        return Faces(self.identities[rows[0], :80], self.expressions[rows[1]])
+
+    def priors(self) -> LabelPriors:
+        """What generated people are drawn from."""
+        return LabelPriors(self.camera_pose, self.identities, self.expressions)
+
+
+def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> Generator:
+    """A generator whose manifolds lie around the mean body and whose D^e imitates the open face."""
+    torch.manual_seed(config.seed)
+    body = default_body()
+    generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
+    wrap_manifolds(generator, config.seed)
+    with torch.no_grad():
+        for head in generator.radiance.to_sigma:
+            weight_and_bias(head)[1].add_((FIRST_SIGMA - INITIAL_SIGMA) / len(generator.radiance.to_sigma))
+    generator.to(device)
+    if config.expression_steps and config.generator.expression:
+        imitation = face_to_imitate(config.generator).to(device)
+        warm_up_expression(generator, imitation, labels, steps=config.expression_steps, seed=config.seed)
+    return generator
+
+
+# ---- phi -----------------------------------------------------------------------------------------------------------
+
+
+def collect(config: PretrainConfig, model: Path, path: Path) -> np.ndarray:
+    """Points of all people [P, N], :data:`training.drawn_points.POINT`, in ``path``; goes on where it was stopped."""
+    if path.exists():
+        points = _open(path, config)
+    else:
+        points = np.lib.format.open_memmap(path, "w+", POINT, (config.people, config.points))
+    missing = np.flatnonzero(points["weights"][:, 0].max(1) == 0).tolist()
+    draw = partial(draw_points, str(model), config.seed, config.rays, config.points)
+    workers = usable_cores() if config.workers < 0 else config.workers
+    with worker_pool(draw, min(workers, len(missing))) as draw_all:
+        found = tqdm(draw_all(missing), "people", config.people, initial=config.people - len(missing), unit="person")
+        for index, row in zip(missing, found, strict=True):
+            points[index] = row
+    return points
+
+
+def _open(path: Path, config: PretrainConfig) -> np.ndarray:
+    try:
+        points = np.load(path, mmap_mode="r+")
+    except (ValueError, OSError, EOFError):
+        raise UserError(f"{path}: expected points of drawn people, found another or a damaged file") from None
+    if points.dtype != POINT or points.shape != (config.people, config.points):
+        found = " with ".join(map(str, points.shape)) if points.dtype == POINT else "other numbers"
+        raise UserError(f"{path}: expected {config.people} people with {config.points} points, found {found}")
+    return points
+
+
+def point_loss(colours: Tensor, targets: Targets, colour_weight: float) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy of opacity, less what uncertain targets cannot go below, and absolute errors of colours.
+
+    Args:
+        colours: [B, N, 4] of phi.
+        colour_weight: beside opacity.
+
+    Returns:
+        the loss, and the mean error of colours.
+    """
+    alpha, rgb = colours[..., 3].clamp(1e-5, 1 - 1e-5), colours[..., :3]
+    entropy = -(targets.alpha * alpha.log() + (1 - targets.alpha) * (1 - alpha).log())
+    least = torch.special.entr(targets.alpha) + torch.special.entr(1 - targets.alpha)
+    opacity = (targets.alpha_weight * (entropy - least)).mean()
+    error = (targets.colour_weight * (rgb - targets.colour).abs().mean(-1)).sum()
+    error = error / targets.colour_weight.sum().clamp_min(1)
+    return opacity + colour_weight * error, error
+
+
+class Pretraining:
+    """phi's regression: what changes while it goes on, and a step of it."""
+
+    def __init__(self, config: PretrainConfig, generator: Generator, points: np.ndarray):
+        self.config, self.generator, self.points = config, generator, points
+        phi = generator.radiance
+        sine_layers = nn.ModuleList([*phi.layers, phi.colour_layer])
+        parts = (
+            (config.mapping_lr, phi.mapping),
+            (config.siren_lr, sine_layers),
+            (config.head_lr, phi.to_rgb),
+            (config.sigma_lr, phi.to_sigma),
+        )
+        self.regression = Regression([(rate, [part.parameters()]) for rate, part in parts], config.steps)
+        people = [drawn_identity(config.seed, index) for index in range(config.people)]
+        self.latents = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.eps]) for one in people]))
+        self.air = find_air(generator, points)
+        self.step = 0
+
+    def other_latents(self, people: Tensor, random: torch.Generator) -> Tensor:
+        """Latents [B, 160] of the same appearance, so that phi cannot tell people by numbers that mean nothing: noise
+        in the unused entries of eps, and anybody's z_id where D^e alone is to know it."""
+        latents = self.latents[people].clone()
+        latents[:, ID_DIM + N_USED :].normal_(generator=random)
+        if self.config.generator.canonical_shape == "mean":
+            anybody = torch.randint(self.config.learned, people.shape, generator=random)
+            latents[:, :ID_DIM] = self.latents[anybody, :ID_DIM]
+        return latents
+
+    def some_air(self, random: torch.Generator) -> Tensor | None:
+        """Points [B, M, 3] where nobody has anything; None where there are no such."""
+        shape = (self.config.batch_size, max(1, self.config.batch_points // AIR_SHARE))
+        return self.air[torch.randint(len(self.air), shape, generator=random)] if len(self.air) else None
+
+    def loss(self, people: Tensor, latents: Tensor, where: slice, air: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """:func:`point_loss` of some people with latents [B, 160] at some of their points, and at ``air`` [B, M, 3]."""
+        device = self.generator.manifolds.levels.device
+        rows = np.stack([self.points[index, where] for index in people.tolist()])
+        targets = unpack(rows) if air is None else with_air(unpack(rows), air)
+        targets = Targets(*(part.to(device) for part in targets))
+        phi = self.generator.radiance
+        styled = phi.styled(phi.style(latents.to(device)))
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            colours = phi.colours(targets.position, styled)
+        return point_loss(colours.float(), targets, self.config.colour)
+
+    def __call__(self) -> tuple[float, float]:
+        """One step; returns its loss and the error of colours."""
+        config, random = self.config, random_generator(self.config.seed, BATCH_KEY, self.step)
+        people = torch.randint(config.learned, (config.batch_size,), generator=random)
+        first = int(torch.randint(config.points - config.batch_points + 1, (), generator=random))
+        latents = self.other_latents(people, random)
+        loss, error = self.loss(people, latents, slice(first, first + config.batch_points), self.some_air(random))
+        self.step += 1
+        return self.regression.step(loss), error.item()
+
+    @torch.no_grad()
+    def strangers(self) -> tuple[float, float]:
+        """Loss and error of colours of people that are not learned from."""
+        people = torch.arange(self.config.learned, self.config.people)[:64]
+        where = slice(0, self.config.batch_points)
+        losses = [self.loss(part, self.latents[part], where) for part in people.split(self.config.batch_size)]
+        loss, error = np.mean([[value.item() for value in pair] for pair in losses], 0)
+        return float(loss), float(error)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain data."""
+        return {
+            "pretrain": config_to_dict(self.config),
+            "step": self.step,
+            "generator": self.generator.state_dict(),
+            "regression": self.regression.state_dict(),
+        }
+
+    def load_state_dict(self, data: dict[str, Any], where: str) -> None:
+        """Go on where ``data`` was saved; UserError where it is of another configuration or program."""
+        missing = [name for name in self.state_dict() if name not in data]
+        if missing:
+            raise UserError(f"{where}: expected the state of a pretraining, found no '{missing[0]}'")
+        same = {"workers": self.config.workers, "save_every": self.config.save_every}  # what changes no weights
+        if changed := differences(data["pretrain"] | same, config_to_dict(self.config)):
+            raise UserError(f"{where}: this pretraining was begun otherwise ({'; '.join(changed)})")
+        load_weights(self.generator, data["generator"], where)
+        self.regression.load_state_dict(data["regression"])
+        self.step = data["step"]
+
+
+def save_model(path: Path, generator: Generator, config: PretrainConfig, priors: LabelPriors, step: int) -> None:
+    """Write the generator, its mean styles measured, as ``--ckpt`` and ``init_from`` read it."""
+    latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
+    device = generator.mean_phase.device
+    generator.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
+    metadata = {"face_model": face_model_name(None), "pretraining": config_to_dict(config), "step": step}
+    save_checkpoint(path, pack_model(SavedModel(generator, priors, metadata)))
+
+
+def pretrain(config: PretrainConfig, outdir: Path, device: torch.device, *, command: str = "") -> Generator:
+    """The whole of it; the same call goes on where it was stopped.
+
+    Args:
+        command: that does this, for ``config.yaml``.
+
+    Raises:
+        UserError: a state of another pretraining, or a place that cannot be written to.
+    """
+    outdir.mkdir(parents=True, exist_ok=True)
+    labels, start, state = DrawnLabels(config), outdir / START, outdir / STATE
+    if not start.exists():
+        save_model(start, begin(config, labels, device), config, labels.priors(), 0)
+    generator = started(config, start, device)
+    task = Pretraining(config, generator, collect(config, start, outdir / POINTS))
+    if state.exists():
+        task.load_state_dict(load_checkpoint(state), str(state))
+    else:
+        save_config(config, outdir / CONFIG, (command, f"data: {config.people} drawn people, seed {config.seed}"))
+    log = RunLog(outdir, task.step * config.batch_size, config.steps * config.batch_size)
+    try:
+        while task.step < config.steps:
+            loss, error = task()
+            log.add({"loss": loss, "colours": error}, config.batch_size)
+            if task.step % config.save_every == 0 or task.step == config.steps:
+                save_checkpoint(state, task.state_dict())
+                save_model(outdir / LATEST, generator, config, labels.priors(), task.step)
+                strangers = dict(zip(("strangers", "strangers_colours"), task.strangers(), strict=True))
+                log.report(task.step, task.step * config.batch_size, device, strangers)
+    finally:
+        log.close()
+    return generator
+
+
+def started(config: PretrainConfig, path: Path, device: torch.device) -> Generator:
+    """The generator in ``path``, which :func:`begin` made. UserError where it was begun otherwise."""
+    data = load_checkpoint(path)
+    metadata = data["metadata"].get("pretraining", {})
+    early = ("generator", "seed", "expression_steps", "people")
+    now = config_to_dict(config)
+    if changed := differences({k: metadata.get(k) for k in early}, {k: now[k] for k in early}):
+        raise UserError(f"{path}: this pretraining was begun otherwise ({'; '.join(changed)})")
+    body = default_body()
+    generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
+    load_weights(generator, data["state"], str(path))
+    return generator.to(device)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = CliParser(prog="python -m training.pretrain", description=__doc__)
+    parser.add_argument("--config", required=True, help="YAML file, e.g. configs/demo_pretrain.yaml")
+    parser.add_argument("--outdir", required=True, type=Path, help="folder of the run, made if missing")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    args, rest = parser.parse_known_args(argv)
+    data = merge(load_layered(args.config), parse_overrides(rest))
+    config = config_from_dict(PretrainConfig, data, args.config)
+    keep_freed_memory()
+    command = shlex.join(["python", "-m", "training.pretrain", *(sys.argv[1:] if argv is None else argv)])
+    pretrain(config, args.outdir, resolve_device(args.device), command=command)
+    print(f"{args.outdir / LATEST}: a model to begin from (init_from) or to look at (gen_video.py --ckpt)")
+
+
+if __name__ == "__main__":
+    run_cli(main)
