@@ -41,6 +41,24 @@ class Avatar(NamedTuple):
     glb: bytes
     targets: list[str]  # blendshapes
     still: list[str]  # those that move nothing, left out
+    size: str  # layers, vertices and triangles, in words
+
+
+class Contents(NamedTuple):
+    """What a file is made of."""
+
+    document: dict[str, Any]  # glTF, but for its buffer
+    binary: Binary
+    targets: list[str]  # blendshapes
+
+    def pack(self, avatar: LayeredAvatar) -> Avatar:
+        """The file of ``avatar``."""
+        document = {**self.document, "accessors": self.binary.accessors, "bufferViews": self.binary.views}
+        document["buffers"] = [{"byteLength": len(self.binary.data)}]
+        still = [name for name in avatar.morph_names if name not in self.targets]
+        parts = {"layers": len(avatar.layers) - 1, "vertices": len(avatar.vertices), "triangles": len(avatar.triangles)}
+        size = ", ".join(f"{count:,} {what}" for what, count in parts.items())
+        return Avatar(to_container(document, self.binary.data), self.targets, still, size)
 
 
 def to_glb(
@@ -54,6 +72,11 @@ def to_glb(
         image_size: pixels a side of the person's pictures: the camera frames its picture as they are framed.
         texture: what the atlas is stored as. WebP loses a little, and is asked of the loader (EXT_texture_webp).
     """
+    return make_contents(avatar, clips, image_size, texture).pack(avatar)
+
+
+def make_contents(avatar: LayeredAvatar, clips: Sequence[Clip], image_size: int, texture: Texture) -> Contents:
+    """See :func:`to_glb`. Node 0 is the mesh's, then come the joints' in the avatar's order, then the camera's."""
     moves = METRES * avatar.morphs.numpy()  # [T, V, 3]
     moved = np.linalg.norm(moves, axis=-1) > LEAST_MOVE  # [T, V]
     kept = np.flatnonzero(moved.any(1))
@@ -72,14 +95,11 @@ def to_glb(
     animations = [_animation(clip, avatar, kept, binary) for clip in clips]
     if any(animations):
         document["animations"] = [animation for animation in animations if animation]
-    document |= {"accessors": binary.accessors, "bufferViews": binary.views}
-    document["buffers"] = [{"byteLength": len(binary.data)}]
-    still = [name for name in avatar.morph_names if name not in names]
-    return Avatar(to_container(document, binary.data), names, still)
+    return Contents(document, binary, names)
 
 
 def _asset(avatar: LayeredAvatar) -> dict[str, Any]:
-    extras = {"what": SYNTHETIC, "digitalSourceType": DIGITAL_SOURCE, **avatar.metadata}
+    extras = {"about": SYNTHETIC, "digitalSourceType": DIGITAL_SOURCE, **avatar.metadata}
     copyright = "A synthetic person: nobody is shown. Label what you publish as synthetic."
     return {"version": "2.0", "generator": "AniPortraitGAN, open", "copyright": copyright, "extras": extras}
 
@@ -129,7 +149,7 @@ def _nodes(avatar: LayeredAvatar, binary: Binary) -> dict[str, Any]:
     skin = {"name": "body", "joints": list(range(1, 1 + len(places))), "inverseBindMatrices": binary.accessor(inverse)}
     if len(roots) == 1:
         skin["skeleton"] = roots[0]
-    scene = {"name": SYNTHETIC, "nodes": [0, *roots, len(nodes) - 1], "extras": {"what": SYNTHETIC}}
+    scene = {"name": SYNTHETIC, "nodes": [0, *roots, len(nodes) - 1], "extras": {"about": SYNTHETIC}}
     return {"scenes": [scene], "nodes": nodes, "skins": [skin]}
 
 
@@ -179,6 +199,8 @@ def _animation(clip: Clip, avatar: LayeredAvatar, kept: np.ndarray, binary: Bina
     if clip.joint_eulers is not None:
         turns = roma.euler_to_unitquat("ZYX", torch.from_numpy(clip.joint_eulers).reshape(-1, 3))
         for name, turn in zip(POSED, turns.view(-1, len(POSED), 4).unbind(1), strict=True):
+            if name not in avatar.joint_names:
+                continue  # a person whose body does not move
             tracks.append((1 + avatar.joint_names.index(name), "rotation", turn.numpy(), np.array([0, 0, 0, 1.0])))
     if clip.camera is not None:
         rest = camera_poses(np.full((1, 2), FRONTAL))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from inference.keyframes import SHAPES, Kind, check_keyframes, make_motion, read_file, write_expressions
+from inference.portable.clips import Clip, make_clip, shipped_clips
 from inference.viewer.controls import motion_rows
 from networks.cameras import FRONTAL
 from networks.person.expressions import carried
@@ -85,6 +86,15 @@ def motion_frames(data: Mapping[str, Any]) -> bytes:
     Raises:
         UserError: bad tracks, tracks of different lengths, or too many frames.
     """
+    tracks, n_interval = _parse_motion(data)
+    # Where no camera is given the page's sliders say; a still one keeps the length that of the keyframes.
+    camera = tracks.get("camera", np.full((1, 2), FRONTAL))
+    motion = make_motion(tracks.get("expression"), tracks.get("pose"), camera, n_interval=n_interval)
+    return motion_rows(motion).astype("<f4").tobytes()
+
+
+def _parse_motion(data: Mapping[str, Any]) -> tuple[Tracks, int]:
+    """``tracks`` and ``n_interval``; see :func:`motion_frames`."""
     tracks, n_interval = parse_tracks(data.get("tracks")), data.get("n_interval")
     if not isinstance(n_interval, int) or isinstance(n_interval, bool) or n_interval < 1:
         raise UserError(f"n_interval: expected a whole number of at least 1, found {_shown(n_interval)}")
@@ -92,10 +102,22 @@ def motion_frames(data: Mapping[str, Any]) -> bytes:
     if longest * n_interval > MAX_FRAMES:
         found = f"{longest} keyframes * {n_interval} = {longest * n_interval}"
         raise UserError(f"motion: expected at most {MAX_FRAMES} frames in the viewer, found {found}")
-    # Where no camera is given the page's sliders say; a still one keeps the length that of the keyframes.
-    camera = tracks.get("camera", np.full((1, 2), FRONTAL))
-    motion = make_motion(tracks.get("expression"), tracks.get("pose"), camera, n_interval=n_interval)
-    return motion_rows(motion).astype("<f4").tobytes()
+    return tracks, n_interval
+
+
+def parse_clips(data: Mapping[str, Any], face_model: str | None) -> list[Clip]:
+    """The motions of an avatar: that of ``tracks`` with ``n_interval`` and ``fps``, without one those that ship.
+
+    Raises:
+        UserError: as :func:`motion_frames`; no frames a second.
+    """
+    if not data.get("tracks"):
+        return shipped_clips(face_model)
+    fps = data.get("fps")
+    if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0.1 <= fps <= 1000:
+        raise UserError(f"fps: expected a number from 0.1 to 1000, found {_shown(fps)}")
+    tracks, n_interval = _parse_motion(data)
+    return [make_clip("Motion", tracks, n_interval=n_interval, fps=fps)]
 
 
 def read_keyframes(data: bytes, name: str, face_model: str | None) -> tuple[Kind, np.ndarray]:

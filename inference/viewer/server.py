@@ -5,6 +5,7 @@
                             one is drawn. It gets {type: hello | making | error, ...}, and frames: a length (4 bytes,
                             little endian), so many bytes of JSON {id, seed, psi, milliseconds}, and a JPEG.
     POST /frame.png         a shot -> a PNG
+    POST /avatar.glb        a shot, or with {tracks, n_interval, fps} also a motion -> a portable avatar
     POST /keyframes?name=   a .npy file -> {kind, rows}
     POST /motion            {tracks, n_interval} -> its frames, float32 [F,84]
     POST /export            {tracks} -> a zip archive of .npy files
@@ -44,6 +45,7 @@ from inference.viewer.messages import (
     Shot,
     motion_frames,
     pack_keyframes,
+    parse_clips,
     parse_json,
     parse_shot,
     parse_tracks,
@@ -84,6 +86,12 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         picture = await studio.draw(await studio.person((shot.seed, shot.psi)), shot, "png")
         return Response(picture, media_type="image/png")
 
+    async def avatar_glb(request: Request) -> Response:
+        data = parse_json(await _body(request))
+        shot, clips = parse_shot(data), parse_clips(data, studio.face_model)
+        glb = await studio.export((shot.seed, shot.psi), clips, {"checkpoint": checkpoint})
+        return Response(glb, media_type="model/gltf-binary")
+
     async def keyframes(request: Request) -> Response:
         name = request.query_params.get("name", "file")
         kind, rows = read_keyframes(await _body(request), name, studio.face_model)
@@ -112,6 +120,7 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     routes = [
         WebSocketRoute("/live", live),
         Route("/frame.png", frame_png, methods=["POST"]),
+        Route("/avatar.glb", avatar_glb, methods=["POST"]),
         Route("/keyframes", keyframes, methods=["POST"]),
         Route("/motion", _motion, methods=["POST"]),
         Route("/export", export, methods=["POST"]),

@@ -6,13 +6,15 @@ import asyncio
 import functools
 import io
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from PIL import Image
 
 from inference.pipeline import Person, PortraitPipeline
+from inference.portable.clips import Clip
+from inference.portable.export import export_avatar
 from inference.viewer.messages import Shot
 from torch_utils.pixels import image_to_uint8
 
@@ -78,6 +80,13 @@ class Studio:
     async def draw(self, person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
         """A fast frame as a file."""
         return await self._run(self._drawing, functools.partial(draw, person, shot, ext))
+
+    async def export(self, who: Who, clips: Sequence[Clip], source: Mapping[str, Any]) -> bytes:
+        """A portable avatar of the person, as a .glb file; takes seconds."""
+        person = await self.person(who)
+        source = {**dict(zip(("seed", "psi"), who, strict=True)), **source}
+        make = functools.partial(export_avatar, self._pipe, person, clips, source)
+        return (await self._run(self._making, make)).glb
 
     def close(self) -> None:
         """Begins nothing any more."""

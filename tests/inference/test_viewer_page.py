@@ -13,10 +13,11 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from inference.keyframes import load_keyframes
-from inference.motions import KEYFRAMES
+from inference.motions import KEYFRAMES, MOTIONS
 from inference.pipeline import PortraitPipeline
 from networks.person.expressions import columns_of
 from tests.inference.browser import by_id, needs_browser, open_browser, until
+from tests.inference.portable.gltf_reader import Gltf
 from tests.inference.viewer_server import make_model, serve
 
 pytestmark = needs_browser
@@ -165,6 +166,15 @@ def test_a_frame_is_saved_as_png(page, downloads):
     saved = np.asarray(Image.open(downloads / "seed0.png")).astype(int)
     # What is seen is a JPEG of it; of noise, for which 8 of 255 is close.
     assert saved.shape == settled(page).shape and np.abs(saved - pixels(page)).mean() < 8
+
+
+def test_an_avatar_is_saved(page, downloads):
+    by_id(page, "avatar").click()
+    until(page, (downloads / "person0_psi0.7.glb").exists)
+    file = Gltf((downloads / "person0_psi0.7.glb").read_bytes())
+    assert [motion["name"] for motion in file.document["animations"]] == [motion.title for motion in MOTIONS]
+    command = "python -m inference.portable page --glb person0_psi0.7.glb --out site"
+    until(page, lambda: command in notes(page)[-1])
 
 
 def test_a_bad_file_is_one_line(page, tmp_path):

@@ -13,12 +13,14 @@ import gen_video
 from inference.keyframes import load_keyframes, make_motion
 from inference.motions import MOTIONS
 from inference.pipeline import PortraitPipeline
+from inference.portable.gltf import METRES
 from inference.viewer import server
 from inference.viewer.messages import EXPORTED
 from inference.viewer.server import PAGE
 from networks.person.expressions import expression
 from networks.person.open_body.actions import ACTIONS
 from networks.saved_model import pack_model
+from tests.inference.portable.gltf_reader import Gltf
 from tests.inference.viewer_server import SECONDS, SMILE, complaint, make_model, make_shot, picture, post, serve
 from torch_utils.checkpoint import save_checkpoint
 
@@ -40,6 +42,20 @@ def test_a_frame_as_png(pipe, url):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), picture(pipe, shot))
     status, text = complaint(url, "frame.png", make_shot(psi=-1))
     assert (status, text) == (400, "psi: expected a number from 0 to 2, found -1")
+
+
+def test_an_avatar_of_the_person_and_the_motion(pipe, url):
+    tracks = {"pose": [[[0, 0, 0]] * 6, [[0, 0.2, 0]] * 6]}
+    shot = {**make_shot(seed=5, psi=0.5), "tracks": tracks, "n_interval": 4, "fps": 10}
+    file = Gltf(post(url, "avatar.glb", shot))
+    expected = METRES * pipe.person(5, psi=0.5).avatar().vertices.numpy()
+    np.testing.assert_allclose(file.vertices(), expected, atol=1e-6)
+    extras = file.document["asset"]["extras"]
+    assert (extras["seed"], extras["psi"], extras["checkpoint"]) == (5, 0.5, "tiny.safetensors")
+    [animation] = file.document["animations"]
+    assert file.accessor(animation["samplers"][0]["input"])[-1] == pytest.approx(0.8)  # two keyframes, four frames each
+    status, text = complaint(url, "avatar.glb", shot | {"fps": 0})
+    assert (status, text) == (400, "fps: expected a number from 0.1 to 1000, found 0")
 
 
 def npy(array) -> bytes:

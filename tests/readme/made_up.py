@@ -33,9 +33,18 @@ def lay_out(root: Path) -> None:
     shutil.copytree(ROOT / "keyframes", root / "keyframes", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ckpts").mkdir()
     (root / "ckpts/face_recon_synth.safetensors").symlink_to(ROOT / "ckpts/face_recon_synth.safetensors")
+    save_model(root / "ckpts/demo.safetensors")
+
+
+def save_model(path: Path, **facts: str) -> None:
     priors = LabelPriors.from_dict(make_priors_dict(), "made up")
-    metadata = {"what": "made up", "runs": [{"made_by": ["made up"]}]}
-    save_checkpoint(root / "ckpts/demo.safetensors", pack_model(SavedModel(make_generator(), priors, metadata)))
+    metadata = {"what": "made up", "runs": [{"made_by": ["made up"]}], **facts}
+    save_checkpoint(path, pack_model(SavedModel(make_generator(), priors, metadata)))
+
+
+def named(place: Place) -> None:
+    """ckpts/named.safetensors: a tiny model whose expressions are ARKit's actions."""
+    save_model(place.root / "ckpts/named.safetensors", face_model="arkit")
 
 
 def photos(place: Place) -> None:
@@ -96,7 +105,7 @@ def model_of_photos(place: Place) -> None:
 
 
 MADE_UP: dict[str, Callable[[Place], None]] = {
-    "published": published,
+    "published": published, "ckpts/named.safetensors": named,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording,
 }  # fmt: skip

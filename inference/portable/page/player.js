@@ -31,7 +31,9 @@ const drawn = []; // times of the last second's pictures
 
 async function load(buffer, url, name) {
   const gltf = await new THREE.GLTFLoader().parseAsync(buffer, "");
-  const names = config.names.find((each) => each.some((title) => title in (morphs(gltf) ?? {}))) ?? config.names[0];
+  const found = Object.keys(morphs(gltf) ?? {});
+  const known = config.names.map((each) => found.filter((title) => each.includes(title)).length);
+  const names = config.names[known.indexOf(Math.max(...known))]; // some names are in both lists
   figure = new Figure(gltf, names);
   stage.show(figure);
   const groups = config.groups[config.names.indexOf(names)].map(reachable).filter((group) => group.sliders.length || group.rest.length);

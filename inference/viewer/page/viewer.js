@@ -230,6 +230,23 @@ async function savePng() {
   }
 }
 
+async function exportAvatar() {
+  const name = `person${who.person.seed}_psi${who.person.psi}.glb`;
+  const { tracks, nInterval, fps } = motion;
+  $("avatar").disabled = true;
+  note("Making the avatar: a few seconds.");
+  try {
+    const asked = JSON.stringify({ ...shot(), tracks, n_interval: nInterval, fps });
+    download(await (await request("/avatar.glb", asked)).blob(), name);
+    note(`Saved as ${name}. A page that plays it:`, { code: `python -m inference.portable page --glb ${name} --out site` });
+  } catch (error) {
+    complain(error);
+  } finally {
+    $("avatar").disabled = false;
+  }
+}
+
+$("avatar").onclick = exportAvatar;
 $("add").onclick = addKeyframe;
 $("replace").onclick = () => change({ tracks: motion.replaced(sliders.keyframe(), here()) }, { frame: here() * motion.nInterval });
 $("remove").onclick = () => change({ tracks: motion.removed(here()) }, { said: "Keyframe deleted." });

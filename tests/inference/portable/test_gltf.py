@@ -52,7 +52,7 @@ def test_the_mesh_is_the_avatar_s():
     [material] = file.document["materials"]
     assert material["alphaMode"] == "BLEND" and "KHR_materials_unlit" in material["extensions"]
     extras = file.document["asset"]["extras"]
-    assert extras["what"] == "synthetic person" and extras["seed"] == 3
+    assert extras["about"].startswith("synthetic person") and extras["seed"] == 3
     assert extras["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
 
 

@@ -11,6 +11,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 from selenium.webdriver.common.by import By
@@ -22,11 +23,13 @@ from inference.motions import MOTIONS
 from inference.portable.clips import load_clip
 from inference.portable.gltf import to_glb
 from inference.portable.page import SCRIPTS, player_script, write_page
-from networks.person.expressions import ARKIT
+from inference.portable.renderer import LayersRenderer
+from networks.person.expressions import ARKIT, expression
 from tests.inference.browser import by_id, needs_browser, open_browser, until
 from tests.inference.portable.made_up import make_avatar
 from tests.inference.recordings import make_rows, text, write
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 # Where there is no graphics card, Chromium draws with the processor.
 DRAWING = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
@@ -124,6 +127,20 @@ def test_layers_blend_as_they_do_here(page):
     assert np.abs(middle - [255 * (1 - opacity), 0, 255 * opacity]).max() <= 1  # a framebuffer's rounding
     page.execute_script("player.paint('#00ff00')")
     assert picture(page)[1, 1].tolist() == [0, 255, 0]
+
+
+@needs_browser
+def test_pictures_are_those_of_our_renderer(page):
+    """By the portrait camera, with an expression and a pose: both draw the same meshes; edges differ by a rule."""
+    eulers = 0.2 * torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    asked = torch.from_numpy(expression(jawOpen=0.6, browInnerUp=0.9)).float()
+    page.execute_script(
+        "arguments[0].forEach((value, i) => (player.row[i] = value))", [*asked.tolist(), *eulers.flatten().tolist()]
+    )
+    renderer = LayersRenderer(make_avatar(), SIZE, torch.device("cpu"))
+    ours = image_to_uint8(renderer.render(asked, eulers, torch.full((2,), torch.pi / 2)).image).astype(int)
+    error = np.square(picture(page) - ours).mean()
+    assert 10 * np.log10(255**2 / error) >= 28
 
 
 @needs_browser
