@@ -120,6 +120,10 @@ RULES = (
     Rule("inference.convert old.pt"),
     Rule("^python -c "),
     # ---- data
+    Rule("training.data blender", how=modules_are_there, why="installs Blender's module"),
+    Rule("training.data synthesize .*--renderer cycles", how=modules_are_there,
+         why="needs Blender: tests/training/data/cycles"),
+    Rule("training.data inspect datasets/rendered", swap={"datasets/rendered": "datasets/synth"}),
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data people", "--num 1 --size 32", "one person"),

@@ -21,7 +21,7 @@ from tests.readme.runners import run_code
 
 COMMANDS = all_commands()
 CODE = [fence for path in DOCUMENTS for fence in fences(path, "python")]
-FOLDERS = ("networks", "inference", "training", "torch_utils", "configs", "keyframes", "tests")
+FOLDERS = ("blender", "networks", "inference", "training", "torch_utils", "configs", "keyframes", "tests")
 MAX_PICTURE = 4 * 2**20  # bytes
 
 

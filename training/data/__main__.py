@@ -8,6 +8,7 @@ from torch_utils.misc import CliParser, run_cli
 COMMANDS = {
     "inspect": ("training.data.inspect_set", "check a data set, print its statistics, draw a picture sheet"),
     "synthesize": ("training.data.synthesize", "draw synthetic portraits with exact labels"),
+    "blender": ("training.data.cycles.environment", "set up Blender for synthesize --renderer cycles"),
     "people": ("training.data.people_sheet", "draw a sheet of synthetic people from all sides"),
     "convert": ("training.data.convert", "take over portraits and face crops that are prepared already (SHHQ-HS)"),
     "prepare": ("training.data.prepare.cli", "make SHHQ-HS from photos, masks, body fits and face coefficients"),

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num", type=whole_number(1, 1000), default=24, help="people on the sheet (default: %(default)s)"
     )
+    parser.add_argument("--plain", action="store_true", help="the sheet without joints and landmarks")
     parser.add_argument("--body_model", type=Path, metavar="FILE", help="SMPL file of the labels (default: as it says)")
     parser.add_argument("--face_model", type=Path, metavar="FILE", help="3DMM file of the labels (default: as it says)")
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         _check_landmarks(dataset, landmarks, findings)
         print("\n".join(["", *label_table(dataset), *_filled(dataset), ""]))
         if args.sheet is not None:
-            _write_sheet(args.sheet, dataset, models, args.num)
+            _write_sheet(args.sheet, dataset, None if args.plain else models, args.num)
     _report(args.path, findings)
 
 
@@ -151,9 +152,11 @@ def _filled(dataset: Dataset) -> list[str]:
     ]
 
 
-def _write_sheet(path: Path, dataset: Dataset, models: Models, num: int) -> None:
+def _write_sheet(path: Path, dataset: Dataset, models: Models | None, num: int) -> None:
+    """With joints and landmarks where there are models."""
     rows = np.unique(np.linspace(0, len(dataset) - 1, min(num, len(dataset))).round().astype(int))
-    sheet = draw_sheet(dataset, rows.tolist(), _overlay(dataset, models, rows))
+    overlay = None if models is None else _overlay(dataset, models, rows)
+    sheet = draw_sheet(dataset, rows.tolist(), overlay)
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     print(f"sheet: {path}")

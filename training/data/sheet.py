@@ -23,13 +23,13 @@ _RIGHT_MARKS = {*range(8), *range(17, 22), 31, 32, *range(36, 42), 48, 49, 50, 5
 _MIDDLE_MARKS = {8, *range(27, 31), 33, 51, 57, 62, 66}
 
 
-def draw_sheet(dataset: Dataset, rows: list[int], overlay: Overlay) -> Image.Image:
+def draw_sheet(dataset: Dataset, rows: list[int], overlay: Overlay | None) -> Image.Image:
     """Images with joints and landmarks, each beside its face crop, with the camera in degrees.
 
     Args:
         rows: of the data set.
-        overlay: of these rows. Where the data set has landmarks of its own, they lie under the projected ones, in
-            yellow: seen only where the two differ.
+        overlay: of these rows; None: the pictures as they are. Where the data set has landmarks of its own, they lie
+            under the projected ones, in yellow: seen only where the two differ.
 
     Raises:
         UserError: a picture cannot be read.
@@ -38,20 +38,25 @@ def draw_sheet(dataset: Dataset, rows: list[int], overlay: Overlay) -> Image.Ima
     lines = -(-len(rows) // columns)
     width, height = 2 * CELL + 2 * MARGIN, CELL + CAPTION + MARGIN
     sheet = Image.new("RGB", (columns * width, lines * height), "white")
-    stored = dataset.labels.get("landmarks")
     for slot, row in enumerate(rows):
         left, top = slot % columns * width, slot // columns * height
         image = _enlarged(dataset, IMAGES, row, dataset.image_size)
-        _mark_joints(image, _to_cell(overlay.joints[slot].numpy(), dataset.image_size))
-        if stored is not None:
-            _mark_landmarks(image, _to_cell(stored[row], dataset.image_size), STORED)
-        _mark_landmarks(image, _to_cell(overlay.landmarks[slot].numpy(), dataset.image_size))
         face = _enlarged(dataset, FACES, row, dataset.face_size)
-        _mark_landmarks(face, _to_cell(overlay.face_landmarks[slot].numpy(), dataset.face_size))
+        if overlay is not None:
+            _mark(image, face, dataset, row, Overlay(*(array[slot] for array in overlay)))
         sheet.paste(image, (left, top + CAPTION))
         sheet.paste(face, (left + CELL, top + CAPTION))
         ImageDraw.Draw(sheet).text((left + 2, top + 1), _caption(dataset, row), fill="black")
     return sheet
+
+
+def _mark(image: Image.Image, face: Image.Image, dataset: Dataset, row: int, overlay: Overlay) -> None:
+    """Joints and landmarks of one row on its two cells."""
+    _mark_joints(image, _to_cell(overlay.joints.numpy(), dataset.image_size))
+    if (stored := dataset.labels.get("landmarks")) is not None:
+        _mark_landmarks(image, _to_cell(stored[row], dataset.image_size), STORED)
+    _mark_landmarks(image, _to_cell(overlay.landmarks.numpy(), dataset.image_size))
+    _mark_landmarks(face, _to_cell(overlay.face_landmarks.numpy(), dataset.face_size))
 
 
 def _caption(dataset: Dataset, row: int) -> str:

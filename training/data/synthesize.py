@@ -6,6 +6,8 @@ The same seed gives the same files, whatever the number of workers and however o
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +15,10 @@ from tqdm import tqdm
 
 from torch_utils.misc import UserError
 from torch_utils.worker_pool import usable_cores, worker_pool
+from training.data.cycles.environment import HOME
+from training.data.cycles.renderer import Renderer, render_portraits
 from training.data.storage import DatasetWriter, open_dataset
-from training.data.synthetic.portrait import make_portrait
+from training.data.synthetic.portrait import Portrait, make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
 DRAWING = 4
@@ -23,6 +27,7 @@ _LIMITS = {
     "size": (32, 2048),
     "face_size": (16, 2048),
     "workers": (0, 256),
+    "samples": (1, 4096),
     "shots": (1, 1000),
     "seed": (0, 2**32),
 }
@@ -38,8 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", choices=("front", "all"), default="front", help=views_help)
     parser.add_argument("--shots", type=int, default=1, help="portraits of every person (default: %(default)s)")
     parser.add_argument("--maps", action="store_true", help="depth and normals of every image and face, too")
+    parser.add_argument(
+        "--renderer",
+        choices=("drawn", "cycles"),
+        default="drawn",
+        help="cycles: the same people by Blender's path tracer; python -m training.data blender sets it up",
+    )
+    parser.add_argument("--samples", type=int, default=24, help="a pixel, of cycles (default: %(default)s)")
+    parser.add_argument("--blender", type=Path, default=HOME, help="its environment (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other people (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes that draw; 0: this one (default: one a CPU core)")
+    parser.add_argument("--workers", type=int, help="processes that draw, threads of cycles; 0: this one")
     parser.add_argument("--zip", action="store_true", help="write one uncompressed zip instead of a folder")
 
 
@@ -59,20 +72,11 @@ def run(args: argparse.Namespace) -> None:
         made_by=f"python -m training.data synthesize {_choices(args)}--seed {args.seed} (drawing {DRAWING})",
     ) as writer:
         missing = _missing(writer, args.num)
-        draw = partial(
-            make_portrait,
-            args.seed,
-            size=args.size,
-            face_size=face_size,
-            views=args.views,
-            shots=args.shots,
-            maps=args.maps,
-        )
         with (
-            worker_pool(draw, workers) as draw_all,
+            _portraits(args, face_size, workers, missing) as portraits,
             tqdm(total=args.num, initial=args.num - len(missing), unit="image") as progress,
         ):
-            for index, portrait in zip(missing, draw_all(missing), strict=True):
+            for index, portrait in zip(missing, portraits, strict=True):
                 writer.add(
                     index, portrait.image_png, portrait.face_png, portrait.labels, portrait.mask_png, portrait.maps
                 )
@@ -82,11 +86,31 @@ def run(args: argparse.Namespace) -> None:
     print(f"{path}: {len(dataset)} portraits, {args.size}^2, faces {face_size}^2, checksum {dataset.checksum}")
 
 
+@contextmanager
+def _portraits(
+    args: argparse.Namespace, face_size: int, workers: int, missing: list[int]
+) -> Iterator[Iterator[Portrait]]:
+    """The portraits of these indices, as they are made."""
+    made = {"size": args.size, "face_size": face_size, "views": args.views, "shots": args.shots, "maps": args.maps}
+    if args.renderer == "cycles":
+        with closing(render_portraits(_renderer(args, workers), missing, seed=args.seed, **made)) as portraits:
+            yield portraits
+    else:
+        with worker_pool(partial(make_portrait, args.seed, **made), workers) as draw_all:
+            yield draw_all(missing)
+
+
+def _renderer(args: argparse.Namespace, workers: int) -> Renderer:
+    return Renderer(args.blender, args.samples, max(workers, 1))
+
+
 def _choices(args: argparse.Namespace) -> str:
     """What is not by default, as options: portraits of other choices do not go together."""
     chosen = (("views", args.views, "front"), ("shots", args.shots, 1))
-    maps = "--maps " if args.maps else ""
-    return "".join(f"--{name} {value} " for name, value, usual in chosen if value != usual) + maps
+    options = [f"--{name} {value} " for name, value, usual in chosen if value != usual]
+    options += ["--maps "] if args.maps else []
+    options += [f"{_renderer(args, 1).made_by()} "] if args.renderer == "cycles" else []
+    return "".join(options)
 
 
 def _settings(args: argparse.Namespace) -> tuple[Path, int, int]:

@@ -253,6 +253,14 @@ def test_inspect(path, tmp_path, capsys):
         assert sheet.size == (2 * (2 * 256 + 12), 3 * (256 + 20))
 
 
+def test_a_plain_sheet_shows_the_pictures(path, tmp_path):
+    inspect(path, "--sheet", tmp_path / "plain.png", "--num", 1, "--plain")
+    with Image.open(tmp_path / "plain.png") as sheet:
+        shown = np.asarray(sheet.crop((0, 14, 256, 270)))
+    expected = Image.fromarray(make_pixels(0, 16)).resize((256, 256), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(shown, np.asarray(expected))
+
+
 def test_inspect_lists_errors(path, capsys):
     for index in range(25):
         (path / f"images/{index:06d}.png").write_bytes(b"")

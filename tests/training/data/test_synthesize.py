@@ -48,7 +48,19 @@ def head_transform(axis: str, angle: float, shift=(0.0, 0.0, 0.0)) -> np.ndarray
 
 
 def run(out, **changes) -> None:
-    chosen = dict(size=32, face_size=16, seed=5, views="front", shots=1, maps=False, workers=1, zip=False)
+    chosen = dict(
+        size=32,
+        face_size=16,
+        seed=5,
+        views="front",
+        shots=1,
+        maps=False,
+        renderer="drawn",
+        workers=1,
+        zip=False,
+        samples=4,
+        blender=Path("no"),
+    )
     settings = dict(out=out, num=3) | chosen | changes
     synthesize.run(argparse.Namespace(**settings))
 

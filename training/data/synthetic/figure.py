@@ -21,7 +21,7 @@ from training.data.synthetic.mesh import MM, face_sums, interpolation, nearby, t
 HEAD_WEIGHTS = np.eye(len(MOVING))[MOVING.index(HEAD)]
 _SKULL = np.array([0.0, 30.0, -88.0]) * MM  # middle of the skull
 _PROBE_SPACING = 8.0 * MM
-_LIDS = 10.5 * MM  # height of the line between the lids
+LIDS = 10.5 * MM  # height of the line between the lids
 
 
 class Figure(NamedTuple):
@@ -114,7 +114,7 @@ def _lashes(rest: np.ndarray, part: np.ndarray) -> np.ndarray:
     """[V, 3] where on its strip a vertex of the lashes lies."""
     at, from_eye = np.zeros((len(rest), 3)), cKDTree(rest[part == EYE]).query(rest)[0]
     for side in (rest[:, 0] > 0, rest[:, 0] < 0):
-        for upper in (rest[:, 1] > _LIDS, rest[:, 1] <= _LIDS):
+        for upper in (rest[:, 1] > LIDS, rest[:, 1] <= LIDS):
             strip = np.flatnonzero((part == LASH) & side & upper)
             x, reach = np.abs(rest[strip, 0]), from_eye[strip]
             at[strip, 0] = (reach - reach.min()) / np.ptp(reach)

@@ -13,7 +13,7 @@ from networks.person.body_model import HEAD
 from training.data.layout import MAPS
 from training.data.maps import depth_pixels, normal_pixels
 from training.data.synthetic.drawing import Picture, camera_view, draw, project
-from training.data.synthetic.person import SyntheticPerson
+from training.data.synthetic.person import PosedPerson, SyntheticPerson
 from training.data.synthetic.sampling import Identity, Views, sample_expression, sample_identity, sample_pose_camera
 
 # zlib and zlib-ng, which Pillow's wheels carry, make the same bytes with this strategy, and not with the default one.
@@ -39,10 +39,25 @@ def _person(seed: int, number: int, shots: int) -> tuple[Identity, SyntheticPers
     return identity, SyntheticPerson(identity.z_id, identity.eps, identity.betas)
 
 
-def make_portrait(
-    seed: int, index: int, *, size: int, face_size: int, views: Views = "front", shots: int = 1, maps: bool = False
-) -> Portrait:
-    """The ``index``-th portrait of a data set; ``shots`` in a row are of one person, ``maps`` come with both pictures.
+class Sitting(NamedTuple):
+    """A person before the two cameras, and all labels but the landmarks, which depend on the picture's size."""
+
+    posed: PosedPerson
+    camera: np.ndarray  # [2] (pitch, yaw), radians
+    face_camera: np.ndarray  # [2]
+    head: np.ndarray  # [4, 4] the head's transform, which carries the face camera
+    labels: dict[str, np.ndarray]
+
+    def all_labels(self, size: int) -> dict[str, np.ndarray]:
+        """Rows of every label, float32, for a portrait of ``size`` pixels."""
+        landmarks, _ = project(self.posed.landmarks, camera_view(self.camera), size)
+        # pixels; rounded, the last bits of float32 are the same on any machine
+        labels = self.labels | {"landmarks": np.round(landmarks, 3)}
+        return {name: np.asarray(row, np.float32) for name, row in labels.items()}
+
+
+def sit(seed: int, index: int, views: Views = "front", shots: int = 1) -> Sitting:
+    """Who is on the ``index``-th portrait of a data set, how and from where; ``shots`` in a row are of one person.
 
     Every portrait has a new expression, pose and camera. Everything follows from (seed, index), so that any process can
     make any item. The face is looked at from where the portrait was taken, by a camera that the head carries.
@@ -53,21 +68,22 @@ def make_portrait(
     posed = person.posed(expression, pose.joint_eulers)
     head = person.joint_transforms(pose.joint_eulers)[HEAD]
     face_camera = seen_from_head(pose.camera, head)
-    landmarks, _ = project(posed.landmarks, camera_view(pose.camera), size)
-    picture = draw(posed, pose.camera, size, maps=maps)
-    face = draw(posed, face_camera, face_size, "face", head, maps=maps)
-    labels = {
-        **identity._asdict(),
-        **pose._asdict(),
-        "z_exp": expression,
-        "face_camera": face_camera,
-        "landmarks": np.round(landmarks, 3),  # pixels; rounded, the last bits of float32 are the same on any machine
-    }
+    labels = {**identity._asdict(), **pose._asdict(), "z_exp": expression, "face_camera": face_camera}
+    return Sitting(posed, pose.camera, face_camera, head, labels)
+
+
+def make_portrait(
+    seed: int, index: int, *, size: int, face_size: int, views: Views = "front", shots: int = 1, maps: bool = False
+) -> Portrait:
+    """The drawn portrait of a :func:`sit`; ``maps`` come with both pictures."""
+    sitting = sit(seed, index, views, shots)
+    picture = draw(sitting.posed, sitting.camera, size, maps=maps)
+    face = draw(sitting.posed, sitting.face_camera, face_size, "face", sitting.head, maps=maps)
     return Portrait(
-        _encode(_to_bytes(picture.image.transpose(1, 2, 0))),
-        _encode(_to_bytes(face.image.transpose(1, 2, 0))),
-        _encode(_mask(picture)),
-        {name: np.asarray(row, np.float32) for name, row in labels.items()},
+        encode(_to_bytes(picture.image.transpose(1, 2, 0))),
+        encode(_to_bytes(face.image.transpose(1, 2, 0))),
+        encode(_mask(picture)),
+        sitting.all_labels(size),
         dict(zip(MAPS, (*_encode_maps(picture), *_encode_maps(face)), strict=True)) if maps else {},
     )
 
@@ -94,7 +110,7 @@ def _encode_maps(picture: Picture) -> tuple[bytes, bytes]:
     assert picture.maps is not None
     somebody = _mask(picture) > 0
     depth = depth_pixels(picture.maps.depth * somebody)
-    return _encode(depth), _encode(normal_pixels(picture.maps.normals * somebody[:, :, None]))
+    return encode(depth), encode(normal_pixels(picture.maps.normals * somebody[:, :, None]))
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
@@ -102,7 +118,8 @@ def _to_bytes(image: np.ndarray) -> np.ndarray:
     return np.rint((image.astype(np.float64) + 1.0) * 127.5).astype(np.uint8)
 
 
-def _encode(pixels: np.ndarray) -> bytes:
+def encode(pixels: np.ndarray) -> bytes:
+    """A PNG file of pixels, the same bytes on every machine."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_type=_RUN_LENGTHS)
     return buffer.getvalue()

@@ -67,8 +67,9 @@ _FOLD = np.array([(15.5, -26.0), (20.0, -33.0), (25.0, -43.0), (28.5, -54.0), (2
 _BAG = np.array([(17.0, 5.0), (23.0, -1.5), (31.0, -2.5), (39.0, 1.5), (44.0, 7.0)])
 
 
-def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
-    """Colours of skin; ``pixel``: mm that a pixel covers, what is finer is left out."""
+def paint_skin(s: SkinSamples, look: Appearance, pixel: float, hairs: float = 1.0) -> Paint:
+    """Colours of skin; ``pixel``: mm that a pixel covers, what is finer is left out; ``hairs``: share of brows,
+    beard and stubble that is painted."""
     w = s.where
     y, z = w[:, 1], w[:, 2]
     face = smoothstep(-105.0, -60.0, z)
@@ -96,26 +97,26 @@ def paint_skin(s: SkinSamples, look: Appearance, pixel: float) -> Paint:
         albedo *= 1.0 - 0.36 * look.freckles * (dots * where)[:, None] * np.array([0.55, 0.9, 1.1])
     albedo, bump = _wrinkles(w, look, albedo, bump, face)
     albedo, gloss = _lips(s, look, albedo, pixel)
-    hairs = np.zeros(len(w))
-    albedo, hairs = _brows(w, look, albedo, hairs, face, pixel)
-    albedo, hairs = _beard(s, look, albedo, hairs, pixel)
-    albedo, hairs = _crop(s, look, albedo, hairs, pixel)
+    covered = np.zeros(len(w))
+    albedo, covered = _brows(w, look, albedo, covered, face, pixel, hairs)
+    albedo, covered = _beard(s, look, albedo, covered, pixel, hairs)
+    albedo, covered = _crop(s, look, albedo, covered, pixel, hairs)
     inside = s.inside[:, None]
     depth = smoothstep(-8.0, -34.0, z)[:, None]
     albedo = albedo * (1 - inside) + inside * (np.array([0.50, 0.19, 0.18]) * (1 - 0.92 * depth))
     gloss = gloss + face * (0.25 * _spot(w, (0.0, -18.0, 12.0), 12.0) + 0.12 * _spot(w, (0.0, 58.0, -5.0), 30.0))
-    gloss = (0.30 + gloss) * (1 - hairs) * (1 - 0.6 * s.inside)
-    return Paint(np.clip(albedo, 0.0, 1.0), gloss, hairs, bump)
+    gloss = (0.30 + gloss) * (1 - covered) * (1 - 0.6 * s.inside)
+    return Paint(np.clip(albedo, 0.0, 1.0), gloss, covered, bump)
 
 
-def _crop(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
+def _crop(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float, share: float):
     """Stubble on the scalp: all there is of a crop, and what shows between the strands of longer hair."""
     grow = np.nonzero(s.scalp > 0.01)[0]
     w, density = s.where[grow], s.scalp[grow]
     fine = smoothstep(2.2, 0.6, pixel)
     grain = 0.5 * noise3(w, 1 / 1.0, 16) * fine + 0.35 * noise3(w, 1 / 5.0, 17)
     long = smoothstep(0.06, 0.14, look.hair_length)
-    cover = density * look.scalp_cover * np.clip(0.62 + 0.33 * long + (1 - long) * 0.45 * grain, 0.0, 1.0)
+    cover = share * density * look.scalp_cover * np.clip(0.62 + 0.33 * long + (1 - long) * 0.45 * grain, 0.0, 1.0)
     albedo[grow] = albedo[grow] * (1 - cover[:, None]) + (0.80 * look.hair + 0.03) * cover[:, None]
     hairs[grow] = np.maximum(hairs[grow], cover)
     return albedo, hairs
@@ -163,23 +164,33 @@ def _lips(s: SkinSamples, look: Appearance, albedo, pixel: float):
     return albedo, lips * (0.45 + 0.25 * fine * line)
 
 
-def _brows(w, look: Appearance, albedo, hairs, face, pixel: float):
+class BrowZone(NamedTuple):
+    inside: np.ndarray  # [P] 0..1
+    above: np.ndarray  # [P] mm over the brow's line
+    along: np.ndarray  # [P] 0 at the nose .. 1
+
+
+def brow_zone(w: np.ndarray, look: Appearance) -> BrowZone:
+    """Where brows grow; ``w`` [P, 3] mm."""
     distance, above, along = _line(w, _BROW)
     half = (2.1 + 2.6 * look.brow_thickness) * (1.0 - 0.55 * along**1.6) * smoothstep(-0.02, 0.10, along)
     inside = smoothstep(1.0, 0.35, np.abs(above) / np.maximum(half, 0.2)) * smoothstep(0.9 + half, 0.2 + half, distance)
+    return BrowZone(inside, above, along)
+
+
+def _brows(w, look: Appearance, albedo, hairs, face, pixel: float, share: float):
+    inside, above, along = brow_zone(w, look)
     # Hairs lean outwards; at the nose they stand up.
     lean = 0.5 + 2.2 * along
     strand = noise2((np.abs(w[:, 0]) - above / lean) / 0.55, above / 5.0 + along * 2.0, 12)
     fine = smoothstep(1.7, 0.5, pixel)
     cover = inside * np.clip(0.80 + 0.55 * fine * strand, 0, 1) * (0.55 + 0.45 * look.brow_density) * face
-    cover = cover * smoothstep(1.05, 0.85, along)
+    cover = share * cover * smoothstep(1.05, 0.85, along)
     return albedo * (1 - cover[:, None]) + look.brow * cover[:, None], np.maximum(hairs, cover)
 
 
-def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
-    """Stubble to a full beard: moustache, chin and jaw."""
-    if look.beard < 0.02:
-        return albedo, hairs
+def beard_zone(s: SkinSamples) -> np.ndarray:
+    """Where beards grow [P], 0..1: moustache, chin and jaw."""
     w = s.where
     x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
     ragged = 3.0 * noise3(w, 1 / 6.0, 13)
@@ -188,9 +199,16 @@ def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float):
     moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y) * (z > -60.0)
     zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
     below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides
-    zone = zone * (1 - 0.35 * below)
+    return zone * (1 - 0.35 * below)
+
+
+def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float, share: float):
+    """Stubble to a full beard."""
+    if look.beard < 0.02:
+        return albedo, hairs
+    w, zone = s.where, beard_zone(s)
     fine = smoothstep(2.0, 0.6, pixel)
     grain = noise3(w * np.array([1.0, 0.45, 1.0]), 1 / 0.9, 14) + 0.5 * noise3(w, 1 / 3.0, 15)
-    cover = zone * np.clip(look.beard * (1.15 + 0.5 * fine * grain), 0, 0.96)
+    cover = share * zone * np.clip(look.beard * (1.15 + 0.5 * fine * grain), 0, 0.96)
     colour = look.beard_hair * (1.0 + 0.18 * grain[:, None])
     return albedo * (1 - cover[:, None]) + colour * cover[:, None], np.maximum(hairs, 0.8 * cover)
