@@ -144,3 +144,24 @@ def to_pixels(projected: Tensor, resolution: int) -> Tensor:
     """
     x, y = projected[..., 0], projected[..., 1]
     return 0.5 * (resolution - 1) * torch.stack([1 + x, 1 - y], -1)
+
+
+def pinhole(camera: Tensor, model: CameraModel, resolution: int) -> tuple[Tensor, Tensor]:
+    """The same camera as other programs describe one: the picture of :func:`cast_rays`, pixel by pixel.
+
+    Args:
+        camera: [2] (pitch, yaw) in radians.
+        resolution: pixels a side.
+
+    Returns:
+        world_to_camera [4, 4], x right, y down, z forward; intrinsics [4] fx, fy, cx, cy in pixels, the first pixel's
+        centre at 0.5.
+    """
+    rotation, origin = camera_frame(camera[None], model.radius)
+    right, up, backward = rotation[0].unbind(-1)
+    axes = torch.stack([right, -up, -backward])
+    result = torch.eye(4, dtype=camera.dtype, device=camera.device)
+    result[:3, :3] = axes
+    result[:3, 3] = -axes @ (origin[0] + constant(model.offset, camera))
+    focal = 0.5 * (resolution - 1) / math.tan(math.radians(model.fov_degrees) / 2)
+    return result, constant((focal, focal, resolution / 2, resolution / 2), camera)

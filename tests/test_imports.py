@@ -51,6 +51,7 @@ def test_packages_import_downwards_only(package):
 ROOMS = {
     "manifold": {"manifold", "person", ""},
     "trigrid": {"trigrid", "person", ""},
+    "gaussian": {"gaussian", "person", ""},
     "person": {"person", ""},
 }
 ALL_ROOMS = {"saved_model"}  # names the representations, so it sees all of them

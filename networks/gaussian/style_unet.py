@@ -108,6 +108,12 @@ class DualStyleUNet(nn.Module):
             size = config.size >> (levels - 1 - i // 2)
             self.noises.register_buffer(f"noise_{i}", torch.randn(1, 1, size, size))
 
+    def start_at_zero(self) -> None:
+        """Weights with which all maps are 0: where a pretraining to 0 would lead."""
+        for name, weight in self.named_parameters():
+            if name.startswith("to_rgbs") and name.endswith("conv.weight"):
+                nn.init.zeros_(weight)
+
     def encode(self, condition: Tensor) -> list[Tensor]:
         """[B, C, S, S] -> features at S/2, S/4, ... ."""
         features = [self.conv_in(condition)]

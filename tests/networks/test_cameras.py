@@ -16,6 +16,7 @@ from networks.cameras import (
     CameraModel,
     camera_frame,
     cast_rays,
+    pinhole,
     pixel_directions,
     project,
     sample_depths,
@@ -150,3 +151,17 @@ def test_to_pixels():
     """Corners of the grid are the centres of the corner pixels; y goes down."""
     corners = torch.tensor([[-1.0, 1.0, 9.0], [1.0, -1.0, 9.0], [0.0, 0.5, 9.0]])
     assert to_pixels(corners, 5).tolist() == [[0.0, 0.0], [4.0, 4.0], [2.0, 1.0]]
+
+
+@given(pitches, yaws, models)
+@settings(max_examples=20, deadline=None)
+def test_the_pinhole_camera_is_the_same_one(pitch, yaw, model):
+    """Of points anywhere before it: the same pixels, whose centres lie half a pixel off the corner, and distances."""
+    points = 0.2 * torch.randn(1, 20, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = project(points, make_camera(pitch, yaw), model)[0]
+    world_to_camera, (fx, fy, cx, cy) = pinhole(make_camera(pitch, yaw)[0], model, 37)
+    assert max_error(world_to_camera[:3, :3].T @ world_to_camera[:3, :3], torch.eye(3, dtype=torch.float64)) < DOUBLE
+    x, y, z = (points[0] @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]).unbind(-1)
+    pixels = torch.stack([fx * x / z + cx - 0.5, fy * y / z + cy - 0.5], -1)
+    assert max_error(pixels, to_pixels(expected, 37)) < 1e-9
+    assert max_error(torch.stack([x, y, z], -1).norm(dim=-1), expected[:, 2]) < DOUBLE

@@ -1,0 +1,128 @@
+"""A generated person as the actor: the generator is the rig of cameras, with exact poses and masks. No files."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from networks.cameras import PORTRAIT_CAMERA, pinhole
+from networks.gaussian.avatar import Pose, View
+from networks.gaussian.maps import Template, Window
+from networks.gaussian.skinning import joint_transforms
+from networks.manifold.generator import Generator
+from networks.person.body_model import POSED_JOINTS, euler_to_matrix
+from networks.person.expressions import face_model_of
+from networks.person.priors import LabelPriors, Latents
+from networks.saved_model import unpack_model
+from torch_utils.checkpoint import load_checkpoint
+from torch_utils.misc import UserError
+from training.avatar.config import DistillationConfig
+from training.avatar.views import Actor, Shot
+from training.sampling import random_generator
+
+TRAIN, HELD_OUT, EXPRESSIONS = 0, 1, 2  # draws that have nothing in common
+_RIDGE = 1e-3  # of the mean square of a coefficient: expressions that are hardly drawn move nothing
+
+
+class GeneratedViews:
+    """Pictures of one person of a checkpoint; see ``training.avatar.views.Views``.
+
+    Poses, expressions and cameras are drawn from the checkpoint's priors. What was rendered is kept.
+
+    Args:
+        path: of the checkpoint. person: the seed that ``gen_video.py --seeds`` knows the person by.
+        seed: of what is drawn.
+
+    Raises:
+        UserError: no model, or one without priors.
+    """
+
+    def __init__(self, path: str | Path, person: int, config: DistillationConfig, seed: int, device: torch.device):
+        model = unpack_model(load_checkpoint(path), str(path))
+        if model.priors is None:
+            raise UserError(f"{path}: expected a checkpoint with priors to draw poses from, found none in it")
+        self.config, self.seed, self.frames, self.device = config, seed, config.frames, device
+        self.summary = f"person {person} of {Path(path).name}, psi {config.psi:g}"
+        self.metadata: dict[str, Any] = {"source": self.summary, "face_model": face_model_of(model.metadata)}
+        self.metadata["image_size"] = model.generator.config.image_size
+        self.generator: Generator = model.generator.to(device).eval().requires_grad_(False)
+        self.priors: LabelPriors = model.priors
+        latents = self.priors.sample_latents(1, torch.Generator().manual_seed(person))
+        self.latents = Latents(*(part.to(device) for part in latents))
+        with torch.no_grad():
+            style = self.generator.style(self.latents.z_id, self.latents.z_noise, psi=config.psi)
+            self.manifolds = self.generator.build_manifolds(style)
+            self.joints = self.generator.body.canonical_joints(self.latents.betas)[0]
+        self._kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    @torch.no_grad()
+    def actor(self, map_size: int) -> Actor:
+        """The person's body where an expression of zeros has it, and how expressions move it, by the person's D^e."""
+        body = self.generator.body
+        centre = PORTRAIT_CAMERA.offset
+        window = Window((centre[0], centre[1]), self.config.window, map_size)
+        vertices = body.canonical_vertices(self.latents.betas)[0]
+        middle = vertices.new_tensor(window.centre)
+        near = ((vertices[:, :2] - middle).abs() < 1.1 * window.half_extent).all(-1)
+        neutral, basis = self._expressions(vertices[near])
+        whole = vertices.new_zeros(len(vertices), 3, basis.shape[2])
+        whole[near], vertices[near] = basis, neutral
+        template = Template(vertices, body.faces, body.lbs_weights, whole)
+        return Actor(template, window, self.joints, body.parents)
+
+    def _expressions(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Canonical points [V, 3] without an expression, and their displacement by coefficients [V, 3, 64], fitted."""
+        draws = self.config.expression_draws
+        random = random_generator(self.seed, EXPRESSIONS)
+        rows = self.priors.sample_expressions(draws, random, self.config.jitter).to(points)
+        rows = torch.cat([torch.zeros_like(rows[:1]), rows])
+        z_id = self.latents.z_id
+        # D^e leads to canonical space: a point that it moves by d is seen d the other way.
+        moved = torch.stack([-self._displacement(points, z_id, row[None]) for row in rows]).flatten(1)  # [M, V * 3]
+        rows, targets = rows[1:], moved[1:] - moved[0]
+        square = rows.T @ rows
+        square.diagonal().add_(_RIDGE * square.diagonal().mean() + 1e-12)
+        basis = torch.linalg.solve(square, rows.T @ targets)  # [64, V * 3]
+        return points + moved[0].reshape(-1, 3), basis.T.unflatten(0, (-1, 3))
+
+    def _displacement(self, points: Tensor, z_id: Tensor, z_exp: Tensor) -> Tensor:
+        style = self.generator.expression_deformation.style(z_id, z_exp)
+        return self.generator.expression_displacement(points[None], style)[0]
+
+    def _labels(self, kind: int, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        """expression [64], joint_eulers [6, 3], camera [2]."""
+        random = random_generator(self.seed, kind, index)
+        eulers, camera = self.priors.sample_pose_camera(1, random, self.config.jitter)
+        expression = self.priors.sample_expressions(1, random, self.config.jitter)
+        return expression[0].to(self.device), eulers[0].to(self.device), camera[0].to(self.device)
+
+    def _pose(self, expression: Tensor, eulers: Tensor) -> Pose:
+        rotations = torch.eye(3, device=self.device).repeat(len(self.joints), 1, 1)
+        rotations[POSED_JOINTS] = euler_to_matrix(eulers)
+        transforms = joint_transforms(self.joints, self.generator.body.parents, rotations)
+        return Pose(transforms, transforms, expression)
+
+    @torch.no_grad()
+    def _shot(self, kind: int, index: int) -> Shot:
+        expression, eulers, camera = self._labels(kind, index)
+        if (kind, index) not in self._kept:
+            who = self.latents
+            frame = self.generator.render(
+                self.manifolds, who.z_id, expression[None], who.betas, eulers[None], camera[None]
+            )
+            alpha = frame.alpha[0].clamp(0, 1)
+            colour = (frame.image[0].permute(1, 2, 0) + 1) / 2 - (1 - alpha)[..., None]  # from over white
+            self._kept[kind, index] = (colour.clamp(0, 1).half(), alpha.half())
+        colour, alpha = (part.float() for part in self._kept[kind, index])
+        view = View(*pinhole(camera, PORTRAIT_CAMERA, len(alpha)), (len(alpha), len(alpha)))
+        return Shot(colour, alpha, self._pose(expression, eulers), view)
+
+    def shot(self, index: int) -> Shot:
+        return self._shot(TRAIN, index)
+
+    def held_out(self, index: int) -> Shot:
+        return self._shot(HELD_OUT, index)
+
+    def poses(self, count: int) -> list[Pose]:
+        return [self._pose(*self._labels(TRAIN, i)[:2]) for i in range(min(count, self.frames))]
