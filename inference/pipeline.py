@@ -23,6 +23,7 @@ from inference.portable.renderer import LayersRenderer
 from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
+from networks.gaussian.avatar import CONVENTION as GAUSSIAN_AVATAR
 from networks.manifold.generator import Frame
 from networks.person.body_assets import body_from_dict, load_smpl
 from networks.person.controls import MAX_EULER, MAX_YAW
@@ -106,9 +107,9 @@ class Person:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
         # Other frames take their numbers from the CPU: what depends on them alone is prepared there.
         device = self.latents.betas.device if quality == "exact" else torch.device("cpu")
-        z_exp = _vector(expression, (64,), "expression", device)
-        eulers = _vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
-        view = _vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
+        z_exp = checked_vector(expression, (64,), "expression", device)
+        eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
+        view = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
         if quality == "layers":
             return self._layers.render(z_exp, eulers, view)
         if quality == "fast":
@@ -169,7 +170,7 @@ class PortraitPipeline:
         head_shoulder_index: Array | str | Path | None = None,
         device: str | torch.device = "cpu",
     ) -> "PortraitPipeline":
-        """Load a checkpoint of our own format, or of the released layout.
+        """Load a checkpoint of our own format, or of the released layout; also an avatar's, which is one person.
 
         Args:
             path: the file.
@@ -191,6 +192,10 @@ class PortraitPipeline:
             raise UserError(f"--config {config}: {path} is not in the released layout; its config is inside")
         if body_model is not None or head_shoulder_index is not None:
             raise UserError(f"{path}: a body model can be given only for a file in the released layout")
+        if data.get("convention") == GAUSSIAN_AVATAR:
+            from inference.avatar import AvatarPipeline  # which builds on this module
+
+            return AvatarPipeline(data, str(path), device)
         return cls(unpack_model(data, str(path), GENERATORS), device)
 
     @staticmethod
@@ -240,7 +245,7 @@ class PortraitPipeline:
             raise ValueError(f"psi: expected a finite number, found {psi}")
         drawn = self.sample_latents(seed) if seed is not None else (None, None, None)
         parts = [
-            _vector(g if g is not None else d, (size,), name, self.device)[None]
+            checked_vector(g if g is not None else d, (size,), name, self.device)[None]
             for g, d, size, name in zip((z_id, z_noise, betas), drawn, (80, 80, 10), Latents._fields, strict=True)
         ]
         return Person(self, Latents(*parts), psi)
@@ -257,7 +262,7 @@ def _check_seed(seed: Any) -> int:
     return number
 
 
-def _vector(
+def checked_vector(
     value: Array | None,
     shape: tuple[int, ...],
     name: str,

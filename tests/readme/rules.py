@@ -28,9 +28,19 @@ from tests.readme.runners import (
     tests_are_there,
     without_launcher,
 )
+from tests.training.avatar.captures import make_set as make_capture
 from tests.training.tiny_run import CONFIG
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def on_a_small_capture(root: Path, words: list[str], instead: dict[str, object]) -> None:
+    """In place of the set that a command names, one of that layout."""
+    folder = root / words[words.index("--data") + 1]
+    folder.parent.mkdir(exist_ok=True)
+    make_capture(folder, words[words.index("--format") + 1])
+    (folder / "smplx.npz").rename(root / "smplx.npz")
+    run_here(root, words, instead)
 
 
 class Rule(NamedTuple):
@@ -52,6 +62,11 @@ def options(section: str, *names: str) -> str:
     return " ".join(f"--{section}.{name} {values[name]}".replace(", ", ",") for name in names or values)
 
 
+TINY_AVATAR = (
+    "--avatar.map_size 16 --avatar.unet.size 8 --avatar.unet.widths [6,6,4] --avatar.unet.style_dim 8 --optim.steps 1"
+    " --optim.static_steps 0 --run.held_out 1 --run.snapshot_views 1 --distillation.frames 2 --distillation.window 0.5"
+    " --distillation.expression_draws 2"
+)
 SIZES = [name for name in CONFIG["generator"] if name != "superresolution"]  # of both stages
 TINY_RUN = " ".join(
     (
@@ -110,6 +125,7 @@ RULES = (
     Rule("inference.portable .*vrm", "--ckpt ckpts/named.safetensors", "a tiny model with facial actions"),
     Rule("inference.portable", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
+    Rule("inference.splat_file"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes"),
     Rule("keyframes.make", "--out made"),
@@ -146,6 +162,9 @@ RULES = (
          how=without_launcher),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
+    Rule("training.avatar .*--data", f"{TINY_AVATAR} --capture.body smplx.npz --capture.held_out_cameras []"
+         " --capture.held_out_every 2", "a made-up body, three frames of two cameras", how=on_a_small_capture),
+    Rule("training.avatar", TINY_AVATAR, "a step to maps of 16^2"),
     Rule("training.face_recon", TINY_FACES, "two steps"),
     # ---- metrics
     Rule("^torchrun .*training.metrics", TINY_METRICS + " --detector random", "one process", how=without_launcher),

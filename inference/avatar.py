@@ -1,0 +1,105 @@
+"""A Gaussian avatar as a person like any other: the same pipeline and frames, of one actor (docs/avatars.md)."""
+
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from inference.pipeline import CAMERA_RANGE, FRONTAL_CAMERA, QUALITIES, Array, PortraitPipeline, Quality, checked_vector
+from networks.cameras import PORTRAIT_CAMERA, pinhole
+from networks.gaussian.avatar import GaussianAvatar, View, unpack_avatar
+from networks.manifold.generator import Frame
+from networks.person.controls import MAX_EULER
+from networks.person.priors import Latents
+from torch_utils.misc import UserError, resolve_device
+
+DEFAULT_SIZE = 512  # pixels a side of frames, where the avatar does not say what it was trained at
+
+
+class AvatarPerson:
+    """The one actor; made by :meth:`AvatarPipeline.person`."""
+
+    def __init__(self, avatar: GaussianAvatar, size: int):
+        self.avatar, self.size = avatar, size
+
+    @torch.inference_mode()
+    def render(
+        self,
+        expression: Array | None = None,
+        joint_eulers: Array | None = None,
+        camera: Array = FRONTAL_CAMERA,
+        quality: Quality = "exact",
+    ) -> Frame:
+        """One frame; arguments and errors as of ``inference.pipeline.Person.render``. All qualities are the same.
+
+        The nets see poses and expressions projected onto those of training.
+        """
+        if quality not in QUALITIES:
+            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
+        device = self.avatar.joints.device
+        z_exp = checked_vector(expression, (64,), "expression", device)
+        eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
+        towards = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
+        view = View(*pinhole(towards, PORTRAIT_CAMERA, self.size), (self.size, self.size))
+        gaussians = self.avatar(self.avatar.pose(z_exp, eulers), view.origin, project=True)
+        picture = gaussians.draw(view, 1.0)
+        image = picture.image.permute(2, 0, 1).clamp(0, 1) * 2 - 1
+        image_lr = torch.nn.functional.interpolate(image[None], scale_factor=0.25, mode="area")[0]
+        depth = picture.depth / picture.alpha.clamp(min=1e-6) * _stretch(view)
+        return Frame(image, image_lr, torch.where(picture.alpha > 0, depth, 0.0), picture.alpha)
+
+
+def _stretch(view: View) -> Tensor:
+    """[H, W]: how much longer the way along a pixel's ray is than its z."""
+    fx, fy, cx, cy = view.intrinsics
+    height, width = view.size
+    x = (torch.arange(width, device=fx.device) + 0.5 - cx) / fx
+    y = (torch.arange(height, device=fx.device) + 0.5 - cy) / fy
+    return (1 + x.square() + y[:, None].square()).sqrt()
+
+
+class AvatarPipeline(PortraitPipeline):
+    """What ``PortraitPipeline.from_checkpoint`` gives for an avatar's file: one person, whatever psi.
+
+    Raises:
+        UserError: the file holds no avatar, or one of a whole body, which portraits' controls do not move.
+    """
+
+    def __init__(self, data: Mapping[str, Any], where: str, device: str | torch.device = "cpu"):
+        avatar, self.metadata = unpack_avatar(dict(data), where)
+        joints, expressions = len(avatar.joints), avatar.maps.expression_basis.shape[2]
+        if (joints, expressions) != (24, 64):
+            found = f"one of {joints} joints and {expressions} expressions"
+            raise UserError(
+                f"{where}: expected an avatar of head and shoulders (24 joints, 64 expressions), found {found}"
+            )
+        self.device, self.priors, self._where = resolve_device(str(device)), None, where
+        self.avatar = avatar.to(self.device).requires_grad_(False)
+
+    def _refuse(self) -> NoReturn:
+        raise UserError(f"{self._where}: expected a generator of people, found the avatar of one actor")
+
+    @property
+    def generator(self) -> NoReturn:  # type: ignore[override]
+        self._refuse()
+
+    @property
+    def fast_renderer(self) -> NoReturn:  # type: ignore[override]
+        self._refuse()
+
+    def sample_latents(self, seed: int) -> Latents:
+        """Raises UserError: an actor has none."""
+        self._refuse()
+
+    def person(self, seed: int | None = None, **latents: Any) -> AvatarPerson:  # type: ignore[override]
+        """The actor, who is seed 0 of its file.
+
+        Raises:
+            UserError: another seed, or latents.
+        """
+        given = [name for name, value in latents.items() if name != "psi" and value is not None]
+        if seed not in (None, 0) or given:
+            found = given[0] if given else f"seed {seed}"
+            raise UserError(f"{self._where}: expected seed 0, for this is the avatar of one actor, found {found}")
+        return AvatarPerson(self.avatar, int(self.metadata.get("image_size", DEFAULT_SIZE)))
