@@ -14,6 +14,7 @@ from networks.person.face_model import default_face
 from tests.training.tiny_run import make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from torch_utils.misc import UserError
+from torch_utils.ops import point_network
 from training.models import build_networks, choose_trained
 from training.phases import generator_terms, generator_weight, micro_batches, resize
 from training.run.ema import WeightAverage
@@ -198,8 +199,11 @@ def test_a_second_sigterm_is_the_same_request_and_a_second_ctrl_c_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
-def test_memory_estimate_against_what_autograd_keeps():
+@pytest.mark.parametrize("compiled", [False, True])
+def test_memory_estimate_against_what_autograd_keeps(compiled, monkeypatch):
     """Within 30 %; sizes at which activations outweigh the rest."""
+    if not compiled:
+        monkeypatch.setattr(point_network, "select", lambda *_: None)
     widths = {"radiance_dim": 64, "expression_dim": 64, "manifold_dim": 64, "num_samples": 16, "num_fine_samples": 16}
     config = make_config({"generator": {**widths, "num_manifolds": 12}})
     networks = build_networks(config)
@@ -216,7 +220,7 @@ def test_memory_estimate_against_what_autograd_keeps():
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         generator_terms(networks, config, inputs)
     found = sum(kept.values())
-    expected = estimate(config, 2, bf16=False, parameters=(0, 0)).generator
+    expected = estimate(config, 2, bf16=False, parameters=(0, 0), compiled=compiled).generator
     assert expected / found == pytest.approx(1.0, abs=0.3)
 
 

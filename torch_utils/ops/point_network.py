@@ -78,12 +78,17 @@ def point_network(
     return _PointNetwork.apply(points, weights[0], inner, torch.cat(biases, 1), torch.stack(readouts), shift, how)
 
 
-def cpu_has_bf16() -> bool:
-    """Whether the compiled op can be built here and this processor multiplies in bfloat16."""
+def cpu_is_compiled() -> bool:
+    """Whether the compiled op can be built here: it keeps nothing of a forward pass."""
     try:
-        return _facts().bf16
+        return bool(_facts())
     except BuildError:
         return False
+
+
+def cpu_has_bf16() -> bool:
+    """Whether it can, and this processor multiplies in bfloat16."""
+    return cpu_is_compiled() and _facts().bf16
 
 
 class _Facts(NamedTuple):

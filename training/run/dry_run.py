@@ -12,6 +12,7 @@ import yaml
 
 from torch_utils.config import config_to_dict
 from torch_utils.distributed import World
+from torch_utils.ops.point_network import cpu_is_compiled
 from training.config import TrainConfig
 from training.data.storage import Dataset
 from training.evaluation import metric_features
@@ -31,7 +32,8 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     of_generator, of_discriminators = (
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
-    memory = estimate(config, local, bf16=task.bf16, parameters=(of_generator, of_discriminators))
+    compiled = world.device.type == "cpu" and cpu_is_compiled()
+    memory = estimate(config, local, bf16=task.bf16, parameters=(of_generator, of_discriminators), compiled=compiled)
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
 
     def show(*lines: str) -> None:

@@ -13,6 +13,7 @@ from networks.discriminators import DiscriminatorConfig
 from networks.manifold.manifolds import FLAT_SAMPLES
 from torch_utils.distributed import World
 from torch_utils.misc import UserError
+from torch_utils.ops.point_network import cpu_is_compiled
 from training.config import TrainConfig
 
 FLOAT = 4  # bytes
@@ -33,13 +34,16 @@ class MemoryEstimate(NamedTuple):
         return OVERHEAD * (self.weights + max(self.generator, self.discriminators))
 
 
-def estimate(config: TrainConfig, share: int, *, bf16: bool, parameters: tuple[int, int]) -> MemoryEstimate:
+def estimate(
+    config: TrainConfig, share: int, *, bf16: bool, parameters: tuple[int, int], compiled: bool = False
+) -> MemoryEstimate:
     """Memory of a process.
 
     Args:
         share: images of a step that are its own.
         bf16: whether phi, U and the discriminators run in bfloat16.
         parameters: of the generator and of all discriminators together.
+        compiled: whether phi, D^e and M are the compiled op, which keeps nothing of a forward pass: on a CPU.
     """
     copies = 4 + len(config.optim.ema_decays), 4  # weight, gradient, two moments; running means of G
     weights = FLOAT * sum(count * copy for count, copy in zip(parameters, copies, strict=True))
@@ -49,7 +53,7 @@ def estimate(config: TrainConfig, share: int, *, bf16: bool, parameters: tuple[i
     judged = min(run.d_micro_batch or batch, share)
     views = len(config.discriminators.views)
     if config.stage == 1:
-        generator = batch * views * _rendered_picture(config, narrow)
+        generator = batch * views * _rendered_picture(config, narrow, compiled)
     else:
         generator = batch * _person_maps(config, narrow)
     discriminators = (judged * _discriminator(config, name, narrow) for name in config.discriminators.active)
@@ -65,7 +69,9 @@ def check_memory(config: TrainConfig, world: World) -> None:
         return
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     weights = sum(_discriminator_weights(config, name) for name in config.discriminators.active)
-    needed = estimate(config, config.optim.batch_size // world.size, bf16=False, parameters=(0, weights)).total
+    needed = estimate(
+        config, config.optim.batch_size // world.size, bf16=False, parameters=(0, weights), compiled=cpu_is_compiled()
+    ).total
     if needed > 2 * memory:
         wanted = (
             f"a step that fits {memory / 2**30:.0f} GiB (a smaller batch_size or micro_batch, fewer channels or points)"
@@ -86,15 +92,18 @@ def _discriminator_channels(config: TrainConfig, name: str) -> tuple[int, ...]:
     return sizes.channels
 
 
-def _rendered_picture(config: TrainConfig, narrow: int) -> float:
+def _rendered_picture(config: TrainConfig, narrow: int, compiled: bool) -> float:
     """Bytes a picture of stage 1 keeps (:func:`training.rendering.render_radiance`)."""
     g = config.generator
     rays = g.lowres_size**2
     # Every FiLM layer keeps its input and the argument of its sine, every ReLU layer one of the two.
-    sample = FLOAT * (g.num_fine_samples * (3 * 2 * g.expression_dim + 3 * g.manifold_dim + 30) + 20 * g.num_manifolds)
-    crossing = narrow * g.num_manifolds * VALID_CROSSINGS * (9 * 2 * g.radiance_dim + 7 * 4 + 30)
+    of_sample, of_crossing = 3 * 2 * g.expression_dim + 3 * g.manifold_dim, 9 * 2 * g.radiance_dim + 7 * 4
+    if compiled:
+        of_sample, of_crossing, narrow = 0, 0, FLOAT
+    sample = FLOAT * (g.num_fine_samples * (of_sample + 30) + 20 * g.num_manifolds)
+    crossing = narrow * g.num_manifolds * VALID_CROSSINGS * (of_crossing + 30)
     ray = sample + crossing
-    volume = FLOAT * rays * g.num_samples * (2.6 * 16 + 12 if g.pose == "smoothed" else 12)
+    volume = FLOAT * rays * g.num_samples * (2.6 * 12 + 12 if g.pose == "smoothed" else 12)
     kept = FLOAT * rays * 10 * g.num_manifolds  # crossings and radiance for compositing
     chunk = config.run.rays_per_chunk
     # Pictures are recomputed a chunk of rays at a time, of all people together.
