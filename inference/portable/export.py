@@ -12,6 +12,7 @@ from inference.portable.gltf import Avatar, Texture, to_glb
 from inference.portable.vrm import to_vrm
 from networks.person.expressions import ARKIT, coefficient_names
 from networks.person.open_body.actions import ACTIONS
+from torch_utils.misc import UserError
 
 Format = Literal["glb", "vrm"]
 FORMATS = get_args(Format)
@@ -40,6 +41,8 @@ def export_avatar(
     Raises:
         UserError: the person has no layers to speak of, or maps that are not finite; see also ``to_vrm``.
     """
+    if not isinstance(person, Person):
+        raise UserError("portable avatar: expected a person of layers, radiance manifolds, found one without")
     avatar, size = person.avatar(options, source), pipe.generator.config.image_size
     if form == "vrm":
         joints = pipe.generator.body.canonical_joints(person.latents.betas)[0].cpu().numpy()

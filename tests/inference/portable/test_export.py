@@ -2,16 +2,19 @@
 
 import io
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from inference.avatar import AvatarPerson
 from inference.keyframes import interpolate, load_keyframes
 from inference.motions import KEYFRAMES, MOTIONS
 from inference.pipeline import PortraitPipeline
 from inference.portable.__main__ import main
+from inference.portable.export import export_avatar
 from inference.portable.gltf import METRES
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
@@ -101,6 +104,12 @@ def test_bad_input_is_one_line_and_leaves_nothing(ckpt, tmp_path, case):
         main(named)
     assert "\n" not in str(info.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_people_of_another_kind_are_refused():
+    pipe = SimpleNamespace(generator=None, face_model="arkit")
+    with pytest.raises(UserError, match="expected a person of layers, radiance manifolds, found one without"):
+        export_avatar(pipe, AvatarPerson(None, 8), [], {})
 
 
 @pytest.mark.parametrize(("value", "complaint"), [(math.nan, "finite numbers"), (0.0, "expected a layer")])
