@@ -287,7 +287,10 @@ globalThis.player = { // for the console, and for tests
   get rate() { return drawn.length; },
   get motions() { return motions.map(({ name, seconds }) => ({ name, seconds })); },
   pause, reset, play, seek, paint, open, stage,
-  choose: (index) => choose(motions[index] ?? null),
+  choose(index) {
+    choose(motions[index] ?? null);
+    showMotions(index);
+  },
   change(amounts) {
     pause();
     setAmounts(amounts);
