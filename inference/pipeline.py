@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.fast.body import FastBody
 from inference.fast.renderer import FastPerson, FastRenderer
 from inference.portable.avatar import LayeredAvatar
 from inference.portable.build import AvatarOptions, build_avatar
+from inference.portable.motion import SmoothedSkinning
 from inference.portable.renderer import LayersRenderer
 from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
@@ -59,8 +61,10 @@ class Person:
 
     @functools.cached_property
     def _layers(self) -> LayersRenderer:
-        size = self._pipe.generator.config.image_size
-        return LayersRenderer(self.avatar(), size, self.latents.betas.device)
+        generator, who = self._pipe.generator, self.latents
+        smoothed = generator.config.pose == "smoothed"
+        skinning = SmoothedSkinning(generator, FastBody(generator.body, who.betas)) if smoothed else None
+        return LayersRenderer(self.avatar(), generator.config.image_size, who.betas.device, skinning)
 
     def avatar(self, options: AvatarOptions | None = None, metadata: Mapping[str, Any] | None = None) -> LayeredAvatar:
         """This person as layers of mesh with a skeleton and blendshapes, which need no network any more.

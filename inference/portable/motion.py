@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.fast.body import FastBody
+from inference.fast.body import FastBody, Pose
 from inference.fast.grids import CAMERA
 from inference.fast.smoothing import filters_of, smooth_entries
 from inference.portable.avatar import INFLUENCES
@@ -23,6 +23,7 @@ from torch_utils.ops.nearest_vertex import nearest_vertices
 SPACING = 0.0125  # canonical units between the nodes at which D^e is inverted: as in frames of quality ``fast``
 _NEAR, _REACH = 1, 3  # nodes around points where the inverse is wanted, and where D^e may be asked for it
 _ROUNDS = 6  # of the fixed point: D^e grows by a fraction of the way
+_POSE_ROUNDS = 3  # of the fixed point that poses points
 _ENTRIES = 16  # of a transform, that D^p smooths
 _FRONT = torch.full((1, 2), FRONTAL)
 
@@ -90,39 +91,58 @@ def _displacements(generator: Generator, z_id: Tensor, z_exp: Tensor, points: Te
     return generator.expression_displacement(points[None].to(z_id), style)[0].cpu()
 
 
-class Weights(NamedTuple):
-    """Skinning weights of what stays and of the joints of joint_eulers, in the space of the frontal camera's rays."""
+class RayVolume(NamedTuple):
+    """Numbers in the space of a camera's rays, interpolated between every second pixel and sample."""
 
-    values: Tensor  # [7, H, W, S]
-    per_pixel: float  # nodes, of an image of lowres_size
-    per_unit: float  # nodes, along a ray
+    values: Tensor  # [C, H, W, S]
+    camera: Tensor  # [1, 2]
     size: int  # lowres_size
+    per_unit: float  # nodes, along a ray
+
+    @classmethod
+    def of(cls, values: Tensor, camera: Tensor, generator: Generator) -> "RayVolume":
+        """Of values [H, W, S, C] at :func:`_nodes`, and maybe one node further each way."""
+        per_unit = (generator.config.num_samples - 1) / (CAMERA.far - CAMERA.near) / GRID_STRIDE
+        return cls(values.permute(3, 0, 1, 2), camera, generator.config.lowres_size, per_unit)
+
+    def at(self, points: Tensor) -> Tensor:
+        """Points of the camera's space [N, 3] -> [N, C]; outside the volume its border's."""
+        seen = project(points[None], self.camera, CAMERA)[0]
+        pixels = to_pixels(seen, self.size) / GRID_STRIDE
+        place = torch.cat([self.per_unit * (seen[:, 2:] - CAMERA.near), pixels], -1)
+        last = place.new_tensor([self.values.shape[i] - 1 for i in (3, 2, 1)])  # s, x, y
+        grid = (2 * place / last - 1)[None, None, None]
+        return F.grid_sample(self.values[None], grid, align_corners=True, padding_mode="border")[0, :, 0, 0].T
+
+
+def _nodes(generator: Generator, camera: Tensor) -> Tensor:
+    """Every second sample of every second ray of a camera [1, 2] -> [H, W, S, 3]."""
+    size = generator.config.lowres_size
+    depths = sample_depths(CAMERA, generator.config.num_samples, device=camera.device)[::GRID_STRIDE]
+    points = cast_rays(camera, CAMERA, size).at(depths).unflatten(1, (size, size))[0]
+    return points[::GRID_STRIDE, ::GRID_STRIDE].contiguous()
+
+
+class Weights(NamedTuple):
+    """Skinning weights of what stays and of the joints of joint_eulers, in neutral pose; on the CPU."""
+
+    volume: RayVolume
 
     def at(self, points: Tensor) -> Tensor:
         """Points of the neutral pose [N, 3] -> [N, 7], rows sum to 1."""
-        seen = project(points[None], _FRONT, CAMERA)[0]
-        place = torch.cat(
-            [self.per_unit * (seen[:, 2:] - CAMERA.near), self.per_pixel * to_pixels(seen, self.size)], -1
-        )
-        last = torch.tensor([self.values.shape[i] - 1 for i in (3, 2, 1)])  # s, x, y
-        grid = (2 * place / last - 1)[None, None, None]
-        found = F.grid_sample(self.values[None], grid, align_corners=True, padding_mode="border")[0, :, 0, 0].T
-        found = found.clamp(min=0)  # filters that were learned may have a few numbers below 0
+        found = self.volume.at(points).clamp(min=0)  # filters that were learned may have numbers below 0
         return found / found.sum(-1, keepdim=True)
 
 
 @torch.inference_mode()
 def skinning_weights(generator: Generator, body: FastBody) -> Weights:
-    """The weights of the nearest vertices of a body at rest, smoothed as D^p smooths their transforms; on the CPU.
+    """The weights of the nearest vertices of a body at rest, smoothed as D^p smooths their transforms.
 
     D^p has a filter for each entry of a transform; weights have one number a joint, which takes the mean filter.
     """
     config, count = generator.config, body.weights.shape[1]
-    size, samples = config.lowres_size, config.num_samples
-    stride = GRID_STRIDE
-    rays = cast_rays(_FRONT, CAMERA, size).at(sample_depths(CAMERA, samples)).unflatten(1, (size, size))[0]
     vertices = body.vertices(body.pose(torch.zeros(6, 3)))
-    index = nearest_vertices(rays[::stride, ::stride, ::stride].contiguous().to(vertices), vertices)
+    index = nearest_vertices(_nodes(generator, _FRONT).to(vertices), vertices)
     entries = F.pad(body.weights, (0, _ENTRIES - count))
     if config.pose == "smoothed":
         filters = [part.mean(-1, keepdim=True).expand_as(part) for part in filters_of(generator.pose_deformation)]
@@ -130,8 +150,46 @@ def skinning_weights(generator: Generator, body: FastBody) -> Weights:
     else:
         still = F.one_hot(torch.tensor(0), _ENTRIES).to(entries)
         values = entries[index] if config.pose == "nearest" else still.expand(*index.shape, -1)
-    per_unit = (samples - 1) / (CAMERA.far - CAMERA.near) / stride
-    return Weights(values[..., :count].permute(3, 0, 1, 2).cpu(), 1 / stride, per_unit, size)
+    return Weights(RayVolume.of(values[..., :count].cpu(), _FRONT, generator))
+
+
+class SmoothedSkinning:
+    """Poses points as the method's rays see them: by the inverse of inverse skinning that D^p smooths.
+
+    D^p smooths each entry of the transforms by a filter of its own, in posed space along a camera's rays: linear blend
+    skinning comes near, and is where this starts.
+
+    Args:
+        generator: whose pose is "smoothed", on its device.
+        body: of the person.
+    """
+
+    def __init__(self, generator: Generator, body: FastBody):
+        self._generator, self._body = generator, body
+        self._filters = filters_of(generator.pose_deformation)
+
+    @torch.inference_mode()
+    def refine(self, neutral: Tensor, posed: Tensor, joint_eulers: Tensor, camera: Tensor) -> Tensor:
+        """Where points of the neutral pose are, by fixed point from a guess.
+
+        Args:
+            neutral, posed: [N, 3]; the guess may be a hand's breadth off.
+            joint_eulers: [6, 3] radians. camera: [2]. Both on the CPU.
+
+        Returns:
+            [N, 3]
+        """
+        pose, view = self._body.pose(joint_eulers), camera[None].to(neutral)
+        pose = Pose(*(part.to(neutral) for part in pose))
+        index = nearest_vertices(_nodes(self._generator, view), self._body.vertices(pose))
+        values = smooth_entries(self._body.inverse_transforms(pose), index, self._filters)
+        volume = RayVolume.of(values[..., :12], view, self._generator)
+        for _ in range(_POSE_ROUNDS):
+            rows = volume.at(posed).view(-1, 3, 4)
+            missing = neutral - (rows[..., :3] * posed[:, None]).sum(-1) - rows[..., 3]
+            # Back through the transform's turn, which is nearly a rotation.
+            posed = posed + (rows[..., :3] * missing[:, :, None]).sum(1)
+        return posed
 
 
 def strongest(weights: Tensor) -> tuple[Tensor, Tensor]:

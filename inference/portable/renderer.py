@@ -7,6 +7,7 @@ from torch import Tensor
 
 from inference.fast.grids import CAMERA
 from inference.portable.avatar import POSED, LayeredAvatar
+from inference.portable.motion import SmoothedSkinning
 from networks.cameras import camera_frame, pixel_directions
 from networks.manifold.generator import Frame
 from networks.manifold.generator_config import UPSCALE
@@ -22,10 +23,15 @@ class LayersRenderer:
         avatar: to draw.
         size: pixels a side.
         device: to draw on.
+        skinning: what corrects linear blend skinning, where the person's model is at hand.
         impl: of the compiled op: ``auto``, ``ref`` (plain torch, slow), ``cpp`` or ``cuda``.
     """
 
-    def __init__(self, avatar: LayeredAvatar, size: int, device: torch.device, *, impl: str = "auto"):
+    def __init__(
+        self, avatar: LayeredAvatar, size: int, device: torch.device, skinning: SmoothedSkinning | None = None, *,
+        impl: str = "auto",
+    ):  # fmt: skip
+        self._skinning = skinning
         self.avatar, self._size, self._impl, self._device = avatar, size, impl, device
         dense = torch.zeros(len(avatar.vertices), len(avatar.joint_names))
         dense.scatter_add_(1, avatar.joints.long(), avatar.weights)
@@ -54,7 +60,11 @@ class LayersRenderer:
         Returns:
             as ``Person.render``; image_lr is the image, scaled down.
         """
-        positions = self._project(self._pose(expression, joint_eulers), camera)
+        neutral = self._express(expression)
+        posed = self._skin(neutral, joint_eulers)
+        if self._skinning is not None:
+            posed = self._skinning.refine(neutral, posed, joint_eulers, camera)
+        positions = self._project(posed, camera)
         size = (self._size, self._size)
         rgb, alpha, depth = rasterize_layers(
             positions, self._uv, self._triangles, self._layers, self._atlas, size, impl=self._impl
@@ -63,16 +73,19 @@ class LayersRenderer:
         small = torch.nn.functional.avg_pool2d(image, UPSCALE)
         return Frame(image, small, depth.mul_(self._ray_lengths), alpha)
 
-    def _pose(self, expression: Tensor, joint_eulers: Tensor) -> Tensor:
-        """Posed vertices [V, 3]."""
+    def _express(self, expression: Tensor) -> Tensor:
+        """Vertices [V, 3] of the neutral pose."""
         amounts = self.avatar.morph_amounts(expression)
         used = amounts.nonzero().squeeze(1)
-        vertices = self._vertices
-        if len(used):
-            moved = amounts[used].to(self._device) @ self._morphs[used.to(self._device)]
-            vertices = vertices.index_add(0, self._moved, moved.view(-1, 3))
+        if len(used) == 0:
+            return self._vertices
+        moved = amounts[used].to(self._device) @ self._morphs[used.to(self._device)]
+        return self._vertices.index_add(0, self._moved, moved.view(-1, 3))
+
+    def _skin(self, neutral: Tensor, joint_eulers: Tensor) -> Tensor:
+        """Posed vertices [V, 3], by linear blend skinning."""
         rows = (self._weights @ self._transforms(joint_eulers).to(self._device).flatten(1)).view(-1, 3, 4)
-        return (rows[..., :3] * vertices[:, None]).sum(-1) + rows[..., 3]
+        return (rows[..., :3] * neutral[:, None]).sum(-1) + rows[..., 3]
 
     def _transforms(self, joint_eulers: Tensor) -> Tensor:
         """What the joints do to what follows them [J, 3, 4]: each turns about its place, and with it what is below."""
