@@ -27,6 +27,7 @@ from torch_utils.video_reader import Frame
 HEIGHT = 480  # pixels
 SEED, PSI = 3, 0.7  # who is driven
 _COLOUR, _OPACITY = np.array([92.0, 160.0, 255.0]), 0.55
+_REACH = 0.24  # metres from the middle: head and shoulders, not arms
 _LIGHT = np.array([0.25, -0.45, 0.86])  # where from: right, up, and from the viewer
 
 
@@ -39,7 +40,8 @@ class MeshOverlay:
 
     def __init__(self, shape: np.ndarray) -> None:
         body = read_open_body()
-        shown = np.flatnonzero(body.outer_skin() | (body.part == EYE) | (body.part == SHIRT))
+        there = body.outer_skin() | (body.part == EYE) | (body.part == SHIRT)
+        shown = np.flatnonzero(there & (np.abs(body.v_template[:, 0]) < _REACH))
         self._faces = body.mesh(shown)
         arrays = surface_points(model := open_body_model(), shown[:, None], np.ones((len(shown), 1)))
         person = torch.from_numpy(shape)

@@ -37,6 +37,11 @@ def _fir(x: Tensor, gain: float) -> Tensor:
     return (torch.outer(taps, taps) * (gain / 64)).expand(x.shape[1], 1, 4, 4)
 
 
+def filtered(x: Tensor, padding: int, *, stride: int = 1, gain: float = 1.0) -> Tensor:
+    """[B, C, H, W] convolved with the filter, channel by channel, zeros beyond."""
+    return F.conv2d(x, _fir(x, gain), stride=stride, padding=padding, groups=x.shape[1])
+
+
 def upsample(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, 2H, 2W]: zeros between, filtered."""
     return F.conv_transpose2d(x, _fir(x, 4.0), stride=2, padding=1, groups=x.shape[1])
@@ -44,20 +49,19 @@ def upsample(x: Tensor) -> Tensor:
 
 def downsample(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, H/2, W/2]: filtered, every second pixel."""
-    return F.conv2d(x, _fir(x, 1.0), stride=2, padding=1, groups=x.shape[1])
+    return filtered(x, 1, stride=2)
 
 
 def conv_upsampling(x: Tensor, weight: Tensor) -> Tensor:
     """3 x 3 convolution to twice the size: weight [C', C, 3, 3], x [B, C, H, W] -> [B, C', 2H, 2W]."""
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    return F.conv2d(x, _fir(x, 4.0), padding=1, groups=x.shape[1])
+    return filtered(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, gain=4.0)
 
 
 def conv_downsampling(x: Tensor, weight: Tensor) -> Tensor:
     """Convolution to half the size: weight [C', C, k, k] with k 1 or 3, x [B, C, H, W] -> [B, C', H/2, W/2]."""
     if weight.shape[-1] == 1:
         return F.conv2d(downsample(x), weight)
-    return F.conv2d(F.conv2d(x, _fir(x, 1.0), padding=2, groups=x.shape[1]), weight, stride=2)
+    return F.conv2d(filtered(x, 2), weight, stride=2)
 
 
 # ---- Layers ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from inference.viewer.studio import Studio
 from torch_utils.bounds import whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
-MAX_MESSAGE = 2**16  # bytes; a shot has two thousand
+MAX_MESSAGE = 2**20  # bytes; a shot has two thousand, a picture of a camera fifty thousand
 
 
 def make_parser() -> CliParser:

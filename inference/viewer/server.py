@@ -4,6 +4,8 @@
     /live                   websocket. The page sends shots {id, seed, psi, expression, pose, camera}; only the latest
                             one is drawn. It gets {type: hello | making | error, ...}, and frames: a length (4 bytes,
                             little endian), so many bytes of JSON {id, seed, psi, milliseconds}, and a JPEG.
+    /camera                 websocket, for browsers on this machine. The page sends pictures of its camera, one by one,
+                            and gets the controls of whom they show (camera.py)
     POST /frame.png         a shot -> a PNG
     POST /avatar.glb        a shot, or with {tracks, n_interval, fps} also a motion -> a portable avatar
     POST /keyframes?name=   a .npy file -> {kind, rows}
@@ -40,6 +42,7 @@ from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 from inference.keyframes import Kind, load_expressions, load_keyframes
 from inference.motions import MOTIONS
 from inference.pipeline import Person
+from inference.viewer.camera import CameraDesk, Driver
 from inference.viewer.controls import SPANS, make_groups, rest_row
 from inference.viewer.messages import (
     Shot,
@@ -74,6 +77,8 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         "spans": SPANS, "groups": [group.plain() for group in make_groups(studio.face_model)],
         "motions": [motion.title for motion in MOTIONS],
     }  # fmt: skip
+
+    desk = CameraDesk(lambda: Driver(studio.face_model))
 
     async def live(socket: WebSocket) -> None:
         await socket.accept()
@@ -116,9 +121,11 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         for task in begun:
             task.cancel()
         studio.close()
+        desk.close()
 
     routes = [
         WebSocketRoute("/live", live),
+        WebSocketRoute("/camera", desk.serve),
         Route("/frame.png", frame_png, methods=["POST"]),
         Route("/avatar.glb", avatar_glb, methods=["POST"]),
         Route("/keyframes", keyframes, methods=["POST"]),

@@ -1,7 +1,4 @@
-"""StyleGAN2's layers with equalised learning rates, and wavelets, in plain torch: what a StyleUNet is made of.
-
-Names of weights are those of the released avatars.
-"""
+"""StyleGAN2's layers as a StyleUNet has them, and wavelets. Names of weights are those of the released avatars."""
 
 import math
 
@@ -9,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_BLUR = (1.0, 3.0, 3.0, 1.0)
-_STEEPNESS = 0.2
+from networks.stylegan_layers import EqualLinear, conv_upsampling, filtered, lrelu
+
 _HAAR = math.sqrt(0.5)
 
 
@@ -34,22 +31,6 @@ def filter_pictures(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pa
     return x.unflatten(0, (batch, channels)).transpose(1, 2)
 
 
-def blur(x: Tensor, pad: tuple[int, int], *, up: int = 1, down: int = 1, gain: float = 1.0) -> Tensor:
-    """[B, C, H, W] by the outer product of (1, 3, 3, 1), whose sum is ``gain``."""
-    taps = x.new_tensor(_BLUR) / sum(_BLUR)
-    return filter_pictures(x, gain * torch.outer(taps, taps)[None], up=up, down=down, pad=pad).squeeze(1)
-
-
-def half(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, C, H/2, W/2]."""
-    return blur(x, (1, 1), down=2)
-
-
-def double(x: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, C, 2H, 2W]."""
-    return blur(x, (2, 1), up=2, gain=4)
-
-
 def _haar(x: Tensor, sign: float) -> Tensor:
     low, high = x.new_tensor([_HAAR, _HAAR]), x.new_tensor([-_HAAR, _HAAR])
     pairs = [(low, low, 1.0), (high, low, sign), (low, high, sign), (high, high, 1.0)]
@@ -66,20 +47,6 @@ def from_wavelets(x: Tensor) -> Tensor:
     kernels = _haar(x, -1.0)
     parts = [filter_pictures(part, kernels[i : i + 1], up=2, pad=(1, 0)) for i, part in enumerate(x.chunk(4, 1))]
     return torch.cat(parts, 1).sum(1)
-
-
-class EqualLinear(nn.Module):
-    """A linear layer whose weights learn at the rate of ``speed``; activated if it is not 1."""
-
-    def __init__(self, in_features: int, out_features: int, *, bias: float = 0.0, speed: float = 1.0):
-        super().__init__()
-        self.speed = speed
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) / speed)
-        self.bias = nn.Parameter(torch.full((out_features,), bias))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.linear(x, self.weight * (self.speed / math.sqrt(self.weight.shape[1])), self.bias * self.speed)
-        return x if self.speed == 1 else F.leaky_relu(x, _STEEPNESS) * math.sqrt(2)
 
 
 class EqualConv(nn.Module):
@@ -102,14 +69,14 @@ class Activation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.bias[:, None, None], _STEEPNESS) * math.sqrt(2)
+        return lrelu(x + self.bias[:, None, None])
 
 
 class Blur(nn.Module):
     """As before a convolution of stride 2."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return blur(x, (2, 2))
+        return filtered(x, 2)
 
 
 def conv_layer(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
@@ -138,7 +105,7 @@ class ModulatedConv(nn.Module):
         if self.demodulate:
             weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3), keepdim=True) + 1e-8)
         if up:
-            return blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), (1, 1), gain=4)
+            return conv_upsampling(x, weight)
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
 

@@ -7,16 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.gaussian.style_layers import (
-    EqualLinear,
     StyledConv,
     ToWavelets,
     conv_layer,
-    double,
     from_wavelets,
-    half,
     halving_layer,
     to_wavelets,
 )
+from networks.stylegan_layers import EqualLinear, downsample, upsample
 
 _MAPPING_SPEED = 0.01
 
@@ -85,7 +83,10 @@ class DualStyleUNet(nn.Module):
         widths, levels, style_dim = config.widths, config.levels, config.style_dim
         self.style = nn.Sequential(
             nn.Identity(),
-            *(EqualLinear(style_dim, style_dim, speed=_MAPPING_SPEED) for _ in range(config.mapping_layers)),
+            *(
+                EqualLinear(style_dim, style_dim, lr=_MAPPING_SPEED, activate=True)
+                for _ in range(config.mapping_layers)
+            ),
         )
         falling = widths[-2::-1]  # of the encoder, from half the size inwards
         self.conv_in = halving_layer(in_channels, falling[0])
@@ -118,7 +119,7 @@ class DualStyleUNet(nn.Module):
         """[B, C, S, S] -> features at S/2, S/4, ... ."""
         features = [self.conv_in(condition)]
         for from_condition, inward in zip(self.from_rgbs, self.cond_convs, strict=True):
-            condition = half(condition)
+            condition = downsample(condition)
             features.append(inward(features[-1] + from_condition(condition)))
         return features
 
@@ -131,7 +132,7 @@ class DualStyleUNet(nn.Module):
             x = convs[2 * k](x, w, getattr(self.noises, f"noise_{2 * k}"), up=True)
             x = convs[2 * k + 1](x, w, getattr(self.noises, f"noise_{2 * k + 1}"))
             output = outputs[k](x, w)
-            skip = output if skip is None else output + to_wavelets(double(from_wavelets(skip)))
+            skip = output if skip is None else output + to_wavelets(upsample(from_wavelets(skip)))
             if view is not None and k == last - 1:
                 x = x + F.interpolate(view, x.shape[-2:], mode="bilinear")
         assert skip is not None

@@ -194,6 +194,17 @@ class BodyModel(nn.Module):
         return self._from_neck(self._skin(shape, local, slice(None)), shape)
 
     @full_precision()
+    def metric_vertices(self, rotations: Tensor) -> Tensor:
+        """All vertices [B, V, 3] of the mean shape in metres, from the neck of its T-pose.
+
+        Args:
+            rotations: [B, 6, 3, 3] at joints 12..17, relative to the T-pose.
+        """
+        shape = self._shape(self.shapedirs.new_zeros(1, self.shapedirs.shape[-1]))
+        shape = _Shape(*(part.expand(len(rotations), -1, -1) for part in shape))
+        return self._skin(shape, rotations, slice(None)) - shape.joints[:, NECK, None]
+
+    @full_precision()
     def forward(self, betas: Tensor, joint_eulers: Tensor) -> PosedBody:
         """betas [B, 10]; joint_eulers [B, 6, 3] radians of joints 12..17 (neck, collars, head, shoulders)."""
         shape = self._shape(betas)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from inference.released_checkpoint import load_released
 from networks.manifold.generator import Generator, GeneratorConfig
-from networks.person.body_assets import body_from_dict
+from networks.person.body_assets import BodyArrays, body_from_dict
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 requires_golden = pytest.mark.skipif(not GOLDEN.exists(), reason="golden values (shared/golden) are not here")
@@ -34,12 +34,18 @@ def _dtype(array: np.ndarray) -> type:
 
 
 @cache
-def load_mini_generator() -> Generator:
-    """The small random generator behind the golden outputs, through the importer of released weights."""
+def golden_body() -> tuple[BodyArrays, Tensor]:
+    """The made-up body of the golden values, and its head-and-shoulder vertices."""
     arrays = dict(load_golden("body"))
     index = arrays.pop("head_shoulder_index")
     arrays["kintree_table"][0, 0] = -1
-    body = body_from_dict({name: value.numpy() for name, value in arrays.items()}, "golden/body.npz")
+    return body_from_dict({name: value.numpy() for name, value in arrays.items()}, "golden/body.npz"), index
+
+
+@cache
+def load_mini_generator() -> Generator:
+    """The small random generator behind the golden outputs, through the importer of released weights."""
+    body, index = golden_body()
     model = load_released(
         load_golden("mini_state"), MINI_CONFIG, "golden/mini_state.npz", body=body, head_shoulder_index=index
     )

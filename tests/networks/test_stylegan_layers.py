@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from networks import stylegan_layers as layers
-from tests.networks.trigrid.golden import needs_golden, read_golden, weights_of
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden, weights_of
 
 
-@needs_golden
+@requires_golden
 def test_filters():
-    golden = read_golden("filters.npz")
+    golden = read_golden("filters")
     torch.testing.assert_close(layers.upsample(golden["image"]), golden["up2"], rtol=0, atol=1e-5)
     torch.testing.assert_close(layers.downsample(golden["image"]), golden["down2"], rtol=0, atol=1e-5)
 
@@ -44,9 +45,9 @@ def test_modulation_is_folded_or_not():
         torch.testing.assert_close(found[row], torch.conv2d(x[row], folded, padding=1), rtol=0, atol=1e-5)
 
 
-@needs_golden
+@requires_golden
 def test_a_synthesis_network():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     network = layers.SynthesisNetwork(32, 16, 288, channel_base=128, max_channels=12)
     network.load_state_dict(weights_of(golden, "backbone.synthesis."))
     assert network.num_ws == golden["num_ws"].item() == 6

@@ -17,6 +17,7 @@ from networks.saved_model import SavedModel, pack_model
 from tests.inference.recordings import make_rows, write
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
+from tests.networks.person.fitting.drawn_photos import write_folder, write_video
 from tests.readme.documents import ROOT
 from tests.training.data.prepare.photos import make_photo, write_photos
 from tests.training.data.sets import make_pixels
@@ -98,6 +99,14 @@ def recording(place: Place) -> None:
     write(place.root / "take.csv", make_rows())
 
 
+def own_pictures(place: Place) -> None:
+    """me.mp4, my_photos and my_videos: of drawn people."""
+    write_video(place.root / "me.mp4")
+    write_folder(place.root / "my_photos")
+    (place.root / "my_videos").mkdir()
+    write_video(place.root / "my_videos/me.mp4")
+
+
 def model_of_photos(place: Place) -> None:
     """runs/shhq2/latest."""
     (place.root / "runs/shhq2").mkdir(parents=True)
@@ -108,4 +117,5 @@ MADE_UP: dict[str, Callable[[Place], None]] = {
     "published": published, "ckpts/named.safetensors": named,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording,
+    "me.mp4": own_pictures, "my_photos": own_pictures, "my_videos": own_pictures,
 }  # fmt: skip

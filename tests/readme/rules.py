@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from inference.pipeline import PortraitPipeline
 from tests.networks.helpers import TINY_CONFIG
+from tests.networks.person.fitting.drawn_photos import without_detectors
 from tests.readme.documents import Command
 from tests.readme.runners import (
     environment_has_its_name,
@@ -75,6 +76,7 @@ TINY_RUN = " ".join(
         "--run.total_kimg 0.004 --mirror false --manifold_init spheres",
     )
 )  # fmt: skip
+DRAWN = "detectors may be absent: drawn photos, whose landmarks are known, and who knows them stand in"
 TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
 # U has room to interpolate, and discriminators to grow from 16^2 to 64^2.
 ROOM = (
@@ -127,6 +129,7 @@ RULES = (
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.splat_file"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
+    Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
     Rule("inference.keyframes"),
     Rule("keyframes.make", "--out made"),
     Rule(
@@ -143,6 +146,8 @@ RULES = (
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data people", "--num 1 --size 32", "one person"),
+    Rule("training.data prepare .*my_", "--size 64 --face_size 32 --workers 0 --every 2", DRAWN,
+         instead=without_detectors()),
     Rule("training.data prepare", "--size 64 --face_size 32 --workers 1", "three drawn photos"),
     Rule("training.data convert"),
     Rule("training.data inspect"),

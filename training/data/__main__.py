@@ -11,7 +11,10 @@ COMMANDS = {
     "blender": ("training.data.cycles.environment", "set up Blender for synthesize --renderer cycles"),
     "people": ("training.data.people_sheet", "draw a sheet of synthetic people from all sides"),
     "convert": ("training.data.convert", "take over portraits and face crops that are prepared already (SHHQ-HS)"),
-    "prepare": ("training.data.prepare.cli", "make SHHQ-HS from photos, masks, body fits and face coefficients"),
+    "prepare": (
+        "training.data.prepare.cli",
+        "make a set of photos or videos, tracked here or by other programs",
+    ),
 }
 
 

@@ -84,6 +84,12 @@ export class Sliders {
     for (let i = start; i < end; i++) this.row[i] = row[i];
   }
 
+  // Takes all controls from {expression [64], pose [6][3], camera [2]}.
+  takeKeyframe(keyframe) {
+    for (const [kind, [start]] of Object.entries(this.spans)) keyframe[kind].flat().forEach((value, i) => (this.row[start + i] = value));
+    this.show();
+  }
+
   kindOf(index) {
     return Object.keys(this.spans).find((kind) => index >= this.spans[kind][0] && index < this.spans[kind][1]);
   }

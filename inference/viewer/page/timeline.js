@@ -5,9 +5,9 @@ import { fill } from "./sliders.js";
 const $ = (id) => document.getElementById(id);
 
 export class Timeline {
-  // `onFrame(frame)` is called when another frame is to be seen.
+  // `onFrame(frame)` is called when another frame is to be seen, `onPlay()` when playback begins.
   constructor(motion, onFrame) {
-    Object.assign(this, { motion, onFrame, frame: 0, playing: false, start: 0 });
+    Object.assign(this, { motion, onFrame, frame: 0, playing: false, start: 0, onPlay() {} });
     $("play").onclick = () => this.toggle();
     $("back").onclick = () => this.step(-1);
     $("forward").onclick = () => this.step(1);
@@ -55,6 +55,7 @@ export class Timeline {
   play() {
     if (this.playing || !this.motion.frames) return;
     this.playing = true;
+    this.onPlay();
     this.mark();
     this.seek(this.frame);
     requestAnimationFrame(() => this.tick());

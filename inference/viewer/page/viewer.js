@@ -1,5 +1,6 @@
 // The page: what happens when something is moved, pressed or dropped.
 
+import { Camera } from "./camera.js";
 import { Connection, request } from "./connection.js";
 import { listenForKeys } from "./keyboard.js";
 import { KINDS, Motion } from "./motion.js";
@@ -120,6 +121,19 @@ $("picture").onpointermove = (event) => {
   sliders.nudge(group, "Yaw", (event.shiftKey ? 1 : -1) * DRAG * event.movementX);
   sliders.nudge(group, "Pitch", DRAG * event.movementY);
 };
+
+// ---- camera -------------------------------------------------------------------------------------------------------
+
+const camera = new Camera(`${connection.url.replace(/live$/, "camera")}`, {
+  begin: () => timeline.pause(),
+  pose(keyframe) {
+    sliders.takeKeyframe(keyframe);
+    draw();
+  },
+  error: complain,
+});
+timeline.onPlay = () => camera.stop();
+$("drive").onclick = () => camera.toggle();
 
 // ---- motion -------------------------------------------------------------------------------------------------------
 
@@ -283,6 +297,7 @@ const KEYS = {
   "[": () => timeline.stepKeyframe(-1),
   "]": () => timeline.stepKeyframe(1),
   k: addKeyframe,
+  c: () => camera.toggle(),
   n: () => who.somebodyElse(),
   r: resetAll,
   o: () => $("open").click(),

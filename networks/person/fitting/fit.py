@@ -67,7 +67,7 @@ class Fit(NamedTuple):
     frames: Tensor  # [F, Q] see frames.py
     actions: Tensor  # [F, 52] 0..1
     precision: Tensor  # [F, Q + 52] one over the variance of every number, given the shape
-    error: Tensor  # [F] root mean square distance of what was seen, mm
+    error: Tensor  # [F] root mean square distance of what was seen, by its certainty, mm
 
 
 class _System(NamedTuple):
@@ -197,7 +197,7 @@ def _system(
     known = priors()
     total = total + torch.block_diag(known.frame, known.action)
     slopes = (frames - known.frame_mean) @ known.frame, actions @ known.action + known.action_slope
-    error = ((miss**2).sum(-1) * (seen.certainty > 0)).sum(-1) / (seen.certainty > 0).sum(-1).clamp(min=1)
+    error = ((miss**2).sum(-1) * seen.certainty).sum(-1) / seen.certainty.sum(-1).clamp(min=1e-12)
     system = _System(total, gradient + torch.cat(slopes, -1), None, None, None, error.sqrt())
     if by_shape is None:
         return system

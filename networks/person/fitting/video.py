@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from networks.person.expressions import NUM_EXPRESSION
-from networks.person.fitting.fit import Anchor, fit_frames, fit_person
+from networks.person.fitting.fit import Anchor, Fit, Observed, fit_frames, fit_person
 from networks.person.fitting.frames import (
     ARMS,
     CAMERA,
@@ -65,24 +65,28 @@ def fit_video(track: Track, marks: Landmarks) -> Performance:
     First every frame is fitted by itself. Then what changes slowly (camera, size, shoulders) is smoothed and held there
     while the rest is fitted again: head and camera are sure together, not each alone.
     """
-    seen, known = observed(track, marks), track.found
-    rate = _frame_rate(track.seconds)
-    there = seen.rows(torch.from_numpy(np.flatnonzero(known)))
-    frames, actions = first_guess(marks.points, there, priors().shape_mean)
-    chosen = spread_out(frames, PERSON_FRAMES)
-    person = fit_person(marks.points, there.rows(chosen), frames[chosen], actions[chosen])
-    free = fit_frames(marks.points, there, person.shape, frames, actions)
+    known, rate = track.found, _frame_rate(track.seconds)
+    there = observed(track, marks).rows(torch.from_numpy(np.flatnonzero(known)))
+    free = fit_known(there, marks)
     slow = torch.zeros(NUM_FRAME, dtype=torch.float64)
     slow[_SLOW] = _HELD
     course = _course(free.frames, free.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
-    held = fit_frames(marks.points, there, person.shape, free.frames, free.actions, anchor=Anchor(course[known], slow))
+    held = fit_frames(marks.points, there, free.shape, free.frames, free.actions, anchor=Anchor(course[known], slow))
     frames = _course(held.frames, held.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
     actions = _course(held.actions, held.precision[:, NUM_FRAME:], known, _action_acceleration() / rate**2).clamp(0, 1)
     error = np.full(len(known), np.nan)
     error[known] = held.error.numpy()
     expression = np.zeros((len(known), NUM_EXPRESSION))
     expression[:, :NUM_ACTIONS] = actions.numpy()
-    return Performance(person.shape.numpy(), frames.numpy(), expression, error)
+    return Performance(free.shape.numpy(), frames.numpy(), expression, error)
+
+
+def fit_known(seen: Observed, marks: Landmarks) -> Fit:
+    """Fits a person to pictures that all show the face, each by itself but for who it is; nothing is smoothed."""
+    frames, actions = first_guess(marks.points, seen, priors().shape_mean)
+    chosen = spread_out(frames, PERSON_FRAMES)
+    person = fit_person(marks.points, seen.rows(chosen), frames[chosen], actions[chosen])
+    return fit_frames(marks.points, seen, person.shape, frames, actions)
 
 
 def spread_out(frames: Tensor, count: int) -> Tensor:

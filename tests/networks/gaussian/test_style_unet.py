@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from networks.gaussian.style_layers import double, from_wavelets, to_wavelets
+from networks.gaussian.style_layers import from_wavelets, to_wavelets
 from networks.gaussian.style_unet import DualStyleUNet, UNetConfig, ViewFeatures
+from networks.stylegan_layers import upsample
 from tests.networks.gaussian.golden import golden, needs_golden
 
 TOLERANCE = 1e-4  # values up to 7, sums in another order
@@ -52,7 +53,7 @@ def test_wavelets_and_scaling():
     assert to_wavelets(x).shape == (2, 12, 4, 3)
     assert torch.allclose(from_wavelets(to_wavelets(x)), x, atol=1e-6)
     assert torch.allclose(to_wavelets(x)[:, :3], 2 * F.avg_pool2d(x, 2), atol=1e-6)
-    assert torch.allclose(double(torch.ones(1, 1, 6, 6))[..., 2:-2, 2:-2], torch.ones(8, 8), atol=1e-6)
+    assert torch.allclose(upsample(torch.ones(1, 1, 6, 6))[..., 2:-2, 2:-2], torch.ones(8, 8), atol=1e-6)
 
 
 def test_published_size():

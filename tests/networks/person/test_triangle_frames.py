@@ -5,7 +5,8 @@ import math
 import torch
 
 from networks.person.triangle_frames import faces_within, to_rest_pose, triangle_frames
-from tests.networks.trigrid.golden import needs_golden, read_golden
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden
 from torch_utils.ops.nearest_triangle import nearest_triangles
 
 REST = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0, -1]])
@@ -33,10 +34,10 @@ def test_faces_within():
     assert faces_within(vertices, torch.tensor([[0, 1, 2], [1, 2, 3]]), 0.5).tolist() == [[0, 1, 2]]
 
 
-@needs_golden
+@requires_golden
 def test_golden_points_and_their_gradients():
     """Points nearest to an edge or a corner have several triangles as near: the others' results are compared."""
-    golden, given = read_golden("deformation.npz"), read_golden("deformation_gradient.npz")
+    golden, given = read_golden("deformation"), read_golden("deformation_gradient")
     faces, posed = golden["faces"].long(), golden["posed_vertices"]
     points = golden["points"].clone().requires_grad_()
     found = to_rest_pose(points, posed, golden["rest_vertices"], faces, 0.25)

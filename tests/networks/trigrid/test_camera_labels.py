@@ -5,18 +5,19 @@ import math
 import torch
 
 from networks.trigrid import camera_labels as labels
-from tests.networks.trigrid.golden import needs_golden, read_golden
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden
 
 
-@needs_golden
+@requires_golden
 def test_golden_cameras():
-    golden = read_golden("cameras.npz")
+    golden = read_golden("cameras")
     pose = labels.orbit(golden["yaw"], golden["pitch"])
     torch.testing.assert_close(pose, golden["cam2world"], rtol=0, atol=1e-5)
     label = labels.make_label(pose)
     torch.testing.assert_close(label, golden["label"], rtol=0, atol=1e-5)
     torch.testing.assert_close(labels.mirror_label(label), golden["label_mirrored"], rtol=0, atol=1e-5)
-    assert torch.equal(labels.is_left(golden["label"]), golden["is_left"])
+    assert torch.equal(labels.is_left(golden["label"]), golden["is_left"].bool())
     rays = labels.label_rays(golden["label"], 5)
     torch.testing.assert_close(rays.origins[:, 0], golden["ray_origins"], rtol=0, atol=1e-5)
     torch.testing.assert_close(rays.directions, golden["ray_directions"], rtol=0, atol=1e-5)

@@ -5,19 +5,20 @@ import torch
 
 from networks.trigrid.camera_labels import mirror_label, mirror_pose
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator, deviation
-from tests.networks.trigrid.golden import needs_golden, read_golden, weights_of
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden, weights_of
 
 
-@needs_golden
+@requires_golden
 def test_golden_judgement():
-    golden = read_golden("discriminator.npz")
+    golden = read_golden("discriminator")
     network = PoseAwareDiscriminator(64, channel_base=512, max_channels=16, pose_widths=(32, 24, 16, 8), group=2)
     network.load_state_dict(weights_of(golden, ""))
     seen, camera = Observed(golden["image"], golden["image_raw"], golden["image_mask"]), golden["c"]
     close = {"rtol": 0, "atol": 1e-4}  # float32 sums of some hundred terms
     torch.testing.assert_close(network.features(seen), golden["score_features"], **close)
     torch.testing.assert_close(
-        network.features(seen.mirrored_where(golden["is_left"])), golden["pose_features"], **close
+        network.features(seen.mirrored_where(golden["is_left"].bool())), golden["pose_features"], **close
     )
     found = network(seen, camera)
     torch.testing.assert_close(found.pose, golden["pose"], **close)

@@ -8,7 +8,8 @@ from networks.trigrid.config import TriGridConfig
 from networks.trigrid.generator import Draws, TriGridGenerator
 from networks.trigrid.superresolution import SuperResolution
 from networks.trigrid.volume import march
-from tests.networks.trigrid.golden import needs_golden, read_golden, weights_of
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden, weights_of
 
 CONFIG = TriGridConfig(
     image_size=64, raw_size=12, latent_dim=16, style_dim=32, plane_size=16, channel_base=128, max_channels=12,
@@ -25,9 +26,9 @@ def golden_generator(golden: dict[str, torch.Tensor]) -> TriGridGenerator:
     return generator.requires_grad_(False)
 
 
-@needs_golden
+@requires_golden
 def test_predicted_poses():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     generator = golden_generator(golden)
     pose = generator.predict_pose(golden["z"], golden["c"])
     torch.testing.assert_close(pose, golden["pose_predicted"], rtol=0, atol=1e-5)
@@ -43,9 +44,9 @@ def rendered(generator: TriGridGenerator, golden: dict[str, torch.Tensor], backg
     return generator.render(ws, generator.planes(ws), background, golden["c"], draws=draws)
 
 
-@needs_golden
+@requires_golden
 def test_people_at_rest():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     found = rendered(golden_generator(golden), golden, [0, 1])
     for name in ("image", "raw", "mask", "depth"):
         wanted = golden["rest_image" if name == "image" else f"rest_image_{name}"]
@@ -53,17 +54,17 @@ def test_people_at_rest():
     torch.testing.assert_close(found.background, golden["image_background"], rtol=0, atol=PICTURES)
 
 
-@needs_golden
+@requires_golden
 def test_another_background():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     found = rendered(golden_generator(golden), golden, [1, 0])
     torch.testing.assert_close(found.background, golden["other_background"], rtol=0, atol=PICTURES)
     torch.testing.assert_close(found.image, golden["other_background_image"], rtol=0, atol=PICTURES)
 
 
-@needs_golden
+@requires_golden
 def test_coarse_samples_of_a_posed_frame():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     generator = golden_generator(golden)
     ws = generator.style(golden["z"], golden["cond_c"], golden["cond_p"])
     density, colour = generator.radiance(generator.planes(ws), golden["coarse_canonical_points"])
@@ -72,9 +73,9 @@ def test_coarse_samples_of_a_posed_frame():
     torch.testing.assert_close(weights[..., None], golden["coarse_weights"], rtol=0, atol=1e-5)
 
 
-@needs_golden
+@requires_golden
 def test_a_first_block_that_keeps_the_size():
-    golden = read_golden("superresolution256.npz")
+    golden = read_golden("superresolution256")
     network = SuperResolution(32, 32, 16, 32, (8, 4))
     network.load_state_dict(weights_of(golden, ""))
     arguments = (golden["features"], golden["rgb"], golden["ws"][:, -1])

@@ -7,12 +7,13 @@ import torch
 
 from networks.trigrid import planes, volume
 from networks.trigrid.mapping import ConditionedMapping, truncate
-from tests.networks.trigrid.golden import needs_golden, read_golden, weights_of
+from tests.networks.golden import requires_golden
+from tests.networks.trigrid.golden import read_golden, weights_of
 
 
-@needs_golden
+@requires_golden
 def test_lookup():
-    golden = read_golden("rendering.npz")
+    golden = read_golden("rendering")
     grid = golden["trigrid_planes"].unflatten(2, (4, 3))  # channel-major: feature f, depth d
     found = planes.read_planes(grid, golden["trigrid_points"], 1.0)
     torch.testing.assert_close(found, golden["trigrid_mean"], rtol=0, atol=1e-5)
@@ -24,9 +25,9 @@ def test_planes_of_channels():
     assert found[0, 1, 3, 1].item() == 1 * 8 + 3 * 2 + 1
 
 
-@needs_golden
+@requires_golden
 def test_decoder():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     decoder = planes.Decoder(32, 32)
     decoder.load_state_dict(weights_of(golden, "decoder."))
     density, colour = decoder(golden["decoder_features"].mean(1))
@@ -34,9 +35,9 @@ def test_decoder():
     torch.testing.assert_close(colour, golden["decoder_rgb"], rtol=0, atol=1e-5)
 
 
-@needs_golden
+@requires_golden
 def test_marching():
-    golden = read_golden("rendering.npz")
+    golden = read_golden("rendering")
     depths = golden["march_depths"][..., 0]
     found = volume.march(golden["march_colours"], golden["march_densities"][..., 0], depths)
     torch.testing.assert_close(found.colour, golden["march_rgb"], rtol=0, atol=1e-5)
@@ -44,9 +45,9 @@ def test_marching():
     torch.testing.assert_close(found.weights[..., None], golden["march_weights"], rtol=0, atol=1e-5)
 
 
-@needs_golden
+@requires_golden
 def test_importance():
-    golden = read_golden("rendering.npz")
+    golden = read_golden("rendering")
     depths, weights = golden["march_depths"][..., 0], golden["march_weights"][..., 0]
     found = volume.importance_depths(depths, weights, torch.linspace(0, 1, 8).expand(1, 6, 8))
     torch.testing.assert_close(found[..., None], golden["importance_depths"], rtol=0, atol=1e-5)
@@ -77,9 +78,9 @@ def test_stratified_depths():
     assert found.tolist() == [1.0, 2.5, 4.0]
 
 
-@needs_golden
+@requires_golden
 def test_mapping():
-    golden = read_golden("generator.npz")
+    golden = read_golden("generator")
     mapping = ConditionedMapping(16, 31, 32)
     mapping.load_state_dict(weights_of(golden, "backbone.mapping."))
     w = mapping(golden["z"], torch.cat([golden["cond_c"], golden["cond_p"]], -1))

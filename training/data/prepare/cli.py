@@ -1,9 +1,12 @@
-"""``python -m training.data prepare``: photos, masks, SMPL fits and face coefficients -> a data set."""
+"""``python -m training.data prepare``: photos or videos -> a data set, by tracking them or by other programs' fits.
+
+With --masks, --smpl and --face (SHHQ-HS) everything is as those say; without all three the tracker and the fit of this
+project say it (by_tracking.py).
+"""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import sys
 from collections import Counter
@@ -15,14 +18,15 @@ from tqdm import tqdm
 
 from networks.person.tracking_files import SmplFits, add_fit_options, open_fits
 from torch_utils.assets import FACE_FILES, SMPL_FILES
-from torch_utils.bounds import MAX_WORKERS, whole_number
+from torch_utils.bounds import MAX_FRAMES, MAX_WORKERS, whole_number
 from torch_utils.files import list_files
 from torch_utils.misc import UserError
 from torch_utils.pictures import PICTURE_SUFFIXES
 from torch_utils.worker_pool import usable_cores
+from training.data.prepare.by_tracking import run_by_tracking
 from training.data.prepare.models import Models, load_models
 from training.data.prepare.photo import Item, PrepareConfig, Sources
-from training.data.prepare.report import Outcome, summary, write_report
+from training.data.prepare.report import Outcome, hashed_names, summary, write_report
 from training.data.prepare.workers import Job, prepare_all
 from training.data.storage import DatasetWriter
 
@@ -31,11 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``prepare``."""
     add = parser.add_argument
     default = PrepareConfig()
-    add("--images", required=True, metavar="DIR", help="photos")
-    add("--masks", required=True, metavar="DIR", help="human masks or cut-outs, named as the photos and as large")
+    add("--images", metavar="DIR", help="photos")
+    add("--videos", metavar="DIR", help="videos instead of photos; they are tracked")
+    every_help = "of a video take every N-th frame (%(default)s)"
+    add("--every", type=whole_number(1, MAX_FRAMES), default=25, metavar="N", help=every_help)
+    add("--masks", metavar="DIR", help="human masks or cut-outs, named as the photos and as large")
     add("--mask_invert", action="store_true", help="masks are black, or transparent, where the person is")
-    add_fit_options(parser, required=True)
-    add("--face", required=True, metavar="DIR", help="Deep3DFaceRecon's NAME.mat, and 5-point landmarks NAME.txt")
+    add_fit_options(parser, required=False)
+    add("--face", metavar="DIR", help="Deep3DFaceRecon's NAME.mat, and 5-point landmarks NAME.txt")
     add(
         "--landmarks",
         metavar="DIR",
@@ -54,10 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--fill",
         type=float,
-        default=default.fill,
         metavar="SHARE",
         help="where a photo's edge cuts a person off, go on beyond it by at most this share of the portrait's side and "
-        "keep how much was made up as the label 'filled' (default: 0, such photos are skipped)",
+        "keep how much was made up as the label 'filled' (0.1 where photos are tracked, else 0: they are skipped)",
     )
     add("--zip", action="store_true", help="make an uncompressed zip")
     add("--sr", metavar="CMD|FILE", help="super-resolution: a command with {in} and {out}, or a torchscript file")
@@ -74,7 +80,15 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: an option or a place is wrong, no photo could be used, or the disk is full.
     """
-    config = PrepareConfig(**{field.name: getattr(args, field.name) for field in fields(PrepareConfig)})
+    given = [flag for flag in ("masks", "smpl", "face") if getattr(args, flag)]
+    if not given:
+        run_by_tracking(args)
+        return
+    if len(given) < 3 or not args.images:
+        found = " and ".join(f"--{flag}" for flag in given)
+        raise UserError(f"expected --images with --masks, --smpl and --face, or none of these three, found {found}")
+    options = {field.name: getattr(args, field.name) for field in fields(PrepareConfig)}
+    config = PrepareConfig(**options | {"fill": args.fill or 0.0})
     out = Path(f"{args.out}.zip" if args.zip and Path(args.out).suffix != ".zip" else args.out)
     photos = find_photos(args)
     models = load_models(args.body_model, args.face_model)
@@ -153,7 +167,7 @@ def _by_stem(flag: str, folders: list[str], suffixes: tuple[str, ...]) -> dict[s
 
 def _made_by(photos: list[Sources], config: PrepareConfig, args: argparse.Namespace, models: Models) -> str:
     """Everything that an item follows from, but for the contents of the photos' files."""
-    names = hashlib.sha256(os.fsencode("\n".join(source.photo.name for source in photos))).hexdigest()[:12]
+    names = hashed_names(source.photo for source in photos)
     return (
         f"python -m training.data prepare: {len(photos)} photos {names}, max_turn {config.max_turn:g}, min_side "
         f"{config.min_side:g}, fill {config.fill:g}, masks {'inverted' if config.mask_invert else 'as they are'}, "

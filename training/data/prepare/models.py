@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +47,11 @@ class Models:
         )
 
 
+def open_models() -> Models:
+    """The open body and face, whatever else there is."""
+    return _models(None, None)
+
+
 def load_models(body_file: str | None, face_file: str | None) -> Models:
     """The given files; without them those in smpl_models/; without those the open models, which real tracking does
     not refer to.
@@ -53,7 +59,10 @@ def load_models(body_file: str | None, face_file: str | None) -> Models:
     Raises:
         UserError: a file is missing or not sound.
     """
-    body_path, face_path = smpl_file(body_file), face_model_file(face_file)
+    return _models(smpl_file(body_file), face_model_file(face_file))
+
+
+def _models(body_path: Path | None, face_path: Path | None) -> Models:
     arrays = load_smpl(body_path) if body_path else default_body()
     face = load_bfm(face_path) if face_path else default_face()
     if face_path:

@@ -104,7 +104,7 @@ class Geometry(NamedTuple):
 
 
 @contextmanager
-def _skip(kind: str) -> Iterator[None]:
+def skip(kind: str) -> Iterator[None]:
     """A UserError within skips the photo for ``kind``."""
     try:
         yield
@@ -133,18 +133,29 @@ def prepare_photo(
     if sources.repeated:
         raise Skipped("name twice", f"expected one file of a name, found {sources.repeated}")
     mask_file, face_file, landmark_file = (_needed(sources, kind) for kind in ("mask", "face", "landmarks"))
-    with _skip("photo"):
+    with skip("photo"):
         size = picture_size(sources.photo)
-    with _skip("SMPL fit"):
+    with skip("SMPL fit"):
         fit = fits.fit(sources.photo.stem, size)
     geometry = place(fit, face_file, landmark_file, models, config)
-    with _skip("photo"):
+    with skip("photo"):
         photo = read_picture(sources.photo)
-    with _skip("mask"):
+    with skip("mask"):
         mask = read_mask(mask_file, photo.size, invert=config.mask_invert)
-    with _skip("outside the photo"):
+    return make_item(photo, mask, geometry, config, upscale)
+
+
+def make_item(
+    photo: Image.Image,
+    mask: Image.Image,
+    geometry: Geometry,
+    config: PrepareConfig,
+    upscale: Upscaler | None = None,
+) -> Item:
+    """Pictures of a photo (RGB) with its mask (L), as they are placed. Raises Skipped; UserError: super-resolution."""
+    with skip("outside the photo"):
         source = cut(photo, mask, [geometry.portrait, geometry.face])
-    with _skip("mask"):
+    with skip("mask"):
         _check_mask(mask, geometry, config)
     if sides := _check_cut_off(mask, geometry, config):
         source = cut(photo, mask, [geometry.portrait, geometry.face], fill=sides)
@@ -159,21 +170,21 @@ def place(fit: SmplFit, face_file: Path, landmark_file: Path, models: Models, co
     pose = chest_pose(torch.from_numpy(fit.rotations)[None])
     view = portrait_view(pose.chest)
     _check_turned("body", view, config, _axes_hint(pose.chest, config))
-    with _skip("face"):
+    with skip("face"):
         face = load_face_fit(face_file)
     z_id, z_exp, angle, translation = (torch.from_numpy(array)[None] for array in face)
     marks_3d = models.face.landmark_points(z_id, z_exp)  # [1, 68, 3]
     seen = face_view(angle, translation, models.face_frame, centre=marks_3d.mean(1))
     _check_turned("face", seen, config)
     landmarks = marks_3d[0].numpy()
-    with _skip("landmarks"):
+    with skip("landmarks"):
         points = load_five_points(landmark_file)
         crop = face_placement(landmarks, points, seen)
     betas = torch.from_numpy(fit.betas)[None]
     head = models.body.joint_transforms(betas, pose.joint_eulers)[0, HEAD].numpy()
     posed = landmarks @ head[:3, :3].T + head[:3, 3]
     if fit.camera is None:
-        with _skip("face elsewhere"):
+        with skip("face elsewhere"):
             portrait = face_placement(posed, points, view, PORTRAIT_CAMERA, MAX_POSED_MISFIT)
     else:
         portrait = portrait_placement(fit, fit.camera, models.body, view)

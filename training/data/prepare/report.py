@@ -1,6 +1,8 @@
 """What became of every photo."""
 
 import csv
+import hashlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,11 @@ class Outcome(NamedTuple):
     photo: str  # file name
     result: str  # "ok", or the kind of reason for skipping it
     why: str = ""  # one line
+
+
+def hashed_names(paths: Iterable[Path]) -> str:
+    """Twelve digits that tell one folder's files from another's, by their names."""
+    return hashlib.sha256(os.fsencode("\n".join(path.name for path in paths))).hexdigest()[:12]
 
 
 def summary(outcomes: Iterable[Outcome]) -> list[str]:
