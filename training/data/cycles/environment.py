@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from torch_utils.misc import UserError, reason
@@ -32,10 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Makes the environment, or what of it is missing. Raises UserError: no such Python, pip or npm failed."""
-    python = _python(args.python)
-    version = _output([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], "--python")
-    if version not in BPY:
-        raise UserError(f"--python {python}: expected Python {' or '.join(BPY)}, found {version}")
+    python, version = _find_python(args.python)
     if not environment_python(args.home).is_file():
         _output([python, "-m", "venv", str(args.home)], "venv")
     print(f"installing {BPY[version]} into {args.home} (370 MB) ...", flush=True)
@@ -60,12 +58,18 @@ def blender_version(home: Path) -> str:
     return _output([str(python), "-c", code], f"{home} has no bpy; run 'python -m training.data blender' again")
 
 
-def _python(given: str | None) -> str:
+def _find_python(given: str | None) -> tuple[str, str]:
+    """(a Python that Blender has a module for, its version): the given one, else what the system finds by name."""
+    ask = ["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     if given is not None:
-        return given
+        if (version := _output([given, *ask], "--python")) not in BPY:
+            raise UserError(f"--python {given}: expected Python {' or '.join(BPY)}, found {version}")
+        return given, version
     for version in BPY:
-        if (found := shutil.which(f"python{version}")) is not None:
-            return found
+        name = f"python{version}"
+        with suppress(UserError):  # a name of pyenv's without a Python behind it
+            if shutil.which(name) is not None and _output([name, *ask], name) == version:
+                return name, version
     raise UserError(f"no python{' or python'.join(BPY)} here, which Blender's module needs; name one with --python")
 
 
@@ -75,7 +79,8 @@ def _output(command: list[str], what: str) -> str:
     except OSError as error:
         raise UserError(f"{what}: {command[0]} cannot be run: {reason(error)}") from None
     if done.returncode:
-        raise UserError(f"{what}: {(done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or done.returncode}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or [f"exit code {done.returncode}"]
+        raise UserError(f"{what}: {said[-1]}")
     return done.stdout.strip()
 
 
