@@ -16,7 +16,7 @@ from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape
-from networks.person.expressions import BASEL, carried
+from networks.person.expressions import carried, has_actions
 from torch_utils.bounds import MAX_FRAMES, real_number, whole_number
 from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_cli
 
@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = resolve_device(args.device)
     check_output_dir(Path(args.output_dir))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
-    if by_default and pipe.face_model == BASEL:  # whose coefficients have no names
+    if by_default and not has_actions(pipe.face_model):  # whose coefficients have no names
         paths["expression"] = "none" if pipe.priors is None else "rand"
         del keyframes["expression"]
     if "expression" in keyframes:

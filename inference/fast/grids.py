@@ -17,9 +17,9 @@ CAMERA = PORTRAIT_CAMERA
 HALF_REACH = 0.28
 FIELD_SPACING = 0.005  # between the nodes of s: 6 pixels of a 512^2 image
 DISPLACEMENT_SPACING = 0.0125  # between those of D^e that leaves people their shape,
-FINE_SPACING = 0.005  # and of one that knows everybody's, lids and lips included
+FINE_SPACING = 0.0075  # and of one that knows everybody's, lids and lips included
 # D^e is evaluated where a manifold is within so many nodes of the one and of the other; it hardly moves points by more.
-DISPLACEMENT_MARGIN, FINE_MARGIN = 1, 4
+DISPLACEMENT_MARGIN, FINE_MARGIN = 1, 3
 # On a CPU, only where a ray is, too: in such cubes of nodes, and their neighbours.
 CUBE = 2
 

@@ -15,7 +15,7 @@ import numpy as np
 from inference.keyframes import SHAPES, Kind, Motion
 from networks.cameras import FRONTAL
 from networks.person.controls import NECK_SHARE
-from networks.person.expressions import BASEL, EMBEDDED, columns_of
+from networks.person.expressions import columns_of, has_actions
 from networks.person.open_body.actions import ACTIONS
 
 _SIZES = {kind: math.prod(shape) for kind, shape in SHAPES.items()}
@@ -117,9 +117,7 @@ def make_groups(face_model: str | None) -> list[Group]:
 
 def _expressions(face_model: str | None) -> list[Group]:
     """Facial actions where the expressions have such, coefficients alone where nobody knows their names."""
-    if face_model == EMBEDDED:
-        return [Group("Expression", _embedded_expressions(), "All 64 coefficients", _coefficients(0))]
-    if face_model == BASEL:
+    if not has_actions(face_model):
         return [Group("Expression", _coefficients(0))]
     named = [_together(label, parts) for label, parts in NAMED_EXPRESSIONS.items()]
     groups = [Group("Expression", named, "Coefficients without a name", _coefficients(len(ACTIONS)))]
@@ -134,28 +132,6 @@ def _together(label: str, parts: tuple[str, ...]) -> Slider:
     columns = [column for part in parts for column in columns_of(part)]
     hint = ", ".join(ACTIONS[column] for column in columns)
     return Slider(label, 0, 1, dict.fromkeys(columns, 1.0), dict.fromkeys(columns, 1 / len(columns)), hint=hint)
-
-
-def _embedded_expressions() -> list[Slider]:
-    """Names of the open face's coefficients, for checkpoints from before the open face."""
-
-    def slider(label: str, column: int, at_one: float, low: float, high: float) -> Slider:
-        return Slider(label, low, high, {column: at_one}, {column: 1 / at_one}, hint=f"coefficient {column}")
-
-    return [
-        slider("Smile", 1, 1, -1, 1.5),
-        slider("Jaw open", 0, -1, 0, 1.5),
-        slider("Pucker", 2, -1, -0.5, 1.5),
-        slider("Lips wide", 5, -1, -1, 1.5),
-        slider("Upper lip", 3, -1, 0, 1.5),
-        slider("Jaw sideways", 7, 1, -1, 1),
-        slider("Cheeks", 10, 1, 0, 1.5),
-        slider("Brows", 4, 1, -1, 1.5),
-        slider("Frown", 6, 1, 0, 1.5),
-        slider("Eyes closed", 32, -0.8, 0, 1),
-        slider("Left eye", 8, -1, 0, 1),
-        slider("Right eye", 9, -1, 0, 1),
-    ]
 
 
 def _coefficients(first: int) -> list[Slider]:

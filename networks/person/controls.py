@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from networks.cameras import FRONTAL
-from networks.person.expressions import ARKIT, BASEL, NUM_EXPRESSION, carried, expression
+from networks.person.expressions import NUM_EXPRESSION, expression, has_actions
 from torch_utils.picture_grid import labelled_grid, stacked
 
 NECK, LEFT_COLLAR, RIGHT_COLLAR, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = range(6)  # rows of joint_eulers
@@ -65,9 +65,9 @@ def single_controls(face_model: str | None = None) -> list[Control]:
 
 
 def _expressions(face_model: str | None) -> dict[str, np.ndarray]:
-    if face_model == BASEL:
+    if not has_actions(face_model):
         return {f"number {column}": 2 * np.eye(NUM_EXPRESSION)[column] for column in range(UNNAMED)}
-    return {heading: carried(asked, ARKIT, face_model, heading) for heading, asked in EXPRESSIONS.items()}
+    return EXPRESSIONS
 
 
 def sheet_columns(face_model: str | None = None) -> list[Control]:

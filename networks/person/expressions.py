@@ -1,8 +1,9 @@
 """Expressions by the names of facial actions, and which face model the 64 numbers of an expression belong to.
 
 The actions are ARKit's 52 (open_body/actions.py), each 0..1: the open face's first expression directions. A Basel face
-model's coefficients (Deep3DFaceRecon, SHHQ) have no names and mean something else; so have those of the earlier
-embedded face. Who reads expressions from outside asks :func:`carried` whether they are for the checkpoint at hand.
+model's coefficients (Deep3DFaceRecon, SHHQ) have no names and mean something else; so do those of checkpoints from
+before the open face ("embedded"). Who reads expressions from outside asks :func:`carried` whether they are for the
+checkpoint at hand.
 """
 
 from collections.abc import Mapping
@@ -20,13 +21,11 @@ DEFAULT_FACE = ARKIT  # what a configuration without a face model means
 _SIDES = ("Left", "Right")
 # To one side and to the other: no pair that a face makes at once.
 _OPPOSITES = ("jaw", "mouth")
-# How the open face, of checkpoints before the open one, comes nearest to an action: column and amount.
-_ON_EMBEDDED = {
-    "jawOpen": (0, -1.8), "mouthSmile": (1, 0.75), "mouthPucker": (2, -1.5), "mouthUpperUp": (3, -0.5),
-    "noseSneer": (3, -0.5), "browInnerUp": (4, 0.5), "browOuterUp": (4, 0.4), "mouthStretch": (5, -0.6),
-    "browDown": (6, 0.75), "jawLeft": (7, 1.0), "jawRight": (7, -1.0), "eyeBlinkLeft": (8, -1.0),
-    "eyeBlinkRight": (9, -1.0), "cheekPuff": (10, 1.0),
-}  # fmt: skip
+
+
+def has_actions(face_model: str | None) -> bool:
+    """Whether coefficients have the names of facial actions; None, a face model that is not known, is taken to."""
+    return face_model in (ARKIT, None)
 
 
 def columns_of(name: str) -> tuple[int, ...]:
@@ -74,17 +73,11 @@ def check_face_model(found: str | None, wanted: str | None, where: str) -> None:
 
 
 def carried(rows: np.ndarray, spoken: str | None, wanted: str | None, where: str) -> np.ndarray:
-    """Expressions [..., 64] of the face model ``spoken`` as those of ``wanted``; None: of whichever it is.
+    """Expressions [..., 64] of the face model ``spoken`` where ``wanted`` is asked for; None: whichever it is.
 
     Raises:
-        UserError: naming ``where``, if they are of another face model. Actions alone are carried over, to the earlier
-            embedded face, as near as it comes.
+        UserError: naming ``where``, if they are of another face model.
     """
-    if spoken is None or wanted is None or spoken == wanted:
-        return rows
-    if (spoken, wanted) != (ARKIT, EMBEDDED):
+    if spoken is not None and wanted is not None and spoken != wanted:
         raise UserError(f"{where}: expected expressions of the checkpoint's face model, {wanted}, found {spoken}'s")
-    matrix = np.zeros((NUM_EXPRESSION, NUM_EXPRESSION))
-    for name, (column, amount) in _ON_EMBEDDED.items():
-        matrix[list(columns_of(name)), column] = amount
-    return rows @ matrix
+    return rows

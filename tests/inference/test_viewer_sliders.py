@@ -83,10 +83,9 @@ def test_everyday_words_move_both_sides():
 
 
 def test_other_face_models_have_no_names_of_actions():
-    assert [group.title for group in make_groups(BASEL)] == ["Expression", "Head", "Shoulders", "Camera"]
-    assert [slider.label for slider in make_groups(BASEL)[0].sliders] == [str(i) for i in range(64)]
-    smile = make_groups("embedded")[0].sliders[0]
-    assert (smile.label, smile.moves) == ("Smile", {1: 1})
+    for other in (BASEL, "embedded"):
+        assert [group.title for group in make_groups(other)] == ["Expression", "Head", "Shoulders", "Camera"]
+        assert [slider.label for slider in make_groups(other)[0].sliders] == [str(i) for i in range(64)]
 
 
 def test_poses_are_those_of_the_shipped_keyframes():

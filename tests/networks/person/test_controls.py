@@ -27,12 +27,11 @@ def test_exactly_one_thing_moves_in_every_column():
 
 
 def test_expressions_speak_the_models_language():
-    """Column 23 is mouthSmileLeft; the earlier embedded face smiled by its column 1, Basel's have no names."""
+    """Column 23 is mouthSmileLeft; Basel's have no names, nor have those of before the open face."""
     smiles = {name: single_controls(name)[1] for name in ("arkit", "embedded", "basel")}
     assert smiles["arkit"].expression[23] == smiles["arkit"].expression[24] == pytest.approx(0.8)
-    assert smiles["embedded"].expression.nonzero().flatten().tolist() == [1]
-    assert smiles["embedded"].expression[1] == pytest.approx(2 * 0.8 * 0.75)  # of both sides
-    assert smiles["basel"].heading == "number 0" and smiles["basel"].expression[0] == 2
+    for other in (smiles["basel"], smiles["embedded"]):
+        assert other.heading == "number 0" and other.expression[0] == 2
 
 
 def test_left_is_the_persons():
