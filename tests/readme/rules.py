@@ -192,6 +192,7 @@ RULES = (
          instead={"networks.manifold.generator.GeneratorConfig": lambda: TINY_CONFIG}),
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
+    Rule("bm_from_video", how=modules_are_there, why="draws a video for minutes, and detectors may be absent"),
     Rule("bm_floor"),
     Rule("benchmarks.records"),
     Rule("tests.fake_cuda", how=scene_is_there, why="its own tests run the scenes"),

@@ -190,7 +190,7 @@ def _system(
     weight = _robust(miss, seen.certainty)
     one, other = seen.pairs.unbind(-1)
     gap, pair_rows = miss[:, one] - miss[:, other], rows[:, one] - rows[:, other]
-    pair_weight = _robust(gap, seen.pair_certainty)
+    pair_weight = seen.pair_certainty  # as they are: a lid or lip that moves is far from where it rests
     total = _weighted(rows, None, weight) + _weighted(pair_rows, None, pair_weight)
     gradient = _weighted(rows, miss[..., None], weight).squeeze(-1)
     gradient = gradient + _weighted(pair_rows, gap[..., None], pair_weight).squeeze(-1)

@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.person.expressions import NUM_EXPRESSION
 from networks.person.fitting.fit import Anchor, Observed, fit_frames, fit_person
 from networks.person.fitting.frames import ARMS, CAMERA, COLLARS, NUM_FRAME, ROLL, SCALE, camera, joint_eulers
-from networks.person.fitting.measured import Landmarks, landmarks, observed
+from networks.person.fitting.measured import Landmarks, expressions, landmarks, observed
 from networks.person.fitting.priors import priors
 from networks.person.fitting.smoothing import OneEuro
 from networks.person.fitting.start import first_guess
-from networks.person.open_body.storage import NUM_ACTIONS
 from networks.person.tracker.follow import Sighting, Track
 
 _LEARNING = (1, 10, 30)  # pictures after which the person is found anew, from all so far
@@ -73,8 +71,7 @@ class LiveFit:
         self._learn(seen)
         values = torch.cat([found.frames, found.actions], -1)[0].numpy()
         smooth = torch.from_numpy(self._smooth(values, seconds))[None]
-        expression = np.zeros(NUM_EXPRESSION)
-        expression[:NUM_ACTIONS] = smooth[0, NUM_FRAME:].clamp(0, 1).numpy()
+        expression = expressions(smooth[:, NUM_FRAME:])[0].numpy()
         frames = smooth[:, :NUM_FRAME]
         return Pose(expression, joint_eulers(frames)[0].numpy(), camera(frames)[0].numpy())
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from networks.person.expressions import NUM_EXPRESSION, columns_of
 from networks.person.fitting.fit import Observed
 from networks.person.fitting.points import BodyPoints, joint_points, open_body_model, surface_points
 from networks.person.open_body.storage import read_open_body
@@ -37,6 +38,18 @@ _EYES = (
     ((362, 263), _LIDS[1], range(473, 478)),
 )
 _CLOSED, _OPEN = 0.14, 0.24  # of an eye's width between its lids
+
+
+# Lids that close are found about half as far closed, on drawn people (tests/benchmarks/bm_from_video.py).
+_BLINK_GAIN = 1.8
+_BLINKS = list(columns_of("eyeBlink"))
+
+
+def expressions(actions: torch.Tensor) -> torch.Tensor:
+    """Fitted actions [F, 52] -> expressions [F, 64] as they were meant, 0..1."""
+    out = torch.nn.functional.pad(actions, (0, NUM_EXPRESSION - actions.shape[1]))
+    out[:, _BLINKS] *= _BLINK_GAIN
+    return out.clamp(0, 1)
 
 
 class Landmarks(NamedTuple):

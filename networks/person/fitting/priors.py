@@ -15,12 +15,15 @@ from networks.person.open_body.actions import ACTIONS
 from networks.person.open_body.storage import read_open_body
 
 # Standard deviations, radians: of pictures whose people face the camera, more or less.
-_CAMERA, _ROLL = (0.10, 0.20), 0.06
+_CAMERA, _ROLL = (0.10, 0.35), 0.06
 _HEAD = (0.12, 0.35, 0.20)  # tilt, turn, nod
-_COLLAR, _ARM = (0.08, 0.06), (0.20, 0.12, 0.10)
-_HEAD_AGAINST_CAMERA = 0.35  # people turn the head to the camera: what is left of the turn is narrower
-_ACTION = 0.5  # of an action's amount
-_SPARSE = 2.0  # L1: as much as a standard deviation of 1 at an amount of 1/4
+_COLLAR, _ARM = (0.06, 0.04), (0.20, 0.12, 0.10)
+_HEAD_AGAINST_CAMERA = 0.50  # people turn the head to the camera: what is left of the turn is narrower
+# Of an action's amount: of those that faces make all the time, of others, and of those that hide among them.
+_COMMON, _ACTION, _RARE = 1.0, 0.35, 0.2
+_OFTEN = ("eyeBlink", "jawOpen", "mouthSmile", "mouthPucker", "mouthFunnel", "mouthFrown", "brow")
+_SELDOM = ("mouthRoll", "mouthShrug", "jawLeft", "jawRight")
+_SPARSE = 0.7  # L1: as much as a standard deviation of 1 at an amount of 0.7
 _BALANCE = 0.15  # of the difference of left and right; both sides of most faces do the same
 _OWN_SIDES = ("eyeLookIn", "eyeLookOut", "mouthLeft", "jawLeft")
 _UNSEEN = {"tongueOut": 0.02, "cheekPuff": 0.25, "jawForward": 0.15, "mouthClose": 0.25}
@@ -62,6 +65,8 @@ def priors() -> Priors:
 
 def _actions() -> np.ndarray:
     deviation = np.full(len(ACTIONS), _ACTION)
+    for column, name in enumerate(ACTIONS):
+        deviation[column] = _COMMON if name.startswith(_OFTEN) else _RARE if name.startswith(_SELDOM) else _ACTION
     for name, spread in _UNSEEN.items():
         deviation[ACTIONS.index(name)] = spread
     precision = np.diag(1 / deviation**2)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.person.expressions import NUM_EXPRESSION
 from networks.person.fitting.fit import Anchor, Fit, Observed, fit_frames, fit_person
 from networks.person.fitting.frames import (
     ARMS,
@@ -21,20 +20,19 @@ from networks.person.fitting.frames import (
     camera,
     joint_eulers,
 )
-from networks.person.fitting.measured import Landmarks, observed
+from networks.person.fitting.measured import Landmarks, expressions, observed
 from networks.person.fitting.priors import priors
 from networks.person.fitting.smoothing import noise_of, smoothed
 from networks.person.fitting.start import first_guess
 from networks.person.open_body.actions import ACTIONS
-from networks.person.open_body.storage import NUM_ACTIONS
 from networks.person.tracker.follow import Track
 
 PERSON_FRAMES = 24  # from which identity and body shape are found
 # How fast things change their speed, per second squared: radians, log of size, shares of an action.
 _ACCELERATION = np.full(NUM_FRAME, 1e4)  # pixels, for the shift
-_ACCELERATION[CAMERA], _ACCELERATION[ROLL], _ACCELERATION[SCALE] = 0.5, 0.5, 0.3
-_ACCELERATION[COLLARS], _ACCELERATION[ARMS], _ACCELERATION[HEAD_TURN] = 1.5, 1.5, 5.0
-_ACTION_ACCELERATION = 60.0
+_ACCELERATION[CAMERA], _ACCELERATION[ROLL], _ACCELERATION[SCALE] = 1.5, 0.5, 0.3
+_ACCELERATION[COLLARS], _ACCELERATION[ARMS], _ACCELERATION[HEAD_TURN] = 5.0, 3.0, 6.0
+_ACTION_ACCELERATION = 25.0
 _QUICKEST = 250.0  # lids
 _SLOW = [*range(CAMERA.stop), ROLL, SCALE, *range(COLLARS.start, ARMS.stop)]
 _HELD = 1e6  # precision of what stays where smoothing has put it: a thousandth of a radian
@@ -73,12 +71,10 @@ def fit_video(track: Track, marks: Landmarks) -> Performance:
     course = _course(free.frames, free.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
     held = fit_frames(marks.points, there, free.shape, free.frames, free.actions, anchor=Anchor(course[known], slow))
     frames = _course(held.frames, held.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
-    actions = _course(held.actions, held.precision[:, NUM_FRAME:], known, _action_acceleration() / rate**2).clamp(0, 1)
+    actions = _course(held.actions, held.precision[:, NUM_FRAME:], known, _action_acceleration() / rate**2)
     error = np.full(len(known), np.nan)
     error[known] = held.error.numpy()
-    expression = np.zeros((len(known), NUM_EXPRESSION))
-    expression[:, :NUM_ACTIONS] = actions.numpy()
-    return Performance(free.shape.numpy(), frames.numpy(), expression, error)
+    return Performance(free.shape.numpy(), frames.numpy(), expressions(actions).numpy(), error)
 
 
 def fit_known(seen: Observed, marks: Landmarks) -> Fit:
