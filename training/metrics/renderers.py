@@ -17,6 +17,7 @@ from networks.person.expressions import ARKIT, BASEL, EMBEDDED, face_model_of
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
+from torch_utils.ops.point_network import cpu_has_bf16
 from training.data.label_models import named_models
 from training.data.storage import Dataset
 from training.data.synthetic import SyntheticPerson, draw
@@ -69,7 +70,10 @@ class GeneratorRenderer:
         if self.stage == 1:
             found = {view: render_radiance(self.generator, style.radiance, inputs, view) for view in views}
         else:
-            maps = build_maps(self.generator, style)
+            device = self.generator.manifolds.levels.device
+            # As people are built in videos: bfloat16 products on CPUs that have them.
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu" and cpu_has_bf16()):
+                maps = build_maps(self.generator, style)
             found = {view: render_maps(self.generator, maps, inputs, view) for view in views}
         return {
             name: Rendered(*(t.float().cpu() for t in (view.image, view.alpha, view.depth)))
@@ -110,7 +114,7 @@ class DrawingRenderer:
             head = person.joint_transforms(row["joint_eulers"])[HEAD]
             for view in views:
                 camera = row["camera" if view == "portrait" else "face_camera"]
-                pictures[view].append(draw(posed, camera, self.size[view], view, head))
+                pictures[view].append(draw(posed, camera, self.size[view], view, head)[: len(Rendered._fields)])
         return {
             view: Rendered(*(torch.from_numpy(np.stack(part)) for part in zip(*drawn, strict=True)))
             for view, drawn in pictures.items()
