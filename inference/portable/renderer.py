@@ -40,7 +40,7 @@ class LayersRenderer:
             part.to(device) for part in (avatar.triangles, avatar.layers, avatar.atlas)
         )
         # Most blendshapes move a part of the vertices: the others are not looked at.
-        self._moved = avatar.morphs.abs().amax((0, 2)).nonzero().squeeze(1).to(device)  # [M]
+        self._moved = (avatar.morphs != 0).any(2).any(0).nonzero().squeeze(1).to(device)  # [M]; none of no shapes
         self._morphs = avatar.morphs.to(device)[:, self._moved].flatten(1)  # [T, 3 M]
         turned = [avatar.joint_names.index(name) if name in avatar.joint_names else None for name in POSED]
         self._turned = [(row, joint) for row, joint in enumerate(turned) if joint is not None]

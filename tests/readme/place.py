@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.readme import made_up
 from tests.readme.documents import ROOT, Command
 from tests.readme.rules import find_rule
+from tests.readme.runners import modules_are_there
 
 OUTPUTS = ("--out", "--outdir")  # options that say what is written
 LINKED = (
@@ -46,6 +47,8 @@ class Place:
             if word not in own.values():
                 self.need(word)
         rule.how(self.root, words, rule.instead)
+        if rule.how is modules_are_there:  # which runs nothing
+            return
         assert all((self.root / value).exists() for value in own.values()), f"{command}: not written: {own}"
         self.ran.add(command)
 

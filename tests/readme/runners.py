@@ -141,7 +141,7 @@ def tests_are_there(root: Path, words: list[str], instead: dict[str, object]) ->
 
 def modules_are_there(root: Path, words: list[str], instead: dict[str, object]) -> None:
     """Not run."""
-    module = ROOT / words[2].replace(".", "/")
+    module = ROOT / words[words.index("-m") + 1].replace(".", "/")
     assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), words
 
 
