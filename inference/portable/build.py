@@ -14,7 +14,15 @@ from inference.fast.grids import HALF_REACH
 from inference.portable.atlas import draw_atlas, pack, visible_cells
 from inference.portable.avatar import POSED, ROOT, LayeredAvatar
 from inference.portable.bisection import bisect
-from inference.portable.motion import Field, Weights, inverse_expressions, scales, skinning_weights, strongest
+from inference.portable.motion import (
+    Field,
+    SmoothedSkinning,
+    Weights,
+    inverse_expressions,
+    scales,
+    skinning_weights,
+    strongest,
+)
 from inference.portable.surfaces import CELLS, Surfaces
 from networks.manifold.generator import Generator
 from networks.manifold.manifolds import flat_coordinates
@@ -48,7 +56,7 @@ class _Layer(NamedTuple):
     """What is kept of a manifold: N vertices."""
 
     points: Tensor  # [N, 3] canonical
-    neutral: Tensor  # [N, 3] of the neutral pose and face
+    rest: Tensor  # [N, 3] of the person at rest, with a neutral face
     morphs: Tensor  # [T, N, 3]
     weights: Tensor  # [N, 7]
     triangles: Tensor  # [F, 3] far to near as seen from the front
@@ -94,7 +102,7 @@ def build_avatar(
     starts = torch.tensor([0, *(len(layer.points) for layer in layers)]).cumsum(0).tolist()
     root = generator.body.canonical_joints(latents.betas)[0, generator.body.parents[NECK]].cpu()
     return LayeredAvatar(
-        vertices=torch.cat([layer.neutral for layer in layers]),
+        vertices=torch.cat([layer.rest for layer in layers]),
         uv=torch.cat([boxes.uv(i, part) for i, part in enumerate(texels)]),
         triangles=torch.cat([layer.triangles + start for layer, start in zip(layers, starts, strict=False)]).int(),
         layers=torch.tensor([0, *(len(layer.triangles) for layer in layers)]).cumsum(0).int(),
@@ -127,6 +135,7 @@ class _Motion(NamedTuple):
     field: Field  # [1 + T]: from canonical points to the neutral face, and from there to each expression
     sums: Field  # [1 + _PROJECTIONS] the first, and random sums of the others
     weights: Weights
+    skinning: SmoothedSkinning | None  # D^p's, if people are posed by it
     flatness: float  # see `displace`
 
     @classmethod
@@ -149,6 +158,7 @@ class _Motion(NamedTuple):
         return cls(
             tuple(names[i] for i in moving.tolist()), field._replace(values=torch.cat([neutral, morphs])),
             field._replace(values=torch.cat([neutral, sums])), skinning_weights(generator, body),
+            SmoothedSkinning(generator, body) if generator.config.pose == "smoothed" else None,
             1 - searched / looked_up,
         )  # fmt: skip
 
@@ -167,14 +177,15 @@ def _simplify(motion: _Motion, points: Tensor, kept: Tensor, options: AvatarOpti
     slope = torch.stack(torch.gradient(points[..., 2], spacing=2 * HALF_REACH / CELLS), -1).flip(-1).flatten(0, 1)
     flat = points.flatten(0, 1)
     moved = motion.displace(motion.sums, flat, slope)
-    weights = motion.weights.at(flat + moved[0])
+    rest = flat + moved[0]
+    rest = rest if motion.skinning is None else motion.skinning.rest(rest)
+    weights = motion.weights.at(rest)
     moving = torch.cat([*moved, _WEIGHT_MOTION * weights], -1)
     triangles = bisect(
         torch.cat([points[..., 2:], moving.unflatten(0, points.shape[:2])], -1), kept, options.error, options.largest
     )
     nodes, triangles = triangles.unique(return_inverse=True)
     morphs = motion.displace(motion.field, flat[nodes], slope[nodes])
-    neutral = flat[nodes] + morphs[0]
-    return _Layer(
-        flat[nodes], neutral, morphs[1:], weights[nodes], triangles[neutral[triangles, 2].mean(1).argsort(stable=True)]
-    )
+    # Blendshapes move a person at rest as they move the canonical one: shapes differ by little over so small a way.
+    far_to_near = rest[nodes][triangles, 2].mean(1).argsort(stable=True)
+    return _Layer(flat[nodes], rest[nodes], morphs[1:], weights[nodes], triangles[far_to_near])

@@ -182,29 +182,51 @@ class SmoothedSkinning:
     def __init__(self, generator: Generator, body: FastBody):
         self._generator, self._body = generator, body
         self._filters = filters_of(generator.pose_deformation)
+        # Canonical space may be the mean person's: then people at rest are not as they are there.
+        self._shapes = generator.config.canonical_shape == "mean"
+        self._at_rest = self._volume(torch.zeros(6, 3), _FRONT) if self._shapes else None
+
+    def _volume(self, joint_eulers: Tensor, camera: Tensor) -> RayVolume:
+        """Posed -> neutral, of a camera [1, 2] on the CPU: the entries of transforms."""
+        device = self._generator.manifolds.levels.device
+        pose = Pose(*(part.to(device) for part in self._body.pose(joint_eulers)))
+        index = nearest_vertices(_nodes(self._generator, camera.to(device)), self._body.vertices(pose))
+        values = smooth_entries(self._body.inverse_transforms(pose), index, self._filters)
+        return RayVolume.of(values, camera.to(device), self._generator)
+
+    def rest(self, neutral: Tensor) -> Tensor:
+        """Where points of the neutral pose [N, 3] are when the person is at rest."""
+        return neutral if self._at_rest is None else _invert(self._at_rest, neutral, neutral)
 
     @torch.inference_mode()
-    def refine(self, neutral: Tensor, posed: Tensor, joint_eulers: Tensor, camera: Tensor) -> Tensor:
-        """Where points of the neutral pose are, by fixed point from a guess.
+    def refine(self, rest: Tensor, posed: Tensor, joint_eulers: Tensor, camera: Tensor) -> Tensor:
+        """Where points of the person at rest are in a pose, by fixed point from a guess.
 
         Args:
-            neutral, posed: [N, 3]; the guess may be a hand's breadth off.
+            rest, posed: [N, 3]; the guess may be a hand's breadth off.
             joint_eulers: [6, 3] radians. camera: [2]. Both on the CPU.
 
         Returns:
             [N, 3]
         """
-        pose, view = self._body.pose(joint_eulers), camera[None].to(neutral)
-        pose = Pose(*(part.to(neutral) for part in pose))
-        index = nearest_vertices(_nodes(self._generator, view), self._body.vertices(pose))
-        values = smooth_entries(self._body.inverse_transforms(pose), index, self._filters)
-        volume = RayVolume.of(values, view, self._generator)
-        for _ in range(_POSE_ROUNDS):
-            rows = volume.at(posed).view(-1, 4, 4)[:, :3]
-            missing = neutral - (rows[..., :3] * posed[:, None]).sum(-1) - rows[..., 3]
-            # Back through the transform's turn, which is nearly a rotation.
-            posed = posed + (rows[..., :3] * missing[:, :, None]).sum(1)
-        return posed
+        neutral = rest if self._at_rest is None else _carry(self._at_rest.at(rest), rest)
+        return _invert(self._volume(joint_eulers, camera[None]), neutral, posed)
+
+
+def _carry(entries: Tensor, points: Tensor) -> Tensor:
+    """Transforms [N, 16] of points [N, 3]."""
+    rows = entries.view(-1, 4, 4)[:, :3]
+    return (rows[..., :3] * points[:, None]).sum(-1) + rows[..., 3]
+
+
+def _invert(volume: RayVolume, neutral: Tensor, posed: Tensor) -> Tensor:
+    """Points [N, 3] that a volume's transforms carry to ``neutral``, from a guess."""
+    for _ in range(_POSE_ROUNDS):
+        entries = volume.at(posed)
+        missing = neutral - _carry(entries, posed)
+        # Back through the transform's turn, which is nearly a rotation.
+        posed = posed + (entries.view(-1, 4, 4)[:, :3, :3] * missing[:, :, None]).sum(1)
+    return posed
 
 
 def strongest(weights: Tensor) -> tuple[Tensor, Tensor]:
