@@ -99,7 +99,10 @@ def copy_from_main(module: nn.Module) -> None:
     if is_alone():
         return
     for tensor in module.state_dict().values():
-        distributed.broadcast(tensor, 0)
+        told = tensor.contiguous()  # NCCL takes nothing else, and weights of convolutions may lie channels last
+        distributed.broadcast(told, 0)
+        if told.data_ptr() != tensor.data_ptr():
+            tensor.copy_(told)
 
 
 def wait_for_all() -> None:

@@ -18,7 +18,8 @@ from training.run.memory import estimate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = sorted(CONFIGS.glob("*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
-RUNS = [path for path in RUNS if path.name not in ("SSHQ512_inf.yaml", "demo_pretrain.yaml")]
+OF_OTHER_PROGRAMS = ("SSHQ512_inf.yaml", "demo_pretrain.yaml", "avatar_tiny.yaml", "avatar_fullbody.yaml")
+RUNS = [path for path in RUNS if path.name not in OF_OTHER_PROGRAMS]
 PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
 FULL = CONFIGS / "shhq_hs_stage1.yaml"
 

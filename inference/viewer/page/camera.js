@@ -20,7 +20,7 @@ export class Camera {
 
   async start() {
     if (!navigator.mediaDevices) {
-      this.handlers.error({ message: "Browsers give the camera to pages of this machine only: open the viewer as http://127.0.0.1" });
+      this.handlers.error({ message: "Browsers give the camera to pages of this machine only: open the viewer at 127.0.0.1" });
       return;
     }
     this.asking = true;
