@@ -58,7 +58,7 @@ lock:
 test-newest: RESOLUTION := highest
 test-oldest: RESOLUTION := lowest-direct
 test-newest test-oldest: test-%: $(STAMP)
-	$(VENV)/bin/uv venv --quiet --allow-existing --python $(PYTHON) .venv-$*
+	$(VENV)/bin/uv venv --quiet --seed --allow-existing --python $(PYTHON) .venv-$*
 	$(VENV)/bin/uv pip install --upgrade --python .venv-$* --resolution $(RESOLUTION) -r requirements.txt
 	.venv-$*/bin/python -m pytest $(ARGS)
 
