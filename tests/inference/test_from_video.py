@@ -14,7 +14,7 @@ from inference.from_video import at_rate
 from inference.keyframes import load_file
 from networks.person.fitting.video import fit_video
 from networks.person.tracker.follow import track
-from tests.networks.person.fitting.drawn_photos import KnowingTracker, draw_photo, without_detectors, write_video
+from tests.networks.person.fitting.drawn_photos import KnowingTracker, draw_photo, known_people, write_video
 from tests.networks.person.fitting.made_tracks import made_landmarks
 from torch_utils.misc import UserError
 from torch_utils.video_reader import Frame
@@ -22,12 +22,8 @@ from torch_utils.video_reader import Frame
 
 @pytest.fixture(autouse=True)
 def _known_people():
-    patches = [patch(name, value) for name, value in without_detectors().items()]
-    for one in patches:
-        one.start()
-    yield
-    for one in patches:
-        one.stop()
+    with known_people():
+        yield
 
 
 def run(*words):

@@ -16,7 +16,7 @@ from networks.cameras import PORTRAIT_CAMERA
 from networks.person.body_model import HEAD
 from networks.person.fitting.fit import Fit
 from networks.person.fitting.frames import ROLL, camera, joint_eulers, similarity
-from networks.person.fitting.measured import Landmarks, observed
+from networks.person.fitting.measured import Landmarks, expressions, observed
 from networks.person.fitting.video import fit_known
 from networks.person.tracker.follow import LEAST, Sighting, Track, Tracker
 from networks.person.tracking import View, five_points, seen_by_head
@@ -132,9 +132,8 @@ def place(fit: Fit, row: int, models: Models, config: PrepareConfig) -> Geometry
     error = float(fit.error[row])
     if error > MAX_ERROR:
         raise Skipped("no fit", f"landmarks lie {error:.1f} mm from the fitted face, expected {MAX_ERROR:g} or less")
-    frames, actions = fit.frames[row : row + 1], fit.actions[row : row + 1]
+    frames, z_exp = fit.frames[row : row + 1], expressions(fit.actions[row : row + 1])
     z_id, betas = fit.shape[None, :80], fit.shape[None, 80:]
-    z_exp = torch.nn.functional.pad(actions, (0, 64 - actions.shape[1]))
     angles, eulers = camera(frames), joint_eulers(frames)
     view = View(angles, frames[:, ROLL])
     matrix, shift = similarity(frames)

@@ -1,7 +1,6 @@
 """Photos and videos without fits: drawn ones whose landmarks are known, so that no detector is needed."""
 
 import shlex
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from tests.networks.person.fitting.drawn_photos import (
     RED,
     SIZE,
     draw_photo,
-    without_detectors,
+    known_people,
     write_folder,
     write_video,
 )
@@ -25,12 +24,8 @@ from training.data.storage import open_dataset
 
 @pytest.fixture(autouse=True)
 def _known_people():
-    patches = [patch(name, value) for name, value in without_detectors().items()]
-    for one in patches:
-        one.start()
-    yield
-    for one in patches:
-        one.stop()
+    with known_people():
+        yield
 
 
 def prepare(*words):
