@@ -85,10 +85,7 @@ def make_parser() -> CliParser:
     out.add_argument("--grid", nargs="?", const="auto", metavar="RxC", help="everybody in one video, e.g. --grid 2x3")
     out.add_argument("--depth", action="store_true", help="also write depth (near is bright)")
     out.add_argument("--lr", action="store_true", help="also write the image before super-resolution")
-    quality_help = (
-        "exact is the method, fast interpolates what is smooth in it, layers draws portable avatars: many frames "
-    )
-    quality_help += "a second (default: fast)"
+    quality_help = "exact: the method; fast: what is smooth is interpolated; layers: a portable avatar (default: fast)"
     out.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser
