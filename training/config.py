@@ -129,7 +129,9 @@ class RunConfig:
     metric_images: Annotated[int, Range(0, MAX_IMAGES)] = (
         512  # for the distance to the data at a snapshot; 0: none is computed
     )
-    metric_detector: Literal["random", "attributes", "inception"] = "random"  # whose features it compares
+    metric_detector: Literal["random", "attributes", "efficientnet", "inception"] = (
+        "random"  # whose features it compares
+    )
 
     def __post_init__(self):
         check_ranges(self)

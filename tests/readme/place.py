@@ -15,7 +15,7 @@ from tests.readme.runners import modules_are_there
 OUTPUTS = ("--out", "--outdir")  # options that say what is written
 LINKED = (
     *("configs", "smpl_models", "gen_video.py", "train.py"),
-    *("requirements.lock", "requirements.txt", "environment.yml", "Makefile"),
+    *("requirements.lock", "requirements.txt", "requirements-metrics.txt", "environment.yml", "Makefile"),
 )
 
 

