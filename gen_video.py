@@ -151,7 +151,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = resolve_device(args.device)
     check_output_dir(Path(args.output_dir))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
-    if by_default and not has_actions(pipe.face_model):  # whose coefficients have no names
+    if not pipe.controls.expression:
+        if not by_default and paths["expression"] not in (None, "none"):
+            raise UserError(
+                f"--exp_path: expected none, for {args.ckpt} has no expressions, found {paths['expression']}"
+            )
+        paths["expression"] = None
+        keyframes.pop("expression", None)
+    elif by_default and not has_actions(pipe.face_model):  # whose coefficients have no names
         paths["expression"] = "none" if pipe.priors is None else "rand"
         del keyframes["expression"]
     if "expression" in keyframes:

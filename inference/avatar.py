@@ -8,8 +8,8 @@ from torch import Tensor
 
 from inference.pipeline import CAMERA_RANGE, FRONTAL_CAMERA, QUALITIES, Array, PortraitPipeline, Quality, checked_vector
 from networks.cameras import PORTRAIT_CAMERA, pinhole
+from networks.compositing import Frame
 from networks.gaussian.avatar import GaussianAvatar, View, unpack_avatar
-from networks.manifold.generator import Frame
 from networks.person.controls import MAX_EULER
 from networks.person.priors import Latents
 from torch_utils.misc import UserError, resolve_device
@@ -85,6 +85,10 @@ class AvatarPipeline(PortraitPipeline):
         self._refuse()
 
     @property
+    def image_size(self) -> int:
+        return int(self.metadata.get("image_size", DEFAULT_SIZE))
+
+    @property
     def fast_renderer(self) -> NoReturn:  # type: ignore[override]
         self._refuse()
 
@@ -102,4 +106,4 @@ class AvatarPipeline(PortraitPipeline):
         if seed not in (None, 0) or given:
             found = given[0] if given else f"seed {seed}"
             raise UserError(f"{self._where}: expected seed 0, for this is the avatar of one actor, found {found}")
-        return AvatarPerson(self.avatar, int(self.metadata.get("image_size", DEFAULT_SIZE)))
+        return AvatarPerson(self.avatar, self.image_size)

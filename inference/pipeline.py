@@ -25,13 +25,15 @@ from inference.portable.renderer import LayersRenderer
 from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
+from networks.compositing import Frame
 from networks.gaussian.avatar import CONVENTION as GAUSSIAN_AVATAR
-from networks.manifold.generator import Frame
+from networks.manifold.generator import Generator
 from networks.person.body_assets import body_from_dict, load_smpl
-from networks.person.controls import MAX_EULER, MAX_YAW
+from networks.person.controls import EVERYTHING, MAX_EULER, MAX_YAW, Controls
 from networks.person.expressions import face_model_of
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
+from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
 from torch_utils.ops.point_network import cpu_has_bf16
@@ -145,7 +147,7 @@ class PortraitPipeline:
 
     def __init__(self, model: SavedModel, device: str | torch.device = "cpu"):
         self.device = resolve_device(str(device))
-        self.generator = model.generator.to(self.device).eval().requires_grad_(False)
+        self.generator: Generator = model.generator.to(self.device).eval().requires_grad_(False)
         self.priors: LabelPriors | None = model.priors
         self.metadata = model.metadata
 
@@ -153,6 +155,16 @@ class PortraitPipeline:
     def face_model(self) -> str | None:
         """Whose expressions it takes, by name (networks/person/expressions.py); None: the checkpoint does not say."""
         return face_model_of(self.metadata)
+
+    @property
+    def controls(self) -> Controls:
+        """What moves its people, beside head and camera."""
+        return EVERYTHING
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side of its frames."""
+        return self.generator.config.image_size
 
     @functools.cached_property
     def fast_renderer(self) -> FastRenderer:
@@ -200,6 +212,10 @@ class PortraitPipeline:
             from inference.avatar import AvatarPipeline  # which builds on this module
 
             return AvatarPipeline(data, str(path), device)
+        if data.get("convention") == TriGridPortrait.convention:
+            from inference.trigrid import TriGridPipeline
+
+            return TriGridPipeline(unpack_model(data, str(path), (TriGridPortrait,)), device)
         return cls(unpack_model(data, str(path), GENERATORS), device)
 
     @staticmethod
@@ -220,11 +236,20 @@ class PortraitPipeline:
         Raises:
             ValueError: no 64-bit integer.
         """
-        random = torch.Generator().manual_seed(_check_seed(seed))
+        random = torch.Generator().manual_seed(check_seed(seed))
         if self.priors is not None:
             return Latents(*(part[0] for part in self.priors.sample_latents(1, random)))
         z_id, z_noise = torch.randn(2, 80, generator=random)
         return Latents(z_id, z_noise, torch.zeros(10))
+
+    def blend(self, a: Latents, b: Latents, t: float) -> Latents:
+        """Between two people: identity and body shape linearly; the noise on the sphere, because the middle of a
+        straight line between two draws of a high-dimensional normal is shorter than any draw."""
+        return Latents(
+            z_id=torch.lerp(a.z_id, b.z_id, t),
+            z_noise=slerp(a.z_noise, b.z_noise, t),
+            betas=torch.lerp(a.betas, b.betas, t),
+        )
 
     def person(
         self,
@@ -255,7 +280,17 @@ class PortraitPipeline:
         return Person(self, Latents(*parts), psi)
 
 
-def _check_seed(seed: Any) -> int:
+def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
+    """Between vectors [C]: the direction along the great circle, the length linearly."""
+    cosine = torch.dot(a / a.norm(), b / b.norm()).clamp(-1, 1)
+    angle = torch.arccos(cosine)
+    if angle.sin() < 1e-4:  # (anti)parallel: no great circle to speak of
+        return torch.lerp(a, b, t)
+    direction = (a / a.norm()) * ((1 - t) * angle).sin() + (b / b.norm()) * (t * angle).sin()
+    return direction / angle.sin() * torch.lerp(a.norm(), b.norm(), t)
+
+
+def check_seed(seed: Any) -> int:
     """``seed`` as a plain integer, whatever type it has; ValueError unless it fits in 64 bits, signed or not."""
     try:
         number = operator.index(seed)

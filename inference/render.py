@@ -119,29 +119,13 @@ def _render(person: Person, job: Job, i: int) -> Frame:
 def blended_latents(pipe: PortraitPipeline, job: Job) -> Iterator[Latents]:
     """The latents of each frame of a closed walk through the seeds, `seeds_interval` frames from each to the next.
 
-    Identity and body shape are interpolated linearly; the noise on the sphere, because the middle of a straight line
-    between two draws of a high-dimensional normal is shorter than any draw.
+    See :meth:`inference.pipeline.PortraitPipeline.blend`.
     """
     stations = [pipe.sample_latents(seed) for seed in job.seeds]
     for i in range(job.motion.n_frames):
         leg, step = divmod(i, job.seeds_interval)
         a, b = stations[leg % len(stations)], stations[(leg + 1) % len(stations)]
-        t = step / job.seeds_interval
-        yield a._replace(
-            z_id=torch.lerp(a.z_id, b.z_id, t),
-            z_noise=slerp(a.z_noise, b.z_noise, t),
-            betas=torch.lerp(a.betas, b.betas, t),
-        )
-
-
-def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
-    """Between vectors [C]: the direction along the great circle, the length linearly."""
-    cosine = torch.dot(a / a.norm(), b / b.norm()).clamp(-1, 1)
-    angle = torch.arccos(cosine)
-    if angle.sin() < 1e-4:  # (anti)parallel: no great circle to speak of
-        return torch.lerp(a, b, t)
-    direction = (a / a.norm()) * ((1 - t) * angle).sin() + (b / b.norm()) * (t * angle).sin()
-    return direction / angle.sin() * torch.lerp(a.norm(), b.norm(), t)
+        yield pipe.blend(a, b, step / job.seeds_interval)
 
 
 def draw_keyframes(pipe: PortraitPipeline, kinds: set[Kind], n: int, seed: int) -> dict[Kind, np.ndarray]:

@@ -51,13 +51,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out: expected a name that ends in .png, found '{args.out}'")
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
+    if args.smoothing and pipe.controls.all_round:
+        raise UserError(f"--smoothing: expected a model of manifolds, found the tri-grid {args.ckpt}")
     if args.smoothing and pipe.generator.config.pose != "smoothed":
         raise UserError(
             f"--smoothing: expected a model with D^p, found pose: {pipe.generator.config.pose} in {args.ckpt}"
         )
     with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
         people = (pipe.person(seed=seed, psi=args.psi) for seed in tqdm(seeds, "people", unit="person"))
-        draw = smoothing_sheet if args.smoothing else functools.partial(control_sheet, sheet_columns(pipe.face_model))
+        draw = (
+            smoothing_sheet
+            if args.smoothing
+            else functools.partial(control_sheet, sheet_columns(pipe.face_model, pipe.controls))
+        )
         draw(people, [str(seed) for seed in seeds], args.size, args.quality).save(temporary)
     print(f"wrote {args.out}")
 

@@ -1,9 +1,20 @@
 """From layers along a ray to pixels: alpha compositing over white, and images of square views."""
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from torch_utils.ops.manifold_composite_ref import Composite as Composite
 from torch_utils.ops.manifold_composite_ref import composite as composite
+
+
+class Frame(NamedTuple):
+    """A picture of a person, whatever drew it."""
+
+    image: Tensor  # [B, 3, H, W] in -1..1; manifolds are on white
+    image_lr: Tensor  # [B, 3, h, w] before super-resolution
+    depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
+    alpha: Tensor  # [B, H, W] in 0..1
 
 
 def square_images(pixels: Composite) -> tuple[Tensor, Tensor, Tensor]:

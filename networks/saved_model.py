@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from networks.manifold.generator import Generator, GeneratorConfig
+from networks.manifold.generator import Generator
 from networks.person.body_assets import BodyArrays, body_from_dict, check_index
 from networks.person.priors import LabelPriors
+from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import in_single_precision, load_weights
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
@@ -18,9 +19,12 @@ from torch_utils.misc import UserError
 _FULL_PRECISION = ("body.v_template", "body.J_regressor")
 _BODY_NAMES = (*BodyArrays._fields, "head_shoulder_index")
 
+Representation = type[Generator] | type[TriGridPortrait]
+REPRESENTATIONS: tuple[Representation, ...] = (Generator, TriGridPortrait)  # our own ones
+
 
 class SavedModel(NamedTuple):
-    generator: Generator
+    generator: Any  # of one of the classes that were asked for
     priors: LabelPriors | None
     metadata: dict[str, Any]
 
@@ -42,7 +46,7 @@ def pack_model(model: SavedModel, *, half: bool = False) -> dict[str, Any]:
 
 
 def unpack_model(
-    data: dict[str, Any], where: str, generator_classes: Sequence[type[Generator]] = (Generator,)
+    data: dict[str, Any], where: str, generator_classes: Sequence[Representation] = (Generator,)
 ) -> SavedModel:
     """The inverse of :func:`pack_model`, in float32, in eval mode.
 
@@ -63,7 +67,7 @@ def unpack_model(
                 f"{where}: expected a saved model with a mapping '{key}', found {type(data.get(key)).__name__}"
             )
     generator_class = _choose(generator_classes, data.get("convention", Generator.convention), where)
-    config = config_from_dict(GeneratorConfig, data["config"], f"{where}: config")
+    config = config_from_dict(generator_class.config_class, data["config"], f"{where}: config")
     state = in_single_precision(data["state"])
     missing = [f"body.{name}" for name in _BODY_NAMES if f"body.{name}" not in state]
     if missing:
@@ -81,7 +85,7 @@ def unpack_model(
     return SavedModel(generator.eval(), priors, metadata)
 
 
-def _choose(classes: Sequence[type[Generator]], convention: Any, where: str) -> type[Generator]:
+def _choose(classes: Sequence[Representation], convention: Any, where: str) -> Any:
     """The class that computes by ``convention``."""
     for cls in classes:
         if isinstance(convention, str) and convention == cls.convention:

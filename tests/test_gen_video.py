@@ -12,6 +12,8 @@ from PIL import Image
 
 import gen_video
 from inference.keyframes import save_expressions
+from inference.pipeline import PortraitPipeline
+from networks.person.controls import EVERYTHING
 from torch_utils.misc import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,6 +56,8 @@ class FakePerson:
 
 
 class FakePipeline:
+    controls = EVERYTHING
+    blend = PortraitPipeline.blend
     priors = FakePriors()
     face_model: str | None = None
 

@@ -34,8 +34,8 @@ from inference.fast.grids import (
 from inference.fast.recording import Recording
 from inference.fast.smoothing import filters_of, smooth_entries
 from networks.cameras import camera_frame, pixel_directions, sample_depths
-from networks.compositing import square_images
-from networks.manifold.generator import Frame, Generator, ManifoldMaps, ManifoldPoints
+from networks.compositing import Frame, square_images
+from networks.manifold.generator import Generator, ManifoldMaps, ManifoldPoints
 from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
 from networks.person.pose_deformation import GRID_STRIDE

@@ -9,7 +9,7 @@ from inference.fast.grids import CAMERA
 from inference.portable.avatar import POSED, LayeredAvatar
 from inference.portable.motion import SmoothedSkinning
 from networks.cameras import camera_frame, pixel_directions
-from networks.manifold.generator import Frame
+from networks.compositing import Frame
 from networks.manifold.generator_config import UPSCALE
 from networks.person.body_model import euler_to_matrix
 from torch_utils.device import full_precision

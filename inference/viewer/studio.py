@@ -46,7 +46,7 @@ class Studio:
 
     @property
     def image_size(self) -> int:
-        return self._pipe.generator.config.image_size
+        return self._pipe.image_size
 
     async def warm_up(self) -> None:
         """Does what the first fast frame would have to wait for."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from networks.cameras import PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, sample_depths
-from networks.compositing import composite, square_images
+from networks.compositing import Frame, composite, square_images
 from networks.manifold.generator_config import UPSCALE, GeneratorConfig
 from networks.manifold.manifolds import (
     FLAT_HALF_EXTENT,
@@ -64,13 +64,6 @@ class ManifoldPoints(NamedTuple):
     valid: Tensor  # [B, R, K] 0 or 1
 
 
-class Frame(NamedTuple):
-    image: Tensor  # [B, 3, H, W] in -1..1, white background
-    image_lr: Tensor  # [B, 3, H/4, W/4] the same from phi's maps
-    depth: Tensor  # [B, H, W] along the ray, canonical units; 0 where alpha is 0
-    alpha: Tensor  # [B, H, W] in 0..1
-
-
 def _chunks(total: int, size: int) -> Iterator[slice]:
     return (slice(i, min(i + size, total)) for i in range(0, total, size))
 
@@ -110,6 +103,7 @@ class Generator(nn.Module):
     # What weights mean, stored beside them (networks.saved_model): a subclass that computes otherwise has a name of
     # its own, so that nothing runs weights by the wrong rules.
     convention: ClassVar[str] = "aniportraitgan"
+    config_class: ClassVar[type[GeneratorConfig]] = GeneratorConfig
 
     mean_frequency: Tensor
     mean_phase: Tensor

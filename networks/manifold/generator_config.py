@@ -16,6 +16,7 @@ Level = Annotated[float, Range(-1e4, 1e4)]  # of M's scalar; also of warped coor
 class GeneratorConfig:
     """Sizes of the generator; the defaults are the released model's."""
 
+    representation: Literal["manifolds"] = "manifolds"
     image_size: Size = 512
     lowres_size: Size = 128  # pixels a side of the rays that search for crossings
     map_scale: Size = 1  # phi's flattened maps have map_scale * lowres_size pixels a side

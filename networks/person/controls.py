@@ -42,6 +42,17 @@ class Control(NamedTuple):
     camera: Tensor  # [2] pitch, yaw in radians
 
 
+class Controls(NamedTuple):
+    """What a model's people can do, beside turning the head before a camera."""
+
+    expression: bool
+    shoulders: bool
+    all_round: bool  # cameras may stand beside and behind them
+
+
+EVERYTHING = Controls(expression=True, shoulders=True, all_round=False)
+
+
 def single_controls(face_model: str | None = None) -> list[Control]:
     """Neutral first, then expressions of ``face_model``, head, shoulders and camera, each alone."""
     found = [_control("", "neutral")]
@@ -70,10 +81,14 @@ def _expressions(face_model: str | None) -> dict[str, np.ndarray]:
     return EXPRESSIONS
 
 
-def sheet_columns(face_model: str | None = None) -> list[Control]:
-    """:func:`single_controls`, expressions beside another neutral one."""
+def sheet_columns(face_model: str | None = None, can: Controls = EVERYTHING) -> list[Control]:
+    """:func:`single_controls` as far as a model's people ``can``, expressions beside another neutral one."""
     neutral, *others = single_controls(face_model)
-    return [neutral, neutral._replace(group="expression"), *others]
+    lacking = {name for name in ("expression", "shoulders") if not getattr(can, name)}
+    columns = [neutral, neutral._replace(group="expression"), *others] if can.expression else [neutral, *others]
+    for heading, yaw in (("left side", -0.5), ("behind", 1.0), ("right side", 0.5)) if can.all_round else ():
+        columns.append(_control("camera", heading, camera=torch.tensor([0.0, yaw * math.pi])))
+    return [column for column in columns if column.group not in lacking]
 
 
 def draw_sheet(
@@ -91,7 +106,9 @@ def draw_sheet(
     above = [i for i, control in enumerate(controls) if control.group in ("", "expression")]
     below = [i for i in range(len(controls)) if i not in above]
     tables = []
-    for chosen in (above, below):
+    if len(above) == 1:  # no expressions
+        above, below = [], [*above, *below]
+    for chosen in filter(None, (above, below)):
         rows = [[_shown(controls[i], row[i]) for i in chosen] for row in portraits]
         headings = [(controls[i].group, controls[i].heading) for i in chosen]
         tables.append(labelled_grid(rows, headings, names, size * len(below) // len(chosen)))

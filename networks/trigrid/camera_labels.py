@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.cameras import Rays
-from torch_utils.device import full_precision
+from networks.cameras import FACE_OFFSET, FACE_RADIUS, PORTRAIT_CAMERA, SMPL_SCALE, Rays, camera_frame
+from torch_utils.device import constant, full_precision
 
 LABEL_SIZE, POSE_SIZE = 25, 6
 FOCAL = 5000 / 1024 / 0.75  # of the picture's side
@@ -49,6 +49,31 @@ def make_label(cam2world: Tensor, focal: float = FOCAL) -> Tensor:
     """Labels [B, 25] of poses [B, 4, 4] and a focal length in units of the picture's side; its centre is the middle."""
     intrinsics = cam2world.new_tensor([focal, 0, 0.5, 0, focal, 0.5, 0, 0, 1])
     return torch.cat([cam2world.flatten(1), intrinsics.expand(len(cam2world), -1)], -1)
+
+
+def orbit_label(camera: Tensor) -> Tensor:
+    """Labels [B, 25] on the orbit, in the direction of this house's cameras [B, 2] (pitch, yaw)."""
+    pitch, yaw = camera.unbind(-1)
+    return make_label(orbit(math.pi - yaw, (1 - pitch.cos()) * math.pi / 2))
+
+
+@full_precision()
+def portrait_label(camera: Tensor, size: int) -> Tensor:
+    """Labels [B, 25] of this house's portrait cameras [B, 2] (pitch, yaw).
+
+    Args:
+        size: pixels a side of the picture: its angle of view is that between the centres of its border pixels, of a
+            label that between its edges.
+    """
+    rotation, origin = camera_frame(camera, PORTRAIT_CAMERA.radius)
+    position = SMPL_SCALE * (
+        FACE_RADIUS * (origin + constant(PORTRAIT_CAMERA.offset, camera)) + constant(FACE_OFFSET, camera)
+    )
+    right, up, backward = rotation.unbind(-1)
+    matrix = torch.eye(4, dtype=camera.dtype, device=camera.device).repeat(len(camera), 1, 1)
+    matrix[:, :3] = torch.stack([right, -up, -backward, position], -1)
+    focal = (size - 1) / size / (2 * math.tan(math.radians(PORTRAIT_CAMERA.fov_degrees) / 2))
+    return make_label(matrix, focal)
 
 
 def mirror_label(label: Tensor) -> Tensor:

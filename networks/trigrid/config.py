@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch_utils.bounds import Range, check_ranges
 
@@ -15,6 +15,7 @@ Length = Annotated[float, Range(1e-6, 1e6)]
 class TriGridConfig:
     """Sizes; lengths in metres. The defaults are those of the released 512^2 model."""
 
+    representation: Literal["trigrid"] = "trigrid"
     image_size: Size = 512  # pixels a side of the picture
     raw_size: Size = 64  # pixels a side of the rays
     latent_dim: Size = 512  # of z
@@ -35,11 +36,22 @@ class TriGridConfig:
     far: Length = 3.3
     crop: Annotated[float, Range(0.0, 1e6)] = 0.1  # of the box at its sides, to x and z, stays empty
     thickness: Length = 0.25  # space about the body that moves with it
+    # How space follows the body: by frames of its triangles, by inverse skinning smoothed by D^p or as it is, or not.
+    pose: Literal["frames", "smoothed", "nearest", "none"] = "frames"
+    rest_pose: Literal["t_pose", "mean"] = "t_pose"  # of the body in the planes' space: SMPL's own, or hanging arms
+    shoulders: bool = False  # collars and shoulders of the labels move it, too
+    # Where cameras (pitch, yaw) stand: on 360PHQ's orbit about the neck, or where this house's portraits are taken.
+    orbit: Literal["phq", "portrait"] = "phq"
 
     def __post_init__(self):
         check_ranges(self)
         if self.near >= self.far:
             raise ValueError(f"near: expected less than far ({self.far}), found {self.near}")
+        if self.rest_pose != "mean" and (self.pose in ("smoothed", "nearest") or self.shoulders):
+            raise ValueError("rest_pose: expected mean for skinning and for shoulders, found t_pose")
+        if self.pose == "smoothed" and (min(self.raw_size, self.samples) < 10 or self.raw_size % 2 or self.samples % 2):
+            found = f"raw_size {self.raw_size}, samples {self.samples}"
+            raise ValueError(f"pose: smoothed: expected even raw_size and samples, at least 10, found {found}")
         if self.image_size // self.superresolution_input not in (2, 4):
             raise ValueError(
                 f"superresolution_input: expected half or a quarter of image_size ({self.image_size}), "

@@ -24,7 +24,8 @@ import torch
 
 from inference.keyframes import Motion, load_expressions, load_keyframes, make_motion
 from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
-from networks.manifold.generator import Frame, Generator, GeneratorConfig
+from networks.compositing import Frame
+from networks.manifold.generator import Generator, GeneratorConfig
 from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.saved_model import SavedModel
 from tests.benchmarks.records import add_record, record

@@ -31,7 +31,7 @@ from inference.fast.recording import Recording
 from inference.pipeline import Person, PortraitPipeline
 from inference.viewer.messages import Shot
 from inference.viewer.studio import Studio
-from networks.manifold.generator import Frame
+from networks.compositing import Frame
 from tests.benchmarks.bm_render import random_pipeline
 from tests.fake_cuda.watch import Counts, count, watching
 from tests.training.tiny_run import CONFIG, SIZE, make_dataset

@@ -25,7 +25,8 @@ from inference.keyframes import load_expressions
 from inference.pipeline import PortraitPipeline
 from inference.released_checkpoint import ReleasedGenerator
 from networks.cameras import cast_rays, sample_depths
-from networks.manifold.generator import Frame, Generator, ManifoldMaps
+from networks.compositing import Frame
+from networks.manifold.generator import Generator, ManifoldMaps
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.body_model import BodyModel
 from networks.person.pose_deformation import inverse_vertex_transforms

@@ -1,0 +1,93 @@
+"""People in tri-grids, with the body that poses them: what a checkpoint holds and a pipeline draws."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from networks.cameras import FRONTAL
+from networks.compositing import Frame
+from networks.person.body_assets import BodyArrays
+from networks.person.body_model import BodyModel
+from networks.stylegan_layers import Noise
+from networks.trigrid.camera_labels import POSE_SIZE, label_rays, orbit_label, portrait_label
+from networks.trigrid.config import TriGridConfig
+from networks.trigrid.deformation import UNIT, PosedSpace
+from networks.trigrid.generator import Background, Draws, Pictures, TriGridGenerator
+from networks.trigrid.superresolution import resized
+
+
+class TriGridPerson(NamedTuple):
+    """People; frames need nothing else."""
+
+    ws: Tensor  # [B, L, style_dim]
+    planes: Tensor  # [B, 3, F, D, H, W]
+    background: Background
+
+
+class TriGridPortrait(nn.Module):
+    """A tri-grid generator and its body.
+
+    Args:
+        config: sizes.
+        body: SMPL's arrays.
+        head_shoulder_index: [V'] vertices used in inverse skinning.
+    """
+
+    convention: ClassVar[str] = "trigrid"  # of weights, stored beside them (networks.saved_model)
+    config_class: ClassVar[type[TriGridConfig]] = TriGridConfig
+
+    def __init__(self, config: TriGridConfig, body: BodyArrays, head_shoulder_index: Tensor):
+        super().__init__()
+        self.config = config
+        self.trigrid = TriGridGenerator(config)
+        self.body = BodyModel(body, head_shoulder_index)
+        self.space = PosedSpace(self.body, config)
+
+    def camera_label(self, camera: Tensor) -> Tensor:
+        """Labels [B, 25] of cameras [B, 2] (pitch, yaw), on the orbit that the config names."""
+        if self.config.orbit == "phq":
+            return orbit_label(camera)
+        return portrait_label(camera, self.config.image_size)
+
+    def person(self, z: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> TriGridPerson:
+        """People of z [B, latent_dim], conditioned on the front camera and the body at rest.
+
+        Args:
+            psi: truncation: 1 none, 0 the mean person.
+            cutoff: the first so many layers are truncated; all by default.
+        """
+        front = self.camera_label(z.new_full((len(z), 2), FRONTAL))
+        ws = self.trigrid.style(z, front, z.new_zeros(len(z), POSE_SIZE), psi=psi, cutoff=cutoff)
+        return TriGridPerson(ws, self.trigrid.planes(ws), self.trigrid.background(ws))
+
+    def pictures(
+        self, person: TriGridPerson, rotations: Tensor, label: Tensor, *, raw_size: int | None = None,
+        draws: Draws | None = None, noise: Noise = "none",
+    ) -> Pictures:  # fmt: skip
+        """Pictures of people.
+
+        Args:
+            rotations: [B, 6, 3, 3] of their bodies (:class:`networks.trigrid.deformation.PosedSpace`).
+            label: [B, 25] cameras.
+            raw_size, draws, noise: of :meth:`networks.trigrid.generator.TriGridGenerator.render`.
+        """
+        rays = label_rays(label, raw_size or self.config.raw_size)
+        deform = self.space(self.body, rotations, rays)
+        return self.trigrid.render(*person, label, deform, raw_size=raw_size, draws=draws, noise=noise)
+
+    def render(self, person: TriGridPerson, joint_eulers: Tensor, camera: Tensor) -> Frame:
+        """Frames of people.
+
+        Args:
+            joint_eulers: [B, 6, 3] radians of joints 12..17, relative to the mean pose; collars and shoulders count
+                where the config has ``shoulders``.
+            camera: [B, 2] (pitch, yaw) radians.
+        """
+        rotations = self.space.rotations_of(self.body, joint_eulers)
+        seen = self.pictures(person, rotations, self.camera_label(camera))
+        size = self.config.image_size
+        alpha, depth = (resized(part, size)[:, 0] for part in (seen.mask.clamp(0, 1), seen.depth / UNIT))
+        return Frame(seen.image.clamp(-1, 1), seen.raw.clamp(-1, 1), torch.where(alpha > 0, depth, 0.0), alpha)
