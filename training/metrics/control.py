@@ -21,6 +21,7 @@ from networks.person.face_recon import FaceCoefficients, load_face_recon
 from networks.person.tracking import MILLIMETRES
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
+from training.metrics.actions import action_response
 from training.metrics.detectors import FACE_RECON_FILE
 from training.metrics.renderers import Renderer, draw_inputs
 from training.metrics.scene import Scene
@@ -218,6 +219,7 @@ def _between(ends: Tensor, t: Tensor) -> Tensor:
 
 CONTROL: dict[str, Callable[[Scene], dict[str, float]]] = {
     "expression": expression_distance,
+    "actions": action_response,
     "pose": pose_distance,
     "shoulders": shoulder_distance,
     "identity": identity_similarity,

@@ -48,28 +48,31 @@ def evaluate(
     world: World,
     *,
     cache: Path | None = None,
+    size: dict[str, int] | None = None,
 ) -> dict[str, float]:
     """Distances between what ``renderer`` makes of the data set's labels and its pictures (method notes, section 5).
 
     Args:
         renderer: a generator, or the true drawings.
-        dataset: its pictures are resampled to the renderer's size.
+        dataset: its pictures are resampled to ``size``.
         detector: whose features are compared.
         config: what to measure.
         world: all its processes call this, with the same arguments.
         cache: folder of the features of data sets.
+        size: pixels a side by camera, at which pictures are compared; the renderer's by default.
 
     Returns:
         ``NAME/REGION``: value, with the detector's names (``FID/full``, ``KD-attr/face``); kernel distances x100. The
         same on every process.
 
     Raises:
-        UserError: the data set's pictures are smaller than the renderer's, are fewer than a KID subset, or a picture
+        UserError: the data set's pictures are smaller than that, are fewer than a KID subset, or a picture
             is damaged or not finite.
     """
-    sizes = {region: renderer.size[VIEWS[region]] for region in config.regions}
+    size = size or renderer.size
+    sizes = {region: size[VIEWS[region]] for region in config.regions}
     real = DatasetPictures(dataset, sizes, config.num)
-    fake = RenderedPictures(renderer, InputSampler(dataset, None, 0), config.regions, config.num, config.seed)
+    fake = RenderedPictures(renderer, InputSampler(dataset, None, 0), config.regions, config.num, config.seed, sizes)
     return compare(real, fake, detector, config, world, cache=cache)
 
 

@@ -81,7 +81,12 @@ class DatasetPictures:
         read = self.dataset.read_image if region == "full" else self.dataset.read_face
         decoded = decode_png(read(row), self._stored(region), f"{self.dataset.path}: {region} picture {row}")
         pixels = torch.from_numpy(decoded.copy()).permute(2, 0, 1)[None]
-        return pixels if pixels.shape[-1] == self.size[region] else to_bytes(resize(pixels, self.size[region]))
+        return resampled(pixels, self.size[region])
+
+
+def resampled(pixels: Tensor, size: int) -> Tensor:
+    """[B, 3, H, H] uint8 -> [B, 3, size, size] uint8, as data sets are resampled for training."""
+    return pixels if pixels.shape[-1] == size else to_bytes(resize(pixels, size))
 
 
 class FolderPictures:
@@ -127,11 +132,23 @@ class FolderPictures:
 
 
 class RenderedPictures:
-    """What a renderer makes of latents, poses and cameras drawn from labels; the i-th depends on (seed, i) alone."""
+    """What a renderer makes of latents, poses and cameras drawn from labels; the i-th depends on (seed, i) alone.
 
-    def __init__(self, renderer: Renderer, sampler: InputSampler, regions: tuple[str, ...], num: int, seed: int):
+    Args:
+        size: pixels a side of every region, if not as they are rendered: they are resampled, with antialiasing.
+    """
+
+    def __init__(
+        self,
+        renderer: Renderer,
+        sampler: InputSampler,
+        regions: tuple[str, ...],
+        num: int,
+        seed: int,
+        size: dict[str, int] | None = None,
+    ):
         self.renderer, self.sampler, self.regions = renderer, sampler, regions
-        self.num, self.seed, self.name = num, seed, renderer.name
+        self.num, self.seed, self.name, self.size = num, seed, renderer.name, size
 
     def __len__(self) -> int:
         return self.num
@@ -144,5 +161,5 @@ class RenderedPictures:
             for region in self.regions:
                 image = views[VIEWS[region]].image
                 check_finite(image, f"{self.name}: {region} picture {row}")
-                found[region].append(to_bytes(image))
+                found[region].append(resampled(to_bytes(image), self.size[region] if self.size else image.shape[-1]))
         return {region: torch.cat(images) for region, images in found.items()}

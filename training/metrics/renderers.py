@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.manifold.generator import Generator
+from networks.manifold.generator import Generator, ManifoldMaps
 from networks.manifold.generator_config import UPSCALE
 from networks.person.body_model import HEAD, BodyModel
 from networks.person.expressions import ARKIT, BASEL, EMBEDDED, face_model_of
@@ -40,6 +40,7 @@ class Renderer(Protocol):
     """Pictures of inputs by camera, ``portrait`` or ``face``."""
 
     name: str
+    face_model: str | None  # whose expressions it takes, if that is known
     size: dict[str, int]  # pixels a side, by camera
     body: BodyModel  # on the CPU: where heads are asked to be
 
@@ -62,23 +63,31 @@ class GeneratorRenderer:
         portrait, face = (UPSCALE, UPSCALE // 2) if stage == 2 else (1, 1)
         self.size = {"portrait": portrait * low, "face": face * low}
         self.body = copy.deepcopy(generator.body).cpu()
+        self._people: tuple[Tensor, ManifoldMaps] | None = None  # latents, and what was built for them
 
     @torch.no_grad()
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
         inputs = inputs.to(self.generator.manifolds.levels.device)
-        style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
         if self.stage == 1:
+            style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
             found = {view: render_radiance(self.generator, style.radiance, inputs, view) for view in views}
         else:
-            device = self.generator.manifolds.levels.device
-            # As people are built in videos: bfloat16 products on CPUs that have them.
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cpu" and cpu_has_bf16()):
-                maps = build_maps(self.generator, style)
+            maps = self._maps(inputs)
             found = {view: render_maps(self.generator, maps, inputs, view) for view in views}
         return {
             name: Rendered(*(t.float().cpu() for t in (view.image, view.alpha, view.depth)))
             for name, view in found.items()
         }
+
+    def _maps(self, inputs: Inputs) -> ManifoldMaps:
+        """Of the people, who are often those of the call before."""
+        who = torch.cat([inputs.z_id, inputs.z_noise], 1)
+        if self._people is None or not torch.equal(self._people[0], who):
+            style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+            # As people are built in videos: bfloat16 products on CPUs that have them.
+            with torch.autocast(who.device.type, torch.bfloat16, enabled=who.device.type == "cpu" and cpu_has_bf16()):
+                self._people = who, build_maps(self.generator, style)
+        return self._people[1]
 
 
 def load_renderer(path: str | Path, device: torch.device) -> GeneratorRenderer:
@@ -100,7 +109,7 @@ def face_model_of_labels(dataset: Dataset) -> str | None:
 class DrawingRenderer:
     """True drawings of synthetic people, whose appearance is z_noise: the ceiling of what a generator can reach."""
 
-    face_model = ARKIT
+    face_model: str | None = ARKIT
 
     def __init__(self, size: dict[str, int]):
         self.size, self.name, self.body = size, "true drawing", copy.deepcopy(figure().body_model).float()

@@ -8,10 +8,12 @@ import torch
 
 from networks.cameras import PORTRAIT_CAMERA, cast_rays
 from networks.person.body_model import HEAD
+from networks.person.expressions import columns_of
 from networks.person.face_recon import FaceCoefficients
 from tests.training.tiny_run import make_sampler
 from torch_utils.misc import UserError
 from training.data.synthetic.portrait import seen_from_head as seen_by_drawer
+from training.metrics.actions import ACTIONS, LEVELS, action_response, one_at_a_time
 from training.metrics.control import (
     MILLIMETRES,
     ControlConfig,
@@ -33,7 +35,7 @@ SIZE = 24
 class Canvas:
     """A renderer whose pictures carry the inputs in their pixels, for a net that reads them there."""
 
-    name, size = "canvas", {"portrait": SIZE, "face": SIZE}
+    name, size, face_model = "canvas", {"portrait": SIZE, "face": SIZE}, "arkit"
 
     def __init__(self, ignore=()):
         self.ignore = ignore
@@ -71,6 +73,55 @@ def test_an_obedient_model_has_no_expression_distance_and_a_deaf_one_all_of_it()
     found = expression_distance(deaf)
     assert found["coefficients"] == pytest.approx(asked.abs().mean().item(), rel=1e-5)
     assert found["landmarks_mm"] == pytest.approx(MILLIMETRES * asked[:, :3].norm(dim=1).mean().item(), rel=1e-5)
+
+
+def test_actions_are_asked_for_one_at_a_time():
+    inputs = draw_inputs(make_sampler(40, 0), range(2), 0)
+    rows = one_at_a_time(inputs)
+    assert len(rows.z_id) == 2 * (1 + len(ACTIONS) * len(LEVELS))
+    assert torch.equal(rows.z_id[:11], inputs.z_id[:1].expand(11, -1)) and torch.equal(
+        rows.camera[11], inputs.camera[1]
+    )
+    assert not rows.z_exp[[0, 11]].any()
+    jaw, blink = rows.z_exp[1:3], rows.z_exp[5:7]  # half and all of it
+    assert jaw.sum(1).tolist() == [0.5, 1] and jaw[1, columns_of("jawOpen")[0]] == 1
+    assert blink.sum(1).tolist() == [1, 2] and blink[1, list(columns_of("eyeBlink"))].tolist() == [1, 1]
+
+
+def test_an_obedient_model_shows_all_actions_and_a_deaf_one_none():
+    obedient, deaf = action_response(scene(people=3)), action_response(scene(["z_exp"], people=3))
+    assert list(obedient) == [f"{name}_{what}" for name in ACTIONS for what in ("r", "gain")]
+    assert obedient == pytest.approx(dict.fromkeys(obedient, 1.0), abs=1e-6)
+    assert deaf == dict.fromkeys(obedient, 0.0)
+
+
+def test_what_is_found_by_halves_and_with_errors_is_told_apart():
+    """Half of everything: r stays 1, the gain is a half. One of two people deaf: both fall."""
+    whole = scene(people=2)
+
+    class Halved(Reader):
+        def coefficients(self, image, camera):
+            found = Reader.coefficients(self, image, camera)
+            return found._replace(z_exp=0.5 * found.z_exp)
+
+    class OneDeaf(Reader):
+        def coefficients(self, image, camera):
+            found = Reader.coefficients(self, image, camera)
+            deaf = torch.equal(found.z_id, whole.inputs.z_id[1:])
+            return found._replace(z_exp=found.z_exp * (not deaf))
+
+    halved = action_response(whole._replace(net=Halved()))
+    assert halved["smile_r"] == pytest.approx(1) and halved["smile_gain"] == pytest.approx(0.5)
+    one = action_response(whole._replace(net=OneDeaf()))
+    # found (0, .5, 1, 0, 0, 0), asked (0, .5, 1) twice: covariance sum 1/2, squares 7/8 and 1
+    assert one["smile_gain"] == pytest.approx(0.5) and one["smile_r"] == pytest.approx(0.5 / 0.875**0.5)
+
+
+def test_coefficients_of_other_faces_are_no_actions():
+    class Basel(Canvas):
+        face_model = "basel"
+
+    assert action_response(scene(people=2)._replace(render=Basel())) == {}
 
 
 def test_identity_that_stays_is_alike_and_other_people_are_not():
@@ -144,5 +195,5 @@ def test_pictures_that_are_not_finite_are_no_numbers():
 
 
 def test_bad_control_settings():
-    with pytest.raises(UserError, match="--metrics: expected some of expression, .*, found 'ssim'"):
+    with pytest.raises(UserError, match="--metrics: expected some of expression, actions, .*, found 'ssim'"):
         ControlConfig(metrics=("ssim",))

@@ -18,18 +18,19 @@ from networks import perceptual
 from networks.perceptual import EfficientNetLite0
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import make_generator
-from tests.training.tiny_run import ALONE, make_dataset
+from tests.training.tiny_run import ALONE, make_dataset, make_sampler
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training.metrics import __main__ as command
-from training.metrics import detectors
+from training.metrics import detectors, renderers
 from training.metrics.__main__ import choose_metrics, finite, main
 from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
 from training.metrics.features import cached_features, extract_features, open_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
-from training.metrics.renderers import DrawingRenderer, Rendered, draw_inputs, face_model_of_labels
+from training.metrics.renderers import DrawingRenderer, GeneratorRenderer, Rendered, draw_inputs, face_model_of_labels
+from training.rendering import build_maps
 from training.sampling import InputSampler
 
 CPU = torch.device("cpu")
@@ -371,7 +372,7 @@ def test_command_on_folders(tmp_path, capsys):
     assert report["doubts"][0].startswith("FD-random of 6 images means nothing by itself: expected more than its ")
     assert report["doubts"][1].startswith("KD-random of 6 images is rough: expected 1000 or more")
     assert all(f"warning: {doubt}\n" in warned for doubt in report["doubts"])
-    assert f"FD-random/full {written['FD-random/full']:20.4f}" in printed
+    assert f"FD-random/full {written['FD-random/full']:40.4f}" in printed
 
 
 def test_control_is_printed_beside_the_true_drawings(dataset, tmp_path, monkeypatch, capsys):
@@ -383,6 +384,44 @@ def test_control_is_printed_beside_the_true_drawings(dataset, tmp_path, monkeypa
     found = json.loads(out.read_text())
     assert found["control"] == found["ceiling"] and 0 < found["control"]["pose/face_camera_degrees"] < 90
     assert "drawing" in capsys.readouterr().out
+
+
+def test_several_models_are_measured_in_one_run(dataset, tmp_path, monkeypatch, capsys):
+    """By the same draws and pictures, at the smallest size: a model that only makes larger pictures is no other one."""
+
+    class Larger(Painter):
+        name, size = "larger", {"portrait": 32, "face": 16}
+
+    models = {"painter": Painter(), "larger": Larger()}
+    monkeypatch.setattr(command, "load_renderer", lambda path, _: models[path])
+    monkeypatch.setattr(command, "is_synthetic", lambda _: False)
+    monkeypatch.setattr(command, "measure_control", lambda model, *_: {"pose/x": float(model.size["face"])})
+    monkeypatch.setattr(Painter, "face_model", None, raising=False)
+    out = tmp_path / "out.json"
+    main(
+        f"--ckpt painter larger --data {dataset.path} --metrics fid,pose --num 8 --detector random --device cpu "
+        f"--cache {tmp_path} --out {out}".split()
+    )
+    found, printed = json.loads(out.read_text()), capsys.readouterr().out
+    assert list(found["others"]) == ["larger"]
+    assert found["others"]["larger"]["distances"] == pytest.approx(found["distances"], rel=1e-4)
+    assert found["control"] == {"pose/x": 8} and found["others"]["larger"]["control"] == {"pose/x": 16}
+    assert "model 2: larger" in printed and "model 1" in printed
+
+
+def test_people_are_built_once_for_pictures_that_follow(monkeypatch):
+    """And anew for others: every picture is that of a renderer that has seen nobody before."""
+    generator = make_generator()
+    sampler, built = make_sampler(4, 0), []
+    monkeypatch.setattr(renderers, "build_maps", lambda *given: built.append(1) or build_maps(*given))
+    renderer = GeneratorRenderer(generator, 2, "tiny")
+    inputs = draw_inputs(sampler, range(2), 0)
+    for row, count in ((0, 1), (0, 1), (1, 2), (0, 3)):
+        one = inputs.part(slice(row, row + 1))
+        found = renderer(one, ("portrait",))["portrait"].image
+        assert len(built) == count
+        assert torch.equal(found, GeneratorRenderer(generator, 2, "tiny")(one, ("portrait",))["portrait"].image)
+        built.pop()
 
 
 def random_inception(path, monkeypatch):
