@@ -25,7 +25,7 @@ from training.data.synthetic import SyntheticPerson, draw, sample_identity
 SIDES = {"front": (0, 0), "45": (-45, 0), "90": (-90, 0), "135": (-135, 0), "back": (180, 0), "above": (-30, 28)}
 FACES = {
     "rest": {},
-    "smile": {"mouthSmile": 0.9, "cheekSquint": 0.5, "eyeSquint": 0.3},
+    "smile": {"mouthSmile": 0.9, "cheekSquint": 0.5, "eyeSquint": 0.3, "mouthUpperUp": 0.35, "jawOpen": 0.14},
     "open": {"jawOpen": 0.5, "browInnerUp": 0.6},
     "blink": {"eyeBlink": 1.0},
 }

@@ -109,8 +109,8 @@ def appearance(eps: np.ndarray) -> Appearance:
     length = length * (1 - 0.75 * recede)
     beard = (1 - female) ** 3 * squash(e[BEARD], 0.35, 1.4)
     make_up = female * squash(e[LIP_COLOUR], 0.1)
-    natural = skin * (np.array([0.90, 0.71, 0.70]) * (1 - 0.25 * tone) + 0.25 * tone * np.array([0.95, 0.78, 0.76]))
-    lips = natural * (1 - 0.5 * make_up) + 0.5 * make_up * np.array([0.66, 0.20, 0.24]) * (1.05 - 0.35 * tone)
+    natural = skin * (np.array([0.91, 0.74, 0.76]) * (1 - 0.25 * tone) + 0.25 * tone * np.array([0.98, 0.82, 0.82]))
+    lips = natural * (1 - 0.4 * make_up) + 0.4 * make_up * np.array([0.70, 0.26, 0.30]) * (1.05 - 0.35 * tone)
     curl = squash(e[CURL] + 1.2 * (tone - 0.35), 0.9, 1.8)
     tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 2.2) * float(smoothstep(0.35, 0.5, length))
     return Appearance(
@@ -119,7 +119,7 @@ def appearance(eps: np.ndarray) -> Appearance:
         lips=lips,
         hair=hair,
         brow=0.66 * hair * (1 - 0.3 * grey) + 0.02 + 0.06 * skin,
-        beard_hair=0.72 * hair + 0.03,
+        beard_hair=0.80 * hair * np.array([1.04, 0.98, 0.92]) + 0.03,
         iris=np.clip(iris, 0, 1),
         clothes=np.clip(clothes, 0.03, 0.93),
         age=age,

@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.person.body_model import HEAD, MOVING, BodyModel, moving_weights
-from networks.person.open_body.parts import EYE, LABEL_NAMES, LASH, SHIRT, SKIN
+from networks.person.open_body.parts import EYE, LABEL_NAMES, LASH, SHIRT, SKIN, TEETH
 from networks.person.open_body.storage import OpenBody, read_open_body
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
 from training.data.synthetic.hair_fit import Scalp, between_knots
@@ -20,7 +20,9 @@ from training.data.synthetic.mesh import MM, face_sums, interpolation, nearby, t
 
 HEAD_WEIGHTS = np.eye(len(MOVING))[MOVING.index(HEAD)]
 _SKULL = np.array([0.0, 30.0, -88.0]) * MM  # middle of the skull
-_PROBE_SPACING = 8.0 * MM
+_PROBE_SPACING = 6.0 * MM
+# The open body bites edge to edge and hides its upper teeth; in people they reach over the lower ones, into sight.
+_OVERBITE = np.array([0.0, -5.4, 3.6]) * MM
 LIDS = 10.5 * MM  # height of the line between the lids
 
 
@@ -60,7 +62,10 @@ def figure() -> Figure:
     kept = body.body_vertices
     place = np.full(len(body.part), -1)
     place[kept] = np.arange(len(kept))
-    rest, part, faces = shapes[0], body.part[kept].astype(np.int64), body.mesh(kept)
+    part, faces = body.part[kept].astype(np.int64), body.mesh(kept)
+    teeth, lashes = _pieces(faces, part == TEETH), _pieces(faces, part == LASH)
+    rest = shapes[0].copy()
+    rest[max(teeth, key=lambda piece: rest[piece, 1].max())] += _OVERBITE
     labels = {name: body.labels[kept, i] / 255.0 for i, name in enumerate(LABEL_NAMES)}
     outer = np.flatnonzero(
         (part == SKIN) & (labels["ears"] < 0.1) & (labels["mouth_inside"] < 0.1) & (labels["eye_socket"] < 0.1)
@@ -70,11 +75,13 @@ def figure() -> Figure:
     index = index[thin(rest[index], 5 * MM)]
     weights = moving_weights(arrays.lbs_weights, arrays.parents)
     seen = np.flatnonzero((part == SHIRT) | ((part == SKIN) & (labels["eye_socket"] < 0.5)) | (part == EYE))
-    probes = seen[thin(rest[seen], _PROBE_SPACING)]
+    # What lies in the mouth and behind the lids is as near to the skin as it is dark: it does not speak for it.
+    bare = (part[seen] != EYE) & (labels["mouth_inside"][seen] < 0.1) & (labels["eye_socket"][seen] < 0.1)
+    probes = seen[bare][thin(rest[seen[bare]], _PROBE_SPACING)]
     return Figure(
         body_model=model,
         rest=rest,
-        betas=np.moveaxis(shapes[1:] - rest, 0, -1),
+        betas=np.moveaxis(shapes[1:] - shapes[0], 0, -1),
         head=place[body.head_vertices[place[body.head_vertices] >= 0]],
         identity=_of_head(body, body.id_basis, place),
         expression=_of_head(body, body.exp_basis, place),
@@ -85,7 +92,7 @@ def figure() -> Figure:
         landmarks=place[body.landmarks],
         labels=labels,
         eye=_gaze(rest, part, body.eye_angle[kept].astype(np.float64)),
-        lash=_lashes(rest, part),
+        lash=_lashes(rest, part, lashes),
         probes=probes,
         spread=interpolation(*nearby(cKDTree(rest[probes]), rest, k=8, soft=_PROBE_SPACING), len(probes)),
         blockers=seen,
@@ -110,14 +117,20 @@ def _gaze(rest: np.ndarray, part: np.ndarray, angle: np.ndarray) -> np.ndarray:
     return at
 
 
-def _lashes(rest: np.ndarray, part: np.ndarray) -> np.ndarray:
+def _pieces(faces: np.ndarray, chosen: np.ndarray) -> list[np.ndarray]:
+    """Vertices of every piece of the mesh that hangs together, of the ``chosen`` [V]."""
+    rows, columns = faces.ravel(), np.roll(faces, 1, 1).ravel()
+    edges = sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(chosen), len(chosen)))
+    piece = sparse.csgraph.connected_components(edges, directed=False)[1]
+    return [np.flatnonzero(piece == which) for which in np.unique(piece[chosen])]
+
+
+def _lashes(rest: np.ndarray, part: np.ndarray, strips: list[np.ndarray]) -> np.ndarray:
     """[V, 3] where on its strip a vertex of the lashes lies."""
     at, from_eye = np.zeros((len(rest), 3)), cKDTree(rest[part == EYE]).query(rest)[0]
-    for side in (rest[:, 0] > 0, rest[:, 0] < 0):
-        for upper in (rest[:, 1] > LIDS, rest[:, 1] <= LIDS):
-            strip = np.flatnonzero((part == LASH) & side & upper)
-            x, reach = np.abs(rest[strip, 0]), from_eye[strip]
-            at[strip, 0] = (reach - reach.min()) / np.ptp(reach)
-            at[strip, 1] = (x - x.min()) / np.ptp(x)
-            at[strip, 2] = upper[strip]
+    for strip in strips:
+        x, reach = np.abs(rest[strip, 0]), from_eye[strip]
+        at[strip, 0] = (reach - reach.min()) / np.ptp(reach)
+        at[strip, 1] = (x - x.min()) / np.ptp(x)
+        at[strip, 2] = rest[strip, 1].mean() > LIDS
     return at

@@ -86,6 +86,7 @@ def sample_expression(rng: np.random.Generator) -> np.ndarray:
         act(0.5 * smile, "cheekSquint")
         act(0.35 * smile, "eyeSquint", "mouthDimple")
         act(0.35 * smile * amount[1], "mouthUpperUp")
+        act(0.16 * smile * amount[1], "jawOpen")  # teeth show
     if chance[1] < 0.45:
         act(0.6 * amount[1] ** 1.5, "jawOpen")
         shape = ("mouthFunnel", "mouthPucker", "mouthLowerDown", "mouthStretch", "mouthUpperUp")[rng.integers(5)]

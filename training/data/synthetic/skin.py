@@ -75,13 +75,13 @@ def paint_skin(s: SkinSamples, look: Appearance, pixel: float, hairs: float = 1.
     face = smoothstep(-105.0, -60.0, z)
     albedo = np.broadcast_to(look.skin, (len(w), 3)).copy()
     # Broad changes of tone: blood in cheeks, nose and ears, shade round the eyes, a paler brow and throat.
-    red = 0.75 * _spot(w, (36.0, -22.0, -20.0), 17.0) + 0.55 * _spot(w, (0.0, -22.0, 12.0), 12.0)
+    red = 0.70 * _spot(w, (38.0, -22.0, -20.0), 20.0) + 0.40 * _spot(w, (0.0, -22.0, 12.0), 13.0)
     red += 0.35 * s.ear + 0.25 * _spot(w, (0.0, -80.0, -8.0), 14.0)
     mottle = noise3(w, 1 / 16.0, 1) + 0.6 * noise3(w, 1 / 7.0, 2)
-    albedo *= (look.blush - 1.0) * (red * (1 + 0.25 * mottle))[:, None] + 1.0
-    albedo *= 1.0 + 0.018 * mottle[:, None] * np.array([0.6, 1.0, 1.1])
+    albedo *= (look.blush - 1.0) * (red * (1 + 0.10 * mottle))[:, None] + 1.0
+    albedo *= 1.0 + 0.010 * mottle[:, None] * np.array([0.6, 1.0, 1.1])
     socket = 0.9 * _spot(w, (27.0, 2.0, -15.0), 9.0) + 0.6 * _spot(w, (17.0, 11.0, -12.0), 6.0)
-    albedo *= 1.0 - (0.05 + 0.10 * look.tired) * socket[:, None] * np.array([0.8, 1.1, 0.9])
+    albedo *= 1.0 - (0.02 + 0.07 * look.tired) * socket[:, None] * np.array([0.8, 1.1, 0.9])
     albedo *= 1.0 + 0.03 * _spot(w, (0.0, 62.0, -8.0), 26.0)[:, None] * np.array([0.8, 1.0, 0.9])
     lid = s.eyelid * smoothstep(24.0, 16.0, y)
     albedo *= 1.0 - 0.08 * lid[:, None] * np.array([0.5, 1.0, 0.8])
@@ -102,8 +102,8 @@ def paint_skin(s: SkinSamples, look: Appearance, pixel: float, hairs: float = 1.
     albedo, covered = _beard(s, look, albedo, covered, pixel, hairs)
     albedo, covered = _crop(s, look, albedo, covered, pixel, hairs)
     inside = s.inside[:, None]
-    depth = smoothstep(-8.0, -34.0, z)[:, None]
-    albedo = albedo * (1 - inside) + inside * (np.array([0.50, 0.19, 0.18]) * (1 - 0.92 * depth))
+    depth = smoothstep(-4.0, -26.0, z)[:, None]
+    albedo = albedo * (1 - inside) + inside * (np.array([0.46, 0.19, 0.18]) * (1 - 0.90 * depth))
     gloss = gloss + face * (0.25 * _spot(w, (0.0, -18.0, 12.0), 12.0) + 0.12 * _spot(w, (0.0, 58.0, -5.0), 30.0))
     gloss = (0.30 + gloss) * (1 - covered) * (1 - 0.6 * s.inside)
     return Paint(np.clip(albedo, 0.0, 1.0), gloss, covered, bump)
@@ -129,12 +129,10 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
     distance, above, along = _line(w, _FOLD)
     ends = smoothstep(0.0, 0.2, along) * smoothstep(0.95, 0.55, along)
     fold = np.exp(-((distance / 2.2) ** 2)) * ends * face
-    bump = (
-        bump - (0.03 + 0.16 * old) * fold + (0.01 + 0.06 * old) * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
-    )
+    bump = bump - 0.15 * old * fold + 0.06 * old * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
     distance, above, along = _line(w, _BAG)
     bag = np.exp(-((distance / 1.6) ** 2)) * smoothstep(0.0, 0.15, along) * smoothstep(1.0, 0.7, along) * face
-    bump = bump - 0.16 * old * bag
+    bump = bump - 0.12 * old * bag
     if old > 0.05:
         wave = y + 1.6 * noise2(w[:, 0] / 22.0, y / 30.0, 7) + 0.0016 * x * x
         lines = np.cos(np.pi * wave / 11.0) ** 14 * smoothstep(38.0, 48.0, y) * smoothstep(84.0, 70.0, y)
@@ -149,19 +147,19 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
             np.exp(-(((x - 4.0 - 0.03 * (y - 30)) / 0.9) ** 2)) * smoothstep(22, 28, y) * smoothstep(44, 36, y) * face
         )
         bump = bump - 0.10 * old * frown
-        albedo = albedo * (1.0 - 0.05 * old * smoothstep(0.45, 0.7, noise3(w, 1 / 6.0, 10))[:, None])
+        albedo = albedo * (1.0 - 0.03 * old * smoothstep(0.45, 0.8, noise3(w, 1 / 6.0, 10))[:, None])
     return albedo, bump
 
 
 def _lips(s: SkinSamples, look: Appearance, albedo, pixel: float):
     w = s.where
-    lips = smoothstep(0.25, 0.75, s.lips)
+    lips = 0.92 * smoothstep(0.08, 0.92, s.lips)
     y, fine = w[:, 1], smoothstep(1.6, 0.5, pixel)
     line = noise2(w[:, 0] / 0.9, y / 7.0, 11)
     colour = look.lips * (1.0 - 0.06 * fine * line[:, None])
     colour = colour * (0.92 + 0.08 * smoothstep(-54.0, -60.0, y))[:, None]  # the upper lip is in its own shade
     albedo = albedo * (1 - lips[:, None]) + colour * lips[:, None]
-    return albedo, lips * (0.45 + 0.25 * fine * line)
+    return albedo, lips * (0.60 + 0.25 * fine * line)
 
 
 class BrowZone(NamedTuple):
@@ -173,8 +171,9 @@ class BrowZone(NamedTuple):
 def brow_zone(w: np.ndarray, look: Appearance) -> BrowZone:
     """Where brows grow; ``w`` [P, 3] mm."""
     distance, above, along = _line(w, _BROW)
-    half = (2.1 + 2.6 * look.brow_thickness) * (1.0 - 0.55 * along**1.6) * smoothstep(-0.02, 0.10, along)
-    inside = smoothstep(1.0, 0.35, np.abs(above) / np.maximum(half, 0.2)) * smoothstep(0.9 + half, 0.2 + half, distance)
+    half = (3.1 + 2.6 * look.brow_thickness) * (1.0 - 0.55 * along**1.6) * smoothstep(-0.02, 0.10, along)
+    inside = smoothstep(1.05, 0.25, np.abs(above) / np.maximum(half, 0.2))
+    inside *= smoothstep(0.9 + half, 0.2 + half, distance)
     return BrowZone(inside, above, along)
 
 
@@ -184,31 +183,39 @@ def _brows(w, look: Appearance, albedo, hairs, face, pixel: float, share: float)
     lean = 0.5 + 2.2 * along
     strand = noise2((np.abs(w[:, 0]) - above / lean) / 0.55, above / 5.0 + along * 2.0, 12)
     fine = smoothstep(1.7, 0.5, pixel)
-    cover = inside * np.clip(0.80 + 0.55 * fine * strand, 0, 1) * (0.55 + 0.45 * look.brow_density) * face
+    cover = inside * np.clip(0.88 + 0.50 * fine * strand, 0, 1) * (0.70 + 0.30 * look.brow_density) * face
     cover = share * cover * smoothstep(1.05, 0.85, along)
     return albedo * (1 - cover[:, None]) + look.brow * cover[:, None], np.maximum(hairs, cover)
 
 
 def beard_zone(s: SkinSamples) -> np.ndarray:
-    """Where beards grow [P], 0..1: moustache, chin and jaw."""
+    """Where beards grow [P], 0..1: moustache, chin and jaw, thinner up the cheek and under the jaw."""
     w = s.where
     x, y, z = np.abs(w[:, 0]), w[:, 1], w[:, 2]
     ragged = 3.0 * noise3(w, 1 / 6.0, 13)
     cheek = -46.0 + 0.42 * np.maximum(x - 26.0, 0.0) + ragged  # the border runs from the mouth's corner up to the ear
-    jaw = smoothstep(cheek + 9.0, cheek - 9.0, y) * smoothstep(-113.0, -101.0, y + 0.75 * (z + 20.0))
-    moustache = smoothstep(-37.0, -40.0, y) * smoothstep(31.0, 25.0, x) * smoothstep(-62.0, -56.0, y) * (z > -60.0)
+    jaw = smoothstep(cheek + 9.0, cheek - 16.0, y) * smoothstep(-116.0, -98.0, y + 0.75 * (z + 20.0))
+    moustache = smoothstep(-36.0, -42.0, y) * smoothstep(32.0, 24.0, x) * smoothstep(-62.0, -56.0, y) * (z > -60.0)
     zone = np.maximum(jaw, moustache) * (1 - smoothstep(0.15, 0.5, s.lips)) * (1 - s.inside) * (1 - s.ear)
-    below = np.exp(-(((y + 74.0) / 3.0) ** 2) - (x / 14.0) ** 2)  # bare under the lower lip's sides
-    return zone * (1 - 0.35 * below)
+    soul = np.exp(-(((y + 74.0) / 3.5) ** 2)) * smoothstep(5.0, 9.0, x) * smoothstep(24.0, 17.0, x)
+    return zone * (1 - 0.6 * soul)  # thin under the lower lip's sides
 
 
 def _beard(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float, share: float):
-    """Stubble to a full beard."""
+    """Stubble to a full beard: hairs that fall from the mouth outwards, the skin between them."""
     if look.beard < 0.02:
         return albedo, hairs
-    w, zone = s.where, beard_zone(s)
+    zone = beard_zone(s)
+    grow = np.nonzero(zone > 0.004)[0]
+    w, zone = s.where[grow], zone[grow]
     fine = smoothstep(2.0, 0.6, pixel)
-    grain = noise3(w * np.array([1.0, 0.45, 1.0]), 1 / 0.9, 14) + 0.5 * noise3(w, 1 / 3.0, 15)
-    cover = share * zone * np.clip(look.beard * (1.15 + 0.5 * fine * grain), 0, 0.96)
-    colour = look.beard_hair * (1.0 + 0.18 * grain[:, None])
-    return albedo * (1 - cover[:, None]) + colour * cover[:, None], np.maximum(hairs, 0.8 * cover)
+    side = np.abs(w[:, 0]) + 0.35 * (w[:, 1] + 60.0)  # across the hairs
+    strand = noise2(side / 0.8 + 0.7 * noise3(w, 1 / 3.0, 18), w[:, 1] / 4.5, 14)
+    tuft = noise3(w, 1 / 4.0, 15)
+    density = zone * (0.25 + 1.05 * look.beard)
+    cover = share * np.clip(density * (0.92 + 0.12 * tuft + 0.55 * fine * strand), 0, 0.94)
+    cover *= smoothstep(0.02, 0.16, look.beard)
+    colour = (0.90 * look.beard_hair + 0.10 * look.skin) * (1.0 + 0.10 * tuft + 0.22 * fine * strand)[:, None]
+    albedo[grow] = albedo[grow] * (1 - cover[:, None]) + colour * cover[:, None]
+    hairs[grow] = np.maximum(hairs[grow], 0.8 * cover)
+    return albedo, hairs

@@ -77,9 +77,8 @@ class Shader(NamedTuple):
         return colour * (0.86 + 0.14 * np.clip(a[:, OPEN, None], 0, 1)), np.ones(len(a))
 
     def _teeth(self, a: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-        light, normal = self._lit(a)
-        colour = eyes.paint_teeth(a[:, WHERE]) * (0.35 + 0.45 * light)[:, None]
-        return colour + 0.05 * self._highlight(normal, 40)[:, None], np.ones(len(a))
+        colour = eyes.paint_teeth(a[:, WHERE]) * self.light.tint
+        return colour, np.ones(len(a))
 
     def _tongue(self, a: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
         light, normal = self._lit(a)
