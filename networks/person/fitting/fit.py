@@ -9,6 +9,7 @@ hidden or wrong pulls no harder than one at its edge.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,13 +61,26 @@ class Anchor(NamedTuple):
         return self._replace(place=self.place[chosen])
 
 
+class Told(NamedTuple):
+    """What is told of numbers x [F, C]: x' matrix x / 2 - x' slope."""
+
+    matrix: Tensor  # [F, C, C]
+    slope: Tensor  # [F, C]
+
+    @classmethod
+    def join(cls, parts: Sequence[Told]) -> Told:
+        """Of all the frames of ``parts``."""
+        return cls(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
 class Fit(NamedTuple):
     """A person in F frames; float64."""
 
     shape: Tensor  # [90] z_id, betas
     frames: Tensor  # [F, Q] see frames.py
     actions: Tensor  # [F, 52] 0..1
-    precision: Tensor  # [F, Q + 52] one over the variance of every number, given the shape
+    of_frames: Told  # by pictures alone, whatever the actions
+    of_actions: Told  # by pictures and priors, given the frames
     error: Tensor  # [F] root mean square distance of what was seen, by its certainty, mm
 
 
@@ -139,7 +153,9 @@ def fit_frames(
     for start in range(0, len(frames), CHUNK):
         rows = slice(start, start + CHUNK)
         found.append(_fit_chunk(points, seen.rows(rows), shape, frames[rows], actions[rows], anchor.rows(rows), steps))
-    return Fit(shape, *(torch.cat(parts) for parts in zip(*found, strict=True)))
+    of_frames, of_actions = (Told.join(parts) for parts in zip(*(part[2:4] for part in found), strict=True))
+    frames, actions, error = (torch.cat([part[i] for part in found]) for i in (0, 1, 4))
+    return Fit(shape, frames, actions, of_frames, of_actions, error)
 
 
 def _fit_chunk(
@@ -150,12 +166,32 @@ def _fit_chunk(
         system = _system(points, seen, shape, frames, actions)
         system.matrix.diagonal(dim1=-2, dim2=-1).add_(pull)
         system.gradient[:, :NUM_FRAME] += anchor.precision * (frames - anchor.place)
-        step, _ = bounded_step(system.matrix, system.gradient, *_bounds(actions))
+        at = frames, actions
+        step, free = bounded_step(system.matrix, system.gradient, *_bounds(actions))
         frames, actions = _moved(frames, actions, step)
         if _angles(step).abs().max() < SETTLED:
             break
-    variance = torch.linalg.inv(system.matrix).diagonal(dim1=-2, dim2=-1)
-    return frames, actions, 1 / variance, system.error
+    return frames, actions, _of_frames(system, free, at[0], anchor), _of_actions(system, *at, frames), system.error
+
+
+def _of_frames(system: _System, free: Tensor, frames: Tensor, anchor: Anchor) -> Told:
+    """What is left of a step's equations at ``frames`` without what was known of frames before."""
+    known, (own, moving) = priors(), (slice(NUM_FRAME), slice(NUM_FRAME, None))
+    right = torch.cat([system.matrix[:, moving, own], system.gradient[:, moving, None]], -1)
+    gone = solve_free(system.matrix[:, moving, moving], right, free[:, moving])
+    across = system.matrix[:, own, moving]
+    matrix = system.matrix[:, own, own] - across @ gone[..., :-1] - known.frame - torch.diag(anchor.precision)
+    gradient = system.gradient[:, own] - (across @ gone[..., -1:]).squeeze(-1)
+    gradient = gradient - (frames - known.frame_mean) @ known.frame - anchor.precision * (frames - anchor.place)
+    return Told(matrix, (matrix @ frames[..., None]).squeeze(-1) - gradient)
+
+
+def _of_actions(system: _System, frames: Tensor, actions: Tensor, found: Tensor) -> Told:
+    """A step's equations at ``frames`` and ``actions`` where the frames are as ``found``."""
+    rows = system.matrix[:, NUM_FRAME:]
+    moved = (rows[..., :NUM_FRAME] @ (found - frames)[..., None]).squeeze(-1)
+    matrix = rows[..., NUM_FRAME:]
+    return Told(matrix, (matrix @ actions[..., None]).squeeze(-1) - system.gradient[:, NUM_FRAME:] - moved)
 
 
 def _angles(step: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ definition where the chest faces (networks/person/tracking.py), so the shoulders
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -109,7 +110,7 @@ def _transforms(points: BodyPoints, joints: Tensor, frames: Tensor) -> tuple[Ten
     width = turns.shape[1]
     with forward_ad.dual_level():
         ways = torch.eye(width, dtype=frames.dtype).repeat_interleave(count, 0)  # [T F, T]
-        dual = forward_ad.make_dual(turns.repeat(width, 1), ways)
+        dual = _dual(turns.repeat(width, 1), ways)
         eulers = torch.einsum("bt,tje->bje", dual, eulers_matrix().to(frames))
         found = forward_ad.unpack_dual(points.transforms(joints, eulers))
     moves = found.tangent.unflatten(0, (width, count)).permute(1, 2, 4, 3, 0)  # [F, J, 4, 3, T]
@@ -125,11 +126,17 @@ def _pixels(posed: Tensor, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     shifts = torch.zeros(ways, *posed.shape, dtype=posed.dtype)
     shifts[range(views, ways), ..., range(3)] = 1
     with forward_ad.dual_level():
-        dual_frames = forward_ad.make_dual(frames.repeat(ways, 1), tangents.flatten(0, 1))
-        dual_points = forward_ad.make_dual(posed.repeat(ways, 1, 1), shifts.flatten(0, 1))
+        dual_frames = _dual(frames.repeat(ways, 1), tangents.flatten(0, 1))
+        dual_points = _dual(posed.repeat(ways, 1, 1), shifts.flatten(0, 1))
         found = forward_ad.unpack_dual(to_picture(dual_points, dual_frames))
     moves = found.tangent.unflatten(0, (ways, count)).permute(1, 2, 3, 0)  # [F, N, 2, 9]
     return found.primal[:count], moves[..., :views], moves[..., views:]
+
+
+def _dual(values: Tensor, ways: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script", FutureWarning)  # torch's own, when this is first used
+        return forward_ad.make_dual(values, ways)
 
 
 def _small_product(a: Tensor, b: Tensor) -> Tensor:

@@ -100,6 +100,9 @@ def observed(track: Track, marks: Landmarks) -> Observed:
         [np.repeat(track.found[:, None], len(marks.face), 1), np.where(visible > _LEAST_VISIBLE, visible, 0)], 1
     )
     there = there * track.found[:, None] * np.isfinite(pixels).all(-1)
+    on_body = pixels[:, len(marks.face) :]
+    inside = np.all((on_body >= 0) & (on_body <= np.array(track.image_size) - 1), -1)
+    there[:, len(marks.face) :] *= inside  # what the detector guesses beyond the edge is far off
     shown = _shown_irises(track)
     there[:, : len(marks.face)] *= shown[:, marks.face]
     sure = torch.from_numpy(there * certainty)

@@ -1,60 +1,77 @@
-"""Numbers over time, smoothed by how they can move and how sure they are (Rauch, Tung, Striebel 1965).
-
-Every number goes on as fast as it goes, but for a random acceleration: a Kalman filter forwards and the smoother
-backwards give what is likeliest given all frames, frames without a measurement included.
-"""
+"""Numbers over time: all at once by how they can move and how sure they are, or one after the other while they come."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg import solveh_banded
+
+_SWEEPS = 12  # of active sets, see solve.py
 
 
-def smoothed(values: np.ndarray, variance: np.ndarray, acceleration: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """The likeliest course [F, C] of numbers that were measured frame by frame.
+def together(
+    matrix: np.ndarray,
+    slope: np.ndarray,
+    acceleration: np.ndarray,
+    speed: np.ndarray,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+) -> np.ndarray:
+    """The course x [F, C] within bounds that minimises the sum over frames of x' M x / 2 - s' x, and keeps its speed.
+
+    What a Kalman smoother finds (Rauch, Tung, Striebel 1965), as one banded system. Numbers that pictures tell only in
+    sum, such as the turns of head and camera, are told apart by how they move.
 
     Args:
-        values: [F, C] measured; anything in frames that are not ``known``.
-        variance: [F, C] of the measurements.
-        acceleration: [C] standard deviation of the change of speed, per frame squared.
-        known: [F] bool, at least one of them.
+        matrix: [F, C, C] M, positive semidefinite; 0 for frames that tell nothing.
+        slope: [F, C] s.
+        acceleration, speed: [C] standard deviations of the change of speed, and of speed, per frame.
+        bounds: of all numbers.
     """
-    count, width = values.shape
-    steps = np.array([[1.0, 1.0], [0.0, 1.0]])
-    noise = np.array([[1 / 3, 1 / 2], [1 / 2, 1.0]]) * (acceleration**2)[:, None, None]  # [C, 2, 2]
-    first = int(np.argmax(known))
-    state = np.stack([values[first], np.zeros(width)], -1)  # [C, 2] place and speed
-    spread = np.zeros((width, 2, 2))
-    spread[:, 0, 0] = variance[first] + 1e6 * acceleration**2
-    spread[:, 1, 1] = 1e4 * acceleration**2
-    states, spreads, before = [], [], []
-    for frame in range(count):
-        before.append((state, spread))
-        if known[frame]:
-            gain = spread[:, :, 0] / (spread[:, 0, 0] + variance[frame])[:, None]  # [C, 2]
-            state = state + gain * (values[frame] - state[:, 0])[:, None]
-            spread = spread - gain[:, :, None] * spread[:, None, 0]
-        states.append(state)
-        spreads.append(spread)
-        state, spread = state @ steps.T, steps @ spread @ steps.T + noise
-    out = np.empty((count, width))
-    later = states[-1]
-    out[-1] = later[:, 0]
-    for frame in range(count - 2, -1, -1):
-        predicted, predicted_spread = before[frame + 1]
-        back = spreads[frame] @ steps.T @ np.linalg.inv(predicted_spread)
-        later = states[frame] + (back @ (later - predicted)[..., None]).squeeze(-1)
-        out[frame] = later[:, 0]
+    bands = _bands(matrix, acceleration, speed)
+    x, right, free = np.zeros(slope.size).clip(*bounds), slope.ravel(), np.ones(slope.size, bool)
+    for sweep in range(_SWEEPS):
+        downhill = right - _times(bands, x)
+        held = ((x <= bounds[0]) & (downhill < 0)) | ((x >= bounds[1]) & (downhill > 0))
+        if sweep and np.array_equal(held, ~free):
+            break
+        free = ~held
+        x = x + solveh_banded(_among(bands, free), downhill * free, lower=True)
+        x = x.clip(*bounds)
+    return x.reshape(slope.shape)
+
+
+def _bands(matrix: np.ndarray, acceleration: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """The system's lower diagonals [3 C, F C], as LAPACK stores them."""
+    count, width = matrix.shape[:2]
+    bands = np.zeros((3 * width, count * width))
+    for row in range(width):
+        for column in range(row + 1):
+            bands[row - column, column::width] = matrix[:, row, column]
+    for difference, deviation in (([-1.0, 1.0], speed), ([1.0, -2.0, 1.0], acceleration)):
+        for a, first in enumerate(difference):
+            for b, second in enumerate(difference[: a + 1]):
+                diagonal = bands[(a - b) * width].reshape(count, width)
+                diagonal[b : count - len(difference) + 1 + b] += first * second / deviation**2
+    return bands[: count * width]
+
+
+def _times(bands: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The product with a symmetric matrix of which ``bands`` are the lower diagonals."""
+    out = bands[0] * x
+    for below, diagonal in enumerate(bands[1:], 1):
+        out[below:] += diagonal[:-below] * x[:-below]
+        out[:-below] += diagonal[:-below] * x[below:]
     return out
 
 
-def noise_of(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Standard deviation [C] of the noise of measurements [F, C]: the median size of third differences, which slow
-    motions do not have and quick ones, such as blinks, have too seldom to count."""
-    third = np.diff(values, 3, axis=0)
-    whole = np.convolve(known, np.ones(4), "valid") == 4  # no gap among the four
-    if not whole.any():
-        return np.zeros(values.shape[1])
-    return np.median(np.abs(third[whole]), 0) / (0.6745 * np.sqrt(20.0))
+def _among(bands: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """The bands with 1 on the diagonal, and 0 beside it, where a number is not free."""
+    if free.all():
+        return bands
+    out = bands * free
+    for below in range(1, len(bands)):
+        out[below, :-below] *= free[below:]
+    out[0, ~free] = 1
+    return out
 
 
 class OneEuro:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
-from networks.person.fitting.fit import Anchor, Fit, Observed, fit_frames, fit_person
+from networks.person.fitting.fit import Anchor, Fit, Observed, Told, fit_frames, fit_person
 from networks.person.fitting.frames import (
     ARMS,
     CAMERA,
@@ -22,19 +24,30 @@ from networks.person.fitting.frames import (
 )
 from networks.person.fitting.measured import Landmarks, expressions, observed
 from networks.person.fitting.priors import priors
-from networks.person.fitting.smoothing import noise_of, smoothed
+from networks.person.fitting.smoothing import together
 from networks.person.fitting.start import first_guess
 from networks.person.open_body.actions import ACTIONS
+from networks.person.open_body.storage import NUM_ACTIONS
 from networks.person.tracker.follow import Track
 
 PERSON_FRAMES = 24  # from which identity and body shape are found
-# How fast things change their speed, per second squared: radians, log of size, shares of an action.
-_ACCELERATION = np.full(NUM_FRAME, 1e4)  # pixels, for the shift
-_ACCELERATION[CAMERA], _ACCELERATION[ROLL], _ACCELERATION[SCALE] = 1.5, 0.5, 0.3
-_ACCELERATION[COLLARS], _ACCELERATION[ARMS], _ACCELERATION[HEAD_TURN] = 5.0, 3.0, 6.0
-_ACTION_ACCELERATION = 25.0
-_QUICKEST = 250.0  # lids
-_SLOW = [*range(CAMERA.stop), ROLL, SCALE, *range(COLLARS.start, ARMS.stop)]
+# How people and cameras move: standard deviations of the change of speed and of speed (per second squared, and per
+# second; radians, log of size, pixels), and how far they go. A camera and the chest before it go slowly, a head turns
+# quickly and comes back: so the two are told apart, of which pictures see the sum.
+_ACCELERATION, _SPEED, _LEVEL = np.full(NUM_FRAME, 1e4), np.full(NUM_FRAME, 1e4), np.full(NUM_FRAME, np.inf)
+for _part, _quick, _fast, _far in (
+    (CAMERA, 1.5, 1.0, (0.15, 0.35)),
+    (ROLL, 0.5, 1.0, 0.06),
+    (SCALE, 0.3, 1.0, np.inf),
+    (HEAD_TURN, 6.0, 3.0, (0.10, 0.12, 0.06)),
+    (COLLARS, 5.0, 2.0, (0.12, 0.08) * 2),
+    (ARMS, 3.0, 2.0, (0.40, 0.24, 0.20) * 2),
+):
+    _ACCELERATION[_part], _SPEED[_part], _LEVEL[_part] = _quick, _fast, _far
+WINDOW, MARGIN = 1000, 100  # frames that are put together at once, and how far they look beyond those that count
+_ROUNDS = 2  # what pictures tell is linear near the course
+_LIDS, _GAZE, _OTHERS = 25.0, 8.0, 10.0  # the same of actions: shares per second squared
+_ACTION_SPEED = 20.0
 _HELD = 1e6  # precision of what stays where smoothing has put it: a thousandth of a radian
 
 
@@ -58,31 +71,77 @@ class Performance(NamedTuple):
 
 
 def fit_video(track: Track, marks: Landmarks) -> Performance:
-    """Fits a person to a track; in frames without a face everything goes on its way from before to after.
-
-    First every frame is fitted by itself. Then what changes slowly (camera, size, shoulders) is smoothed and held there
-    while the rest is fitted again: head and camera are sure together, not each alone.
-    """
+    """Fits a person to a track; in frames without a face everything goes on its way from before to after."""
     known, rate = track.found, _frame_rate(track.seconds)
-    there = observed(track, marks).rows(torch.from_numpy(np.flatnonzero(known)))
-    free = fit_known(there, marks)
-    slow = torch.zeros(NUM_FRAME, dtype=torch.float64)
-    slow[_SLOW] = _HELD
-    course = _course(free.frames, free.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
-    held = fit_frames(marks.points, there, free.shape, free.frames, free.actions, anchor=Anchor(course[known], slow))
-    frames = _course(held.frames, held.precision[:, :NUM_FRAME], known, _ACCELERATION / rate**2)
-    actions = _course(held.actions, held.precision[:, NUM_FRAME:], known, _action_acceleration() / rate**2)
+    place = np.cumsum(known) - 1  # of a known frame among them
+    seen = observed(track, marks).rows(torch.from_numpy(np.flatnonzero(known)))
+    shape, frames, starts = _who(seen, marks)
+    course, actions, error = (np.full((len(known), *more), np.nan) for more in ((NUM_FRAME,), (NUM_ACTIONS,), ()))
+    for rows, kept in windows(len(known)):
+        if (there := known[rows]).any():
+            among = torch.from_numpy(place[rows][there])
+            start = seen.rows(among), shape, frames[among], starts[among]
+            for whole, part in zip((course, actions, error), _in_motion(marks, *start, there, rate), strict=True):
+                whole[rows][kept] = part[kept]
+    near = ndimage.distance_transform_edt(~known) <= MARGIN  # frames to the nearest known one
+    course, actions = (_crossed(values, near) for values in (course, actions))
+    return Performance(shape.numpy(), course, expressions(torch.from_numpy(actions)).numpy(), error)
+
+
+def _in_motion(
+    marks: Landmarks, seen: Observed, shape: Tensor, frames: Tensor, actions: Tensor, known: np.ndarray, rate: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames [F, Q], actions [F, 52] and error [F] of a stretch of video, from where its ``known`` frames start.
+
+    First every frame is fitted by itself. What pictures tell of head, shoulders and camera is then put together with
+    how these move, and so are the actions under the course that this gives.
+    """
+    held = torch.full((NUM_FRAME,), _HELD, dtype=torch.float64)
+    fit = fit_frames(marks.points, seen, shape, frames, actions)
+    for _ in range(_ROUNDS):
+        course = _together(fit.of_frames, known, _LEVEL, _ACCELERATION / rate**2, _SPEED / rate)
+        anchor = Anchor(torch.from_numpy(course[known]), held)
+        fit = fit_frames(marks.points, seen, shape, anchor.place, fit.actions, anchor=anchor)
+    quick, far = _action_acceleration() / rate**2, np.full(NUM_ACTIONS, np.inf)
+    speed = np.full(NUM_ACTIONS, _ACTION_SPEED / rate)
+    acted = _together(fit.of_actions, known, far, quick, speed, (0.0, 1.0))
     error = np.full(len(known), np.nan)
-    error[known] = held.error.numpy()
-    return Performance(free.shape.numpy(), frames.numpy(), expressions(actions).numpy(), error)
+    error[known] = fit.error.numpy()
+    return course, acted, error
+
+
+def _together(told: Told, known: np.ndarray, level: np.ndarray, *motion) -> np.ndarray:
+    """The course of numbers [F, C] by what is told of them in ``known`` frames and by how far and how they move."""
+    matrix, slope = np.zeros((len(known), *told.matrix.shape[1:])), np.zeros((len(known), told.slope.shape[1]))
+    matrix[known], slope[known] = told.matrix.numpy(), told.slope.numpy()
+    return together(matrix + np.diag(level**-2.0), slope, *motion)
+
+
+def _crossed(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Values [F, C], in straight lines from frame to frame where they are not ``there``."""
+    frames = np.arange(len(values))
+    return np.stack([np.interp(frames, frames[there], column[there]) for column in values.T], 1)
+
+
+def windows(count: int) -> Iterator[tuple[slice, slice]]:
+    """Stretches of ``count`` frames that overlap, with the part of each that counts."""
+    for start in range(0, count, WINDOW):
+        stop = min(start + WINDOW, count)
+        rows = slice(max(start - MARGIN, 0), min(stop + MARGIN, count))
+        yield rows, slice(start - rows.start, stop - rows.start)
 
 
 def fit_known(seen: Observed, marks: Landmarks) -> Fit:
     """Fits a person to pictures that all show the face, each by itself but for who it is; nothing is smoothed."""
+    return fit_frames(marks.points, seen, *_who(seen, marks))
+
+
+def _who(seen: Observed, marks: Landmarks) -> tuple[Tensor, Tensor, Tensor]:
+    """A person's shape [90], and frames [F, Q] and actions [F, 52] to start from."""
     frames, actions = first_guess(marks.points, seen, priors().shape_mean)
     chosen = spread_out(frames, PERSON_FRAMES)
     person = fit_person(marks.points, seen.rows(chosen), frames[chosen], actions[chosen])
-    return fit_frames(marks.points, seen, person.shape, frames, actions)
+    return person.shape, frames, actions
 
 
 def spread_out(frames: Tensor, count: int) -> Tensor:
@@ -102,13 +161,5 @@ def _frame_rate(seconds: np.ndarray) -> float:
 
 
 def _action_acceleration() -> np.ndarray:
-    quick = [name.startswith(("eyeBlink", "eyeLook")) for name in ACTIONS]
-    return np.where(quick, _QUICKEST, _ACTION_ACCELERATION)
-
-
-def _course(values: Tensor, precision: Tensor, known: np.ndarray, acceleration: np.ndarray) -> Tensor:
-    """Smoothed values [F, C] of those that were found in the ``known`` frames; at least as noisy as they look."""
-    full, variance = np.zeros((2, len(known), values.shape[1]))
-    full[known], variance[known] = values.numpy(), 1 / precision.numpy()
-    variance = np.maximum(variance, noise_of(full, known) ** 2)
-    return torch.from_numpy(smoothed(full, variance, acceleration, known))
+    kinds = (("eyeBlink", _LIDS), ("eyeLook", _GAZE), ("", _OTHERS))
+    return np.array([next(value for start, value in kinds if name.startswith(start)) for name in ACTIONS])

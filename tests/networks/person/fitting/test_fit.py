@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from networks.person.body_model import euler_to_matrix
+from networks.person.fitting import video
 from networks.person.fitting.fit import HUBER, fit_frames, fit_person
 from networks.person.fitting.frames import CAMERA, COLLARS, HEAD_TURN, ROLL, SHIFT, TURNS
 from networks.person.fitting.live import LiveFit
 from networks.person.fitting.measured import observed
 from networks.person.fitting.priors import priors
 from networks.person.fitting.start import first_guess
-from networks.person.fitting.video import fit_video, spread_out
+from networks.person.fitting.video import fit_video, spread_out, windows
 from networks.person.open_body.actions import ACTIONS
 from networks.person.tracker.follow import Sighting
 from networks.person.tracking import MILLIMETRES
@@ -137,6 +138,25 @@ def test_gaps_are_crossed(performance):
     assert np.isnan(found.error[score[:18] == 0]).all() and np.isfinite(found.error[12:]).all()
     assert np.isfinite(found.frames).all() and np.isfinite(found.expression).all()
     assert np.abs(found.frames[8:12, TURNS] - whole.frames[8:12, TURNS]).max() < 0.25
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 1001, 2050])
+def test_windows_cover_every_frame_once(count):
+    kept = np.concatenate([np.arange(count)[rows][part] for rows, part in windows(count)])
+    np.testing.assert_array_equal(kept, np.arange(count))
+
+
+def test_gaps_longer_than_a_window_are_crossed(performance, monkeypatch):
+    marks, _, _, _, track, whole = performance
+    monkeypatch.setattr(video, "WINDOW", 6)
+    monkeypatch.setattr(video, "MARGIN", 2)
+    score, face = track.face_score.copy(), track.face.copy()
+    score[8:28] = 0
+    face[score == 0] = np.nan
+    found = fit_video(dataclasses.replace(track, face=face, face_score=score), marks)
+    across = np.linspace(found.frames[9], found.frames[26], 18)
+    np.testing.assert_allclose(found.frames[9:27], across, rtol=0, atol=1e-9)
+    assert np.abs(found.frames[:8, TURNS] - whole.frames[:8, TURNS]).max() < 0.25
 
 
 def test_an_outlier_pulls_no_harder_than_huber_lets_it():
