@@ -25,6 +25,9 @@ class Pose(NamedTuple):
     # [2, 7, 4, 4] of what stays and of the posed joints: from T-pose in metres, and from the canonical pose
     transforms: Tensor
 
+    def to(self, device: torch.device) -> "Pose":
+        return Pose(*(part.to(device) for part in self))
+
 
 NO_POSE = Pose(torch.zeros(9 * len(_POSED)), torch.zeros(2, len(_POSED) + 1, 4, 4))
 

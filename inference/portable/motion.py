@@ -5,27 +5,30 @@ smooths, -> canonical, by D^e. A mesh that is to be posed needs D^e's inverse, w
 weights for linear blend skinning: those of the nearest vertices, smoothed as D^p does for the camera in front.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.fast.body import FastBody, Pose
+from inference.fast.body import FastBody
 from inference.fast.grids import CAMERA
 from inference.fast.smoothing import filters_of, smooth_entries
 from inference.portable.avatar import INFLUENCES
-from networks.cameras import FRONTAL, cast_rays, project, sample_depths, to_pixels
+from networks.cameras import FRONTAL, camera_frame, pixel_directions, sample_depths
 from networks.manifold.generator import Generator
 from networks.person.pose_deformation import GRID_STRIDE
+from torch_utils.device import full_precision
 from torch_utils.ops.nearest_vertex import nearest_vertices
+from torch_utils.ops.pose_vertices import pose_vertices
+from torch_utils.ops.pose_vertices_ref import RayVolume, View, carry
 
 SPACING = 0.0125  # canonical units between the nodes at which D^e is inverted: as in frames of quality ``fast``
 _NEAR, _REACH = 1, 3  # nodes around points where the inverse is wanted, and where D^e may be asked for it
 _ROUNDS = 6  # of the fixed point: D^e grows by a fraction of the way
-_POSE_ROUNDS = 3  # of the fixed point that poses points
 _ENTRIES = 16  # of a transform, that D^p smooths
-_FRONT = torch.full((1, 2), FRONTAL)
+_FRONT = torch.full((2,), FRONTAL)
 
 
 class Field(NamedTuple):
@@ -91,61 +94,46 @@ def _displacements(generator: Generator, z_id: Tensor, z_exp: Tensor, points: Te
     return generator.expression_displacement(points[None].to(z_id), style)[0].cpu()
 
 
-class RayVolume(NamedTuple):
-    """Numbers in the space of a camera's rays, interpolated between every second pixel and sample."""
-
-    values: Tensor  # [H, W, S, C]
-    camera: Tensor  # [1, 2]
-    size: int  # lowres_size
-    per_unit: float  # nodes, along a ray
-
-    @classmethod
-    def of(cls, values: Tensor, camera: Tensor, generator: Generator) -> "RayVolume":
-        """Of values [H, W, S, C] at :func:`_nodes`, and maybe one node further each way."""
-        per_unit = (generator.config.num_samples - 1) / (CAMERA.far - CAMERA.near) / GRID_STRIDE
-        return cls(values, camera, generator.config.lowres_size, per_unit)
-
-    def at(self, points: Tensor) -> Tensor:
-        """Points of the camera's space [N, 3] -> [N, C]; outside the volume its border's."""
-        seen = project(points[None], self.camera, CAMERA)[0]
-        pixels = to_pixels(seen, self.size) / GRID_STRIDE
-        place = torch.stack([pixels[:, 1], pixels[:, 0], self.per_unit * (seen[:, 2] - CAMERA.near)], -1)
-        return _interpolate(self.values, place)
+def portrait_view(camera: Tensor, size: int, device: torch.device) -> View:
+    """The portrait camera [2], on the CPU, as it draws pictures of ``size``^2 pixels."""
+    rotation, origin = (part[0] for part in camera_frame(camera[None], CAMERA.radius))
+    axes = torch.cat([rotation.T.flatten(), origin + torch.tensor(CAMERA.offset)])
+    middle = 0.5 * (size - 1)
+    return View(axes.to(device), middle / math.tan(math.radians(CAMERA.fov_degrees) / 2), middle)
 
 
-def _interpolate(values: Tensor, place: Tensor) -> Tensor:
-    """Trilinear: values [H, W, S, C] at places [N, 3] in nodes -> [N, C]; outside the border's. As a sum of bags, which
-    is quicker on a CPU than ``grid_sample`` is along three axes."""
-    last = place.new_tensor(values.shape[:3]) - 1
-    place = place.clamp(min=0).minimum(last)
-    low = place.floor().minimum(last - 1)
-    _, width, samples = values.shape[:3]
-    steps = (torch.tensor([0, n], device=place.device) for n in (width * samples, samples, 1))
-    corners = torch.cartesian_prod(*steps).sum(-1)  # [8]
-    y, x, z = low.long().unbind(-1)
-    index = ((y * width + x) * samples + z)[:, None] + corners  # [N, 8]
-    beyond = place - low
-    down, right, further = torch.stack([1 - beyond, beyond], -1).unbind(1)  # [N, 2] each
-    weights = ((down[:, :, None] * right[:, None])[..., None] * further[:, None, None]).flatten(1)
-    return F.embedding_bag(index, values.flatten(0, 2), per_sample_weights=weights, mode="sum")
+def ray_volume(values: Tensor, generator: Generator, size: int) -> RayVolume:
+    """Of values [H, W, S, C] at :class:`_Nodes` of a camera, and maybe one node further each way, for its view."""
+    per_pixel = (generator.config.lowres_size - 1) / (size - 1) / GRID_STRIDE
+    per_unit = (generator.config.num_samples - 1) / (CAMERA.far - CAMERA.near) / GRID_STRIDE
+    return RayVolume(values, per_pixel, per_unit, CAMERA.near)
 
 
-def _nodes(generator: Generator, camera: Tensor) -> Tensor:
-    """Every second sample of every second ray of a camera [1, 2] -> [H, W, S, 3]."""
-    size = generator.config.lowres_size
-    depths = sample_depths(CAMERA, generator.config.num_samples, device=camera.device)[::GRID_STRIDE]
-    points = cast_rays(camera, CAMERA, size).at(depths).unflatten(1, (size, size))[0]
-    return points[::GRID_STRIDE, ::GRID_STRIDE].contiguous()
+class _Nodes:
+    """Every second sample of every second ray of the portrait camera."""
+
+    def __init__(self, generator: Generator, device: torch.device):
+        size = generator.config.lowres_size
+        directions = pixel_directions(size, CAMERA.fov_degrees, device=device).view(size, size, 1, 3)
+        depths = sample_depths(CAMERA, generator.config.num_samples, device=device)[::GRID_STRIDE, None]
+        self._local = directions[::GRID_STRIDE, ::GRID_STRIDE] * depths  # [H, W, S, 3] in the camera's frame
+
+    @full_precision()
+    def at(self, view: View) -> Tensor:
+        """[H, W, S, 3]"""
+        axes = view.camera[:9].view(3, 3)
+        return torch.addmm(view.camera[9:], self._local.view(-1, 3), axes).view(self._local.shape)
 
 
 class Weights(NamedTuple):
     """Skinning weights of what stays and of the joints of joint_eulers, in neutral pose; on the CPU."""
 
     volume: RayVolume
+    view: View
 
     def at(self, points: Tensor) -> Tensor:
         """Points of the neutral pose [N, 3] -> [N, 7], rows sum to 1."""
-        found = self.volume.at(points).clamp(min=0)  # filters that were learned may have numbers below 0
+        found = self.volume.at(points, self.view).clamp(min=0)  # filters that were learned may have numbers below 0
         return found / found.sum(-1, keepdim=True)
 
 
@@ -156,8 +144,9 @@ def skinning_weights(generator: Generator, body: FastBody) -> Weights:
     D^p has a filter for each entry of a transform; weights have one number a joint, which takes the mean filter.
     """
     config, count = generator.config, body.weights.shape[1]
-    vertices = body.vertices(body.pose(torch.zeros(6, 3)))
-    index = nearest_vertices(_nodes(generator, _FRONT).to(vertices), vertices)
+    size, device = config.lowres_size, body.weights.device
+    vertices = body.vertices(body.pose(torch.zeros(6, 3)).to(device))
+    index = nearest_vertices(_Nodes(generator, device).at(portrait_view(_FRONT, size, device)), vertices)
     entries = F.pad(body.weights, (0, _ENTRIES - count))
     if config.pose == "smoothed":
         filters = [part.mean(-1, keepdim=True).expand_as(part) for part in filters_of(generator.pose_deformation)]
@@ -165,14 +154,15 @@ def skinning_weights(generator: Generator, body: FastBody) -> Weights:
     else:
         still = F.one_hot(torch.tensor(0), _ENTRIES).to(entries)
         values = entries[index] if config.pose == "nearest" else still.expand(*index.shape, -1)
-    return Weights(RayVolume.of(values[..., :count].cpu(), _FRONT, generator))
+    volume = ray_volume(values[..., :count].cpu(), generator, size)
+    return Weights(volume, portrait_view(_FRONT, size, torch.device("cpu")))
 
 
 class SmoothedSkinning:
     """Poses points as the method's rays see them: by the inverse of inverse skinning that D^p smooths.
 
     D^p smooths each entry of the transforms by a filter of its own, in posed space along a camera's rays: linear blend
-    skinning comes near, and is where this starts.
+    skinning comes near, and is where ``pose_vertices`` starts.
 
     Args:
         generator: whose pose is "smoothed", on its device.
@@ -182,51 +172,38 @@ class SmoothedSkinning:
     def __init__(self, generator: Generator, body: FastBody):
         self._generator, self._body = generator, body
         self._filters = filters_of(generator.pose_deformation)
+        self.device = body.weights.device
+        self._nodes = _Nodes(generator, self.device)
+        self._view = portrait_view(_FRONT, generator.config.lowres_size, self.device)
         # Canonical space may be the mean person's: then people at rest are not as they are there.
-        self._shapes = generator.config.canonical_shape == "mean"
-        self._at_rest = self._volume(torch.zeros(6, 3), _FRONT) if self._shapes else None
-
-    def _volume(self, joint_eulers: Tensor, camera: Tensor) -> RayVolume:
-        """Posed -> neutral, of a camera [1, 2] on the CPU: the entries of transforms."""
-        device = self._generator.manifolds.levels.device
-        pose = Pose(*(part.to(device) for part in self._body.pose(joint_eulers)))
-        index = nearest_vertices(_nodes(self._generator, camera.to(device)), self._body.vertices(pose))
-        values = smooth_entries(self._body.inverse_transforms(pose), index, self._filters)
-        return RayVolume.of(values, camera.to(device), self._generator)
-
-    def rest(self, neutral: Tensor) -> Tensor:
-        """Where points of the neutral pose [N, 3] are when the person is at rest."""
-        return neutral if self._at_rest is None else _invert(self._at_rest, neutral, neutral)
+        shapes = generator.config.canonical_shape == "mean"
+        self._at_rest = self.volume(torch.zeros(6, 3), self._view) if shapes else None
 
     @torch.inference_mode()
-    def refine(self, rest: Tensor, posed: Tensor, joint_eulers: Tensor, camera: Tensor) -> Tensor:
-        """Where points of the person at rest are in a pose, by fixed point from a guess.
+    def volume(self, joint_eulers: Tensor, view: View) -> RayVolume:
+        """Posed -> neutral of joint_eulers [6, 3], on the CPU, for a view of the portrait camera: entries [..., 16]."""
+        pose = self._body.pose(joint_eulers).to(self.device)
+        index = nearest_vertices(self._nodes.at(view), self._body.vertices(pose))
+        values = smooth_entries(self._body.inverse_transforms(pose), index, self._filters)
+        return ray_volume(values, self._generator, round(2 * view.middle) + 1)
 
-        Args:
-            rest, posed: [N, 3]; the guess may be a hand's breadth off.
-            joint_eulers: [6, 3] radians. camera: [2]. Both on the CPU.
+    @torch.inference_mode()
+    def rest(self, neutral: Tensor) -> Tensor:
+        """Where points of the neutral pose [N, 3] are when the person is at rest."""
+        return neutral if self._at_rest is None else settle(self._at_rest, self._view, neutral, neutral)
 
-        Returns:
-            [N, 3]
-        """
-        neutral = rest if self._at_rest is None else _carry(self._at_rest.at(rest), rest)
-        return _invert(self._volume(joint_eulers, camera[None]), neutral, posed)
-
-
-def _carry(entries: Tensor, points: Tensor) -> Tensor:
-    """Transforms [N, 16] of points [N, 3]."""
-    rows = entries.view(-1, 4, 4)[:, :3]
-    return (rows[..., :3] * points[:, None]).sum(-1) + rows[..., 3]
+    @torch.inference_mode()
+    def neutral(self, rest: Tensor) -> Tensor:
+        """The inverse of :meth:`rest`."""
+        return rest if self._at_rest is None else carry(self._at_rest.at(rest, self._view), rest)
 
 
-def _invert(volume: RayVolume, neutral: Tensor, posed: Tensor) -> Tensor:
-    """Points [N, 3] that a volume's transforms carry to ``neutral``, from a guess."""
-    for _ in range(_POSE_ROUNDS):
-        entries = volume.at(posed)
-        missing = neutral - _carry(entries, posed)
-        # Back through the transform's turn, which is nearly a rotation.
-        posed = posed + (entries.view(-1, 4, 4)[:, :3, :3] * missing[:, :, None]).sum(1)
-    return posed
+def settle(volume: RayVolume, view: View, neutral: Tensor, guess: Tensor) -> Tensor:
+    """Points [N, 3] that a volume carries to ``neutral``, by fixed point from a guess that is a hand's breadth off."""
+    joints = torch.zeros(len(guess), INFLUENCES, dtype=torch.uint8, device=guess.device)
+    whole = torch.eye(4, device=guess.device)
+    still = whole[None], whole[:1].expand(len(guess), -1)
+    return pose_vertices(guess, joints, still[1], still[0], view, neutral=neutral, volume=volume).points
 
 
 def strongest(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from inference.pipeline import PortraitPipeline
 from inference.portable.atlas import draw_atlas, pack, visible_cells
 from inference.portable.avatar import POSED
 from inference.portable.build import AvatarOptions
-from inference.portable.motion import SmoothedSkinning, inverse_expressions, skinning_weights
+from inference.portable.motion import SmoothedSkinning, inverse_expressions, portrait_view, settle, skinning_weights
 from inference.released_checkpoint import ReleasedGenerator
 from networks.cameras import PORTRAIT_CAMERA, cast_rays, sample_depths
 from networks.manifold.generator import Generator
@@ -107,8 +107,9 @@ def test_poses_are_those_of_the_methods_rays(generator):
         inside = (0, slice(10, -10, 4), slice(10, -10, 4), slice(16, -16, 4))
         points, neutral = points[inside].reshape(-1, 3), neutral[inside].reshape(-1, 3)
         guess = points + 0.008 * torch.nn.functional.normalize(torch.randn_like(points), dim=-1)
-        skinning = SmoothedSkinning(generator, FastBody(generator.body, inputs["betas"]))
-        posed = skinning.refine(neutral, guess, eulers[0], camera[0])
+        view = portrait_view(camera[0], size, points.device)
+        volume = SmoothedSkinning(generator, FastBody(generator.body, inputs["betas"])).volume(eulers[0], view)
+        posed = settle(volume, view, neutral, guess)
     assert (neutral - points).norm(dim=-1).mean() > 5e-3
     assert (posed - points).norm(dim=-1).quantile(0.9) < 2e-4
 

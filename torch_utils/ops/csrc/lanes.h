@@ -14,6 +14,12 @@ constexpr int LANES = 4;
 struct Lanes {
     float number[LANES];
 };
+
+HOST_DEVICE Lanes all(float value) {
+    Lanes same;
+    for (float& number : same.number) number = value;
+    return same;
+}
 #else
 #if defined(__AVX512F__)
 constexpr int LANES = 16;

@@ -13,6 +13,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 #endif
 
 namespace nearest_vertex {
@@ -136,12 +139,12 @@ Array<T> make_array(int64_t size) {
 // Vertices in question, `count` of at most as many as there is room for.
 struct Candidates {
     Array<float> x, y, z, distance;
-    Array<int64_t> index;
+    Array<int32_t> index;
     int64_t count = 0;
 
     void make_room(int64_t room) {
         for (Array<float>* array : {&x, &y, &z, &distance}) *array = make_array<float>(room);
-        index = make_array<int64_t>(room);
+        index = make_array<int32_t>(room);
     }
 
     // Squared distances from a point; their least.
@@ -159,11 +162,37 @@ struct Candidates {
 
     // Keeps those of `from` whose distance was not beyond `limit`: all of them where that is NaN.
     void keep(const Candidates& from, float limit) {
+        int64_t i = 0;
         count = 0;
-        for (int64_t i = 0; i < from.count; ++i) {
+#if defined(__AVX512F__)  // sixteen at a time: the kept ones side by side
+        for (; i + 16 <= from.count; i += 16) {
+            const __mmask16 kept = _mm512_cmp_ps_mask(_mm512_loadu_ps(&from.distance[i]), _mm512_set1_ps(limit), _CMP_NGT_UQ);
+            if (kept == 0) continue;
+            _mm512_storeu_ps(&x[count], _mm512_maskz_compress_ps(kept, _mm512_loadu_ps(&from.x[i])));
+            _mm512_storeu_ps(&y[count], _mm512_maskz_compress_ps(kept, _mm512_loadu_ps(&from.y[i])));
+            _mm512_storeu_ps(&z[count], _mm512_maskz_compress_ps(kept, _mm512_loadu_ps(&from.z[i])));
+            _mm512_storeu_si512(&index[count], _mm512_maskz_compress_epi32(kept, _mm512_loadu_si512(&from.index[i])));
+            count += __builtin_popcount(kept);
+        }
+#endif
+        for (; i < from.count; ++i) {
             x[count] = from.x[i], y[count] = from.y[i], z[count] = from.z[i], index[count] = from.index[i];
             count += !(from.distance[i] > limit);
         }
+    }
+
+    // The first whose distance is `least`; 0 where that is NaN.
+    int64_t first_at(float least) const {
+        const float* from = distance.get();
+        int64_t i = 0;
+#if defined(__AVX512F__)
+        for (; i + 16 <= count; i += 16) {
+            const __mmask16 found = _mm512_cmp_ps_mask(_mm512_loadu_ps(from + i), _mm512_set1_ps(least), _CMP_EQ_OQ);
+            if (found != 0) return index[i + __builtin_ctz(found)];
+        }
+#endif
+        const float* at = std::find(from + i, from + count, least);
+        return at < from + count ? index[at - from] : 0;
     }
 };
 
@@ -176,12 +205,12 @@ struct Tiled {
         const int64_t corner[3] = {tile / (tiles(1) * tiles(2)) * TILE, tile / tiles(2) % tiles(1) * TILE,
                                    tile % tiles(2) * TILE};
         Candidates stack[HALVINGS + 2];
-        for (Candidates& candidates : stack) candidates.make_room(problem.count + 1);
+        for (Candidates& candidates : stack) candidates.make_room(problem.count + 16);  // whole vectors are written
         for (int64_t v = 0; v < problem.count; ++v) {
             stack[0].x[v] = problem.vertices[v];
             stack[0].y[v] = problem.vertices[problem.count + v];
             stack[0].z[v] = problem.vertices[2 * problem.count + v];
-            stack[0].index[v] = v;
+            stack[0].index[v] = int32_t(v);
         }
         stack[0].count = problem.count;
         search(corner, TILE, stack);
@@ -204,9 +233,7 @@ struct Tiled {
         for (int c = 0; c < 3; ++c) middle[c] = 0.5f * (low[c] + high[c]);
         const float least = stack[0].measure(middle);
         if (side == 1) {
-            const float *first = stack[0].distance.get(), *last = first + stack[0].count;
-            const float* at = std::find(first, last, least);
-            problem.index[(low - problem.points) / 3] = at < last ? stack[0].index[at - first] : 0;  // 0: NaN
+            problem.index[(low - problem.points) / 3] = stack[0].first_at(least);
             return;
         }
         float radius = 0;

@@ -1,0 +1,2 @@
+// The CUDA build of the op: see pose_vertices.h.
+#include "pose_vertices.h"
