@@ -9,18 +9,22 @@ from torch import Tensor
 from inference.pipeline import CAMERA_RANGE, FRONTAL_CAMERA, QUALITIES, Array, PortraitPipeline, Quality, checked_vector
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.compositing import Frame
+from networks.gaussian.avatar import CONVENTION as WITH_NETS
 from networks.gaussian.avatar import GaussianAvatar, View, unpack_avatar
+from networks.gaussian.linear import CONVENTION as LINEAR
+from networks.gaussian.linear import LinearAvatar, unpack_linear
 from networks.person.controls import MAX_EULER
 from networks.person.priors import Latents
 from torch_utils.misc import UserError, resolve_device
 
+CONVENTIONS = (WITH_NETS, LINEAR)  # of files that are an avatar
 DEFAULT_SIZE = 512  # pixels a side of frames, where the avatar does not say what it was trained at
 
 
 class AvatarPerson:
     """The one actor; made by :meth:`AvatarPipeline.person`."""
 
-    def __init__(self, avatar: GaussianAvatar, size: int):
+    def __init__(self, avatar: GaussianAvatar | LinearAvatar, size: int):
         self.avatar, self.size = avatar, size
 
     @torch.inference_mode()
@@ -33,7 +37,7 @@ class AvatarPerson:
     ) -> Frame:
         """One frame; arguments and errors as of ``inference.pipeline.Person.render``. All qualities are the same.
 
-        The nets see poses and expressions projected onto those of training.
+        What nets add, or what is linear in their place, is that of the nearest poses and expressions of training.
         """
         if quality not in QUALITIES:
             raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
@@ -42,8 +46,7 @@ class AvatarPerson:
         eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
         towards = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
         view = View(*pinhole(towards, PORTRAIT_CAMERA, self.size), (self.size, self.size))
-        gaussians = self.avatar(self.avatar.pose(z_exp, eulers), view.origin, project=True)
-        picture = gaussians.draw(view, 1.0)
+        picture = self.avatar.driven(self.avatar.pose(z_exp, eulers), view.origin).draw(view, 1.0)
         image = picture.image.permute(2, 0, 1).clamp(0, 1) * 2 - 1
         image_lr = torch.nn.functional.interpolate(image[None], scale_factor=0.25, mode="area")[0]
         depth = picture.depth / picture.alpha.clamp(min=1e-6) * _stretch(view)
@@ -67,10 +70,14 @@ class AvatarPipeline(PortraitPipeline):
     """
 
     def __init__(self, data: Mapping[str, Any], where: str, device: str | torch.device = "cpu"):
-        avatar, self.metadata = unpack_avatar(dict(data), where)
-        joints, expressions = len(avatar.joints), avatar.maps.expression_basis.shape[2]
-        if (joints, expressions) != (24, 64):
-            found = f"one of {joints} joints and {expressions} expressions"
+        avatar: GaussianAvatar | LinearAvatar
+        if data.get("convention") == LINEAR:
+            avatar, self.metadata = unpack_linear(dict(data), where)
+        else:
+            avatar, self.metadata = unpack_avatar(dict(data), where)
+        joints = len(avatar.joints)
+        if (joints, avatar.expressions) != (24, 64):
+            found = f"one of {joints} joints and {avatar.expressions} expressions"
             raise UserError(
                 f"{where}: expected an avatar of head and shoulders (24 joints, 64 expressions), found {found}"
             )

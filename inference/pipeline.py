@@ -26,7 +26,6 @@ from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
 from networks.compositing import Frame
-from networks.gaussian.avatar import CONVENTION as GAUSSIAN_AVATAR
 from networks.manifold.generator import Generator
 from networks.person.body_assets import body_from_dict, load_smpl
 from networks.person.controls import EVERYTHING, MAX_EULER, MAX_YAW, Controls
@@ -208,9 +207,9 @@ class PortraitPipeline:
             raise UserError(f"--config {config}: {path} is not in the released layout; its config is inside")
         if body_model is not None or head_shoulder_index is not None:
             raise UserError(f"{path}: a body model can be given only for a file in the released layout")
-        if data.get("convention") == GAUSSIAN_AVATAR:
-            from inference.avatar import AvatarPipeline  # which builds on this module
+        from inference.avatar import CONVENTIONS, AvatarPipeline  # which builds on this module
 
+        if data.get("convention") in CONVENTIONS:
             return AvatarPipeline(data, str(path), device)
         if data.get("convention") == TriGridPortrait.convention:
             from inference.trigrid import TriGridPipeline

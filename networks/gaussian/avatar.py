@@ -27,6 +27,7 @@ VIEW_NOISE = 0.1  # of the directions to the camera, in training
 EXPRESSION_UNIT = 50.0  # displacements are shown to the nets in fiftieths of a unit: beside an arm's, a smile's vanish
 # Channels that are predicted of a Gaussian, and how many nets share them out.
 CHANNELS = {"colour": 3, "position": 3, "other": 8}
+POSITION = slice(3, 6)  # of the channels
 LAYOUTS: dict[str, dict[str, tuple[str, ...]]] = {
     "static": {},
     "one": {"all": ("colour", "position", "other")},
@@ -90,6 +91,29 @@ class Gaussians(NamedTuple):
         return splat_axes(*parts, view.world_to_camera, view.intrinsics, view.size, background, impl=impl)
 
 
+def head_and_shoulder_pose(joints: Tensor, parents: Tensor, expression: Tensor, joint_eulers: Tensor) -> Pose:
+    """Of a body [24, 3] that stands: expression [E], joint_eulers [6, 3] as ``BodyModel`` takes them."""
+    rotations = torch.eye(3, device=joint_eulers.device).repeat(len(joints), 1, 1)
+    rotations[POSED_JOINTS] = euler_to_matrix(joint_eulers)
+    transforms = joint_transforms(joints, parents, rotations)
+    return Pose(transforms, transforms, expression)
+
+
+def live_gaussians(transforms: Tensor, points: Tensor, raw: Tensor, position_unit: float, law: Law) -> Gaussians:
+    """Gaussians of a frame.
+
+    Args:
+        transforms: [N, 4, 4], of joints, blended.
+        points: [N, 3] canonical positions that raw ones are offsets of.
+        raw: [N, 14] by CHANNELS: colours as they are; offsets in ``position_unit``; logits, logarithms, quaternions.
+    """
+    colour, position, other = raw.split(list(CHANNELS.values()), -1)
+    opacity, log_scale, rotation = other.split([1, 3, 4], -1)
+    offsets = position_unit * position
+    axes = live_axes(transforms, nn.functional.normalize(rotation, dim=-1), log_scale.exp(), law)
+    return Gaussians(transform_points(transforms, points + offsets), axes, opacity[:, 0].sigmoid(), colour, offsets)
+
+
 class GaussianAvatar(nn.Module):
     """One actor.
 
@@ -137,6 +161,11 @@ class GaussianAvatar(nn.Module):
         self.pose_projection = PoseProjection(3 * len(self.seen), components, config.pose_sigma)
         self.expression_projection = PoseProjection(expressions, min(components, expressions), config.pose_sigma)
 
+    @property
+    def expressions(self) -> int:
+        """Coefficients that it takes."""
+        return self.maps.expression_basis.shape[2]
+
     @torch.no_grad()
     def start(self) -> None:
         """Scales as wide as neighbours are apart: a new avatar's first values."""
@@ -144,10 +173,7 @@ class GaussianAvatar(nn.Module):
 
     def pose(self, expression: Tensor, joint_eulers: Tensor) -> Pose:
         """Of a head-and-shoulder body: expression [E], joint_eulers [6, 3] as ``BodyModel`` takes them."""
-        rotations = torch.eye(3, device=joint_eulers.device).repeat(len(self.joints), 1, 1)
-        rotations[POSED_JOINTS] = euler_to_matrix(joint_eulers)
-        transforms = joint_transforms(self.joints, self.parents, rotations)
-        return Pose(transforms, transforms, expression)
+        return head_and_shoulder_pose(self.joints, self.parents, expression, joint_eulers)
 
     def seen_positions(self, pose: Pose) -> Tensor:
         """Template points as the nets would see a pose with a neutral face: [M, 3] of the M that they see."""
@@ -191,24 +217,39 @@ class GaussianAvatar(nn.Module):
             project: bring the pose near those of training, where the nets know what to do; skinning is not changed.
             static: leave the nets out.
         """
-        config, maps = self.config, self.maps
+        maps = self.maps
         transforms = point_transforms(maps.lbs_weights, pose.transforms)
         moved = maps.positions + maps.displacements(pose.expression)
+        raw = self._raw_values(pose, camera, transforms, moved, project=project, static=static)
+        return live_gaussians(transforms, moved, raw, self.config.position_unit, self.config.skinning)
+
+    def driven(self, pose: Pose, camera: Tensor) -> Gaussians:
+        """Of a pose that may be unlike those of training."""
+        return self(pose, camera, project=True)
+
+    def _raw_values(
+        self, pose: Pose, camera: Tensor, transforms: Tensor, moved: Tensor, *, project: bool, static: bool = False
+    ) -> Tensor:
+        """[N, 14]: canonical values with what the nets add to them, by CHANNELS."""
         views, added = None, {}
         if self.view_features is not None and not static:
             with torch.no_grad():
                 noise = VIEW_NOISE if self.training else 0.0
-                cosines = view_cosines(maps, transforms, transform_points(transforms, moved), camera, noise)
+                cosines = view_cosines(self.maps, transforms, transform_points(transforms, moved), camera, noise)
             views = self.view_features(cosines[:, :1]), self.view_features(cosines[:, 1:])
         if self.nets and not static:
             added = self.predictions(self.condition(pose, project=project), views)
-        raw = {name: value + added[name] if name in added else value for name, value in self.canonical.items()}
-        offsets = config.position_unit * raw["position"]
-        opacity, log_scale, rotation = raw["other"].split([1, 3, 4], -1)
-        quaternions = nn.functional.normalize(rotation, dim=-1)
-        axes = live_axes(transforms, quaternions, log_scale.exp(), config.skinning)
-        means = transform_points(transforms, moved + offsets)
-        return Gaussians(means, axes, opacity[:, 0].sigmoid(), raw["colour"], offsets)
+        values = {name: self.canonical[name] for name in CHANNELS}
+        return torch.cat([value + added[name] if name in added else value for name, value in values.items()], -1)
+
+    @torch.no_grad()
+    def corrected(self, pose: Pose, camera: Tensor) -> Tensor:
+        """[N, 14] raw values about the neutral template: what :meth:`driven` adds, expressions among it."""
+        moves = self.maps.displacements(pose.expression)
+        transforms = point_transforms(self.maps.lbs_weights, pose.transforms)
+        raw = self._raw_values(pose, camera, transforms, self.maps.positions + moves, project=True)
+        raw[:, POSITION] += moves / self.config.position_unit
+        return raw
 
 
 def pack_avatar(avatar: GaussianAvatar, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def test_bad_input(tmp_path):
     for word in ("jawOpen", "jawOpen=wide", "tail=1"):
         with pytest.raises(UserError, match=f"--expression: expected ACTION=AMOUNT, e.g. jawOpen=0.5, found '{word}'"):
             parse_actions([word])
-    with pytest.raises(UserError, match="--out: expected a name that ends in .ply, found a.splat"):
+    with pytest.raises(UserError, match="--out: expected a name that ends in .ply or .glb, found a.splat"):
         splat_file.main(["--ckpt", "x", "--out", "a.splat"])
     save_checkpoint(tmp_path / "people", pack_model(SavedModel(make_generator(), None, {})))
     with pytest.raises(UserError, match="expected an avatar of python -m training.avatar, found a generator of people"):

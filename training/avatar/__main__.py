@@ -5,15 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch_utils.bounds import MAX_SEED, whole_number
 from torch_utils.config import config_from_dict, find_config, load_layered, merge, parse_overrides
 from torch_utils.misc import CliParser, resolve_device, run_cli
-from training.avatar.captured import CapturedViews
+from training.avatar.actors import add_actor, open_views
 from training.avatar.config import AvatarTrainConfig
-from training.avatar.generated import GeneratedViews
-from training.avatar.layouts import LAYOUTS
 from training.avatar.loop import train_avatar
-from training.avatar.views import Views
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EPILOG = """\
@@ -27,11 +23,7 @@ exit code: 0 trained to the end, or stopped by SIGTERM after saving; 2 bad input
 
 def make_parser() -> CliParser:
     parser = CliParser(prog="python -m training.avatar", description="Train a Gaussian avatar.", epilog=EPILOG)
-    actor = parser.add_mutually_exclusive_group(required=True)
-    actor.add_argument("--from", dest="source", help="checkpoint of a generator to learn a person of")
-    actor.add_argument("--data", help="folder of a multi-view capture of one actor")
-    parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, help="the person of --from (default: 0)")
-    parser.add_argument("--format", choices=LAYOUTS, default="thuman4", help="layout of --data (default: %(default)s)")
+    add_actor(parser)
     parser.add_argument("--config", required=True, help="name in configs/, e.g. avatar_tiny, or a YAML file")
     parser.add_argument("--outdir", required=True, help="run folder, made if missing")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -52,11 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; see the module's docstring."""
     args, rest = make_parser().parse_known_args(argv)
     config, device = load_avatar_config(args.config, rest), resolve_device(args.device)
-    views: Views
-    if args.data is not None:
-        views = CapturedViews(args.data, args.format, config.capture, device)
-    else:
-        views = GeneratedViews(args.source, args.seed, config.distillation, config.seed, device)
+    views = open_views(args, config, device)
     command = shlex.join(["python", "-m", "training.avatar", *(sys.argv[1:] if argv is None else argv)])
     train_avatar(config, views, Path(args.outdir), device, command=command, allow_change=args.allow_change)
 

@@ -128,6 +128,16 @@ class CapturedViews:
         transforms, seen = (canonical_to_live(part, self.canonical).to(self.device) for part in (live, rootless))
         return Pose(transforms, seen, self.registration.expression[frame].to(self.device))
 
+    def look(self, index: int) -> tuple[Pose, View]:
+        frame, name = self.items[index % len(self.items)]
+        return self.pose(frame), self._view(name)
+
+    def _view(self, name: str) -> View:
+        camera = self.capture.cameras[name]
+        numbers = (camera.world_to_camera, camera.intrinsics)
+        extrinsic, intrinsics = (torch.from_numpy(part).float().to(self.device) for part in numbers)
+        return View(extrinsic, intrinsics, camera.size)
+
     def _shot(self, frame: int, name: str) -> Shot:
         camera, capture = self.capture.cameras[name], self.capture
         picture = np.array(read_picture(capture.layout.picture(capture.root, name, frame)))
@@ -138,10 +148,7 @@ class CapturedViews:
                 raise UserError(f"{capture.root}: {where}, frame {frame}: expected {camera.size}, found {tuple(found)}")
         foreground, boundary = (torch.from_numpy(part).to(self.device) for part in split_mask(mask))
         colour = torch.from_numpy(picture).to(self.device).float() / 255 * foreground[..., None]
-        extrinsic, intrinsics = (
-            torch.from_numpy(part).float().to(self.device) for part in (camera.world_to_camera, camera.intrinsics)
-        )
-        return Shot(colour, foreground.float(), self.pose(frame), View(extrinsic, intrinsics, camera.size), ~boundary)
+        return Shot(colour, foreground.float(), self.pose(frame), self._view(name), ~boundary)
 
     def shot(self, index: int) -> Shot:
         return self._shot(*self.items[index])

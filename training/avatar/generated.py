@@ -7,11 +7,9 @@ import torch
 from torch import Tensor
 
 from networks.cameras import PORTRAIT_CAMERA, pinhole
-from networks.gaussian.avatar import Pose, View
+from networks.gaussian.avatar import Pose, View, head_and_shoulder_pose
 from networks.gaussian.maps import Template, Window
-from networks.gaussian.skinning import joint_transforms
 from networks.manifold.generator import Generator
-from networks.person.body_model import POSED_JOINTS, euler_to_matrix
 from networks.person.expressions import face_model_of
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import unpack_model
@@ -98,10 +96,15 @@ class GeneratedViews:
         return expression[0].to(self.device), eulers[0].to(self.device), camera[0].to(self.device)
 
     def _pose(self, expression: Tensor, eulers: Tensor) -> Pose:
-        rotations = torch.eye(3, device=self.device).repeat(len(self.joints), 1, 1)
-        rotations[POSED_JOINTS] = euler_to_matrix(eulers)
-        transforms = joint_transforms(self.joints, self.generator.body.parents, rotations)
-        return Pose(transforms, transforms, expression)
+        return head_and_shoulder_pose(self.joints, self.generator.body.parents, expression, eulers)
+
+    def look(self, index: int) -> tuple[Pose, View]:
+        expression, eulers, camera = self._labels(TRAIN, index)
+        return self._pose(expression, eulers), self._view(camera)
+
+    def _view(self, camera: Tensor) -> View:
+        size = self.generator.config.image_size
+        return View(*pinhole(camera, PORTRAIT_CAMERA, size), (size, size))
 
     @torch.no_grad()
     def _shot(self, kind: int, index: int) -> Shot:
@@ -115,8 +118,7 @@ class GeneratedViews:
             colour = (frame.image[0].permute(1, 2, 0) + 1) / 2 - (1 - alpha)[..., None]  # from over white
             self._kept[kind, index] = (colour.clamp(0, 1).half(), alpha.half())
         colour, alpha = (part.float() for part in self._kept[kind, index])
-        view = View(*pinhole(camera, PORTRAIT_CAMERA, len(alpha)), (len(alpha), len(alpha)))
-        return Shot(colour, alpha, self._pose(expression, eulers), view)
+        return Shot(colour, alpha, self._pose(expression, eulers), self._view(camera))
 
     def shot(self, index: int) -> Shot:
         return self._shot(TRAIN, index)

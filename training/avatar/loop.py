@@ -3,7 +3,8 @@
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from networks.gaussian.avatar import GaussianAvatar, pack_avatar
+from networks.gaussian.avatar import GaussianAvatar, Gaussians, Pose, pack_avatar
 from networks.gaussian.maps import CanonicalMaps
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import config_to_dict, differences
@@ -29,6 +30,7 @@ from training.sampling import random_generator
 
 LOCK = ".lock"
 ORDER, STEP = 10, 11  # draws that have nothing in common
+Draws = Callable[[Pose, Tensor], Gaussians]  # an avatar, or a way to ask one
 PROJECTION_POSES = 400  # that PCA is fitted to
 LEAST_RATE = 0.05  # of the first one, at the end
 
@@ -38,6 +40,9 @@ class Measured(NamedTuple):
 
     psnr: float  # dB
     ssim: float
+
+    def __str__(self) -> str:
+        return f"{self.psnr:.2f} dB, SSIM {self.ssim:.4f}"
 
 
 class AvatarRun:
@@ -120,29 +125,41 @@ class AvatarRun:
         self.step += 1
         return values
 
-    @torch.no_grad()
+    def drawn(self) -> Draws:
+        """The avatar as it is: without nets, while they rest."""
+        self.avatar.eval()
+        return partial(self.avatar, static=self.step <= self.config.optim.static_steps)
+
     def draw(self, shot: Shot) -> Tensor:
         """Our picture of a shot, on white: [H, W, 3] in 0..1."""
-        self.avatar.eval()
-        static = self.step <= self.config.optim.static_steps
-        return self.avatar(shot.pose, shot.view.origin, static=static).draw(shot.view, 1.0).image.clamp(0, 1)
+        return draw_picture(self.drawn(), shot)
 
     def measure(self) -> Measured:
         """By pictures that training does not see."""
-        rows = []
-        for index in range(self.config.run.held_out):
-            shot = self.views.held_out(index)
-            ours, truth = self.draw(shot), shot.over(1.0)
-            error = (ours - truth).square().mean().clamp(min=1e-10)
-            ssim = structural_similarity(ours.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None])
-            rows.append((-10 * math.log10(error.item()), ssim.item()))
-        return Measured(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
+        return measure(self.drawn(), [self.views.held_out(i) for i in range(self.config.run.held_out)])
 
     def snapshot(self, path: Path) -> None:
         """Held-out pictures, the truth above and ours below."""
         shots = [self.views.held_out(i) for i in range(self.config.run.snapshot_views)]
         pictures = [shot.over(1.0) for shot in shots] + [self.draw(shot) for shot in shots]
         save_grid(path, torch.stack(pictures).permute(0, 3, 1, 2).cpu() * 2 - 1, len(shots))
+
+
+@torch.no_grad()
+def draw_picture(avatar: Draws, shot: Shot) -> Tensor:
+    """An avatar's picture of a shot, on white: [H, W, 3] in 0..1."""
+    return avatar(shot.pose, shot.view.origin).draw(shot.view, 1.0).image.clamp(0, 1)
+
+
+def measure(avatar: Draws, shots: Sequence[Shot]) -> Measured:
+    """Means over pictures."""
+    rows = []
+    for shot in shots:
+        ours, truth = draw_picture(avatar, shot), shot.over(1.0)
+        error = (ours - truth).square().mean().clamp(min=1e-10)
+        ssim = structural_similarity(ours.permute(2, 0, 1)[None], truth.permute(2, 0, 1)[None])
+        rows.append((-10 * math.log10(error.item()), ssim.item()))
+    return Measured(*(sum(column) / len(rows) for column in zip(*rows, strict=True)))
 
 
 def training_index(seed: int, step: int, frames: int) -> int:

@@ -52,6 +52,10 @@ class Views(Protocol):
         """Of 0 .. ``frames`` - 1."""
         ...
 
+    def look(self, index: int) -> tuple[Pose, View]:
+        """Pose and camera of a picture to learn from, without the picture; beyond ``frames`` others of the kind."""
+        ...
+
     def held_out(self, index: int) -> Shot:
         """One that is none of those, 0 and up; after the last one the first one comes again."""
         ...

@@ -2,7 +2,7 @@
 
 import torch
 
-from networks.gaussian.avatar import Pose
+from networks.gaussian.avatar import Pose, View
 from networks.gaussian.maps import Window
 from tests.networks.gaussian.made_up import SIZE, UNET, make_avatar, make_skeleton, make_template, make_view
 from training.avatar.views import Actor, Shot
@@ -45,6 +45,9 @@ class MadeUpViews:
         pose, view = self._pose(index), make_view()
         picture = self.avatar(pose, view.origin).draw(view, 0.0)
         return Shot(picture.image, picture.alpha, pose, view)
+
+    def look(self, index: int) -> tuple[Pose, View]:
+        return self._pose(index), make_view()
 
     def held_out(self, index: int) -> Shot:
         return self.shot(100 + index)
