@@ -30,8 +30,9 @@ page: `python -m inference.portable page` writes a page that plays the file.
 exit code: 0 done, 2 bad input (one line says what), 130 interrupted.
 """
 PAGE_EPILOG = """\
-folder: all of it goes on a web host, or is opened from a disk: index.html. avatar.glb.js is the avatar once more, for
-  pages opened from a disk, which may not read other files; a web host does not need it. Other files there stay.
+folder: all of it goes on a web host, or is opened from a disk: index.html. avatar.glb.js (avatar.safetensors.js of a
+  linear avatar) is the avatar once more, for pages opened from a disk, which may not read other files; a web host does
+  not need it. Other files there stay.
 exit code: 0 done, 2 bad input (one line says what), 130 interrupted.
 """
 
@@ -134,10 +135,12 @@ def make_page(argv: Sequence[str]) -> None:
         description="Write a page that plays an avatar, as a folder of static files.",
         epilog=PAGE_EPILOG,
     )
-    parser.add_argument("--glb", type=Path, required=True, help="the avatar, a .glb file")
+    avatar = parser.add_mutually_exclusive_group(required=True)
+    avatar.add_argument("--glb", type=Path, help="the avatar, a .glb file")
+    avatar.add_argument("--linear", type=Path, help="the avatar, a linear one of python -m training.avatar.linear")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
     args = parser.parse_args(argv)
-    write_page(args.glb, args.out)
+    write_page(args.glb or args.linear, args.out)
     print(f"wrote {args.out}: open {args.out / 'index.html'}, or put the folder on a web host")
 
 

@@ -1,8 +1,8 @@
 // An avatar from a .glb file, moved by a row of controls: 64 expression coefficients, 6 x 3 joint angles (radians).
+import { ANGLES } from "./motion.js";
 
 // The joints of the row's angles, in its order.
 const JOINTS = ["neck", "left_collar", "right_collar", "head", "left_shoulder", "right_shoulder"];
-const ANGLES = 64; // where they begin
 
 export class Figure {
   // `gltf` is what GLTFLoader gives; `names` are the coefficients' names, those of actions first.
@@ -23,9 +23,9 @@ export class Figure {
     const known = targets.map((name) => [name, names.indexOf(name)]).filter(([, column]) => column >= 0);
     this.columnOf = new Map(known); // target -> column of the row
     this.columns = targets.map((name) => this.columnOf.get(name) ?? -1);
+    [this.names, this.animations] = [names, gltf.animations];
     this.facts = gltf.asset?.extras ?? {};
     this.euler = new THREE.Euler();
-    this.turn = new THREE.Quaternion();
   }
 
   has(column) {
@@ -39,12 +39,6 @@ export class Figure {
       const [roll, yaw, pitch] = [0, 1, 2].map((axis) => row[ANGLES + 3 * i + axis]);
       joint?.quaternion.setFromEuler(this.euler.set(pitch, yaw, roll, "ZYX"));
     });
-  }
-
-  // The inverse, for one joint: writes a quaternion [x, y, z, w] into a row.
-  writeTurn(row, joint, quaternion) {
-    const { x, y, z } = this.euler.setFromQuaternion(this.turn.fromArray(quaternion), "ZYX");
-    [z, y, x].forEach((angle, axis) => (row[ANGLES + 3 * joint + axis] = angle));
   }
 
   // Frees what the graphics card holds of it.

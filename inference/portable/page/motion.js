@@ -1,5 +1,6 @@
 // Motions: those of the avatar's file and recordings, as rows of controls in time (inference/viewer/controls.py).
 
+export const ANGLES = 64; // where the joints' angles begin in a row
 const NECK_SHARE = 0.4; // of a head movement; the head joint does the rest
 
 // A loop of `seconds`; `tracks` are functions of a time that write their part of a row.
@@ -12,6 +13,30 @@ export class Motion {
   write(time, row) {
     for (const track of this.tracks) track(time, row);
   }
+}
+
+// A joint's turn, a quaternion [x, y, z, w], as the angles of a row: R = Rz(e0) Ry(e1) Rx(e2).
+export function writeTurn(row, joint, quaternion) {
+  const { x, y, z } = new THREE.Euler().setFromQuaternion(new THREE.Quaternion().fromArray(quaternion), "ZYX");
+  [z, y, x].forEach((angle, axis) => (row[ANGLES + 3 * joint + axis] = angle));
+}
+
+// A motion that the page brings along: columns of a row, and pitch and yaw of a camera, frame by frame.
+export function fromRows({ name, fps, columns, rows, cameras }, { radius, target }) {
+  const seconds = (rows ?? cameras).length / fps;
+  const between = (values, time) => {
+    const at = (time * fps) % values.length;
+    const [last, next] = [Math.floor(at), Math.ceil(at) % values.length];
+    return values[last].map((value, i) => value + (at - last) * (values[next][i] - value));
+  };
+  const write = (time, row) => between(rows, time).forEach((value, i) => (row[columns[i]] = value));
+  const camera = cameras && ((time, object) => {
+    const [pitch, yaw] = between(cameras, time);
+    const way = [Math.sin(pitch) * Math.cos(yaw), Math.cos(pitch), Math.sin(pitch) * Math.sin(yaw)];
+    object.position.set(...way.map((part, axis) => target[axis] + radius * part));
+    object.lookAt(...target);
+  });
+  return new Motion(name, seconds, rows ? [write] : [], camera);
 }
 
 // An animation of a glTF file, as three.js reads it. `figure` says which controls move what.
@@ -28,7 +53,7 @@ export function fromAnimation(clip, figure) {
         figure.columns.forEach((column, target) => (row[column] = values[target]));
       });
     } else if (path === "quaternion" && joint >= 0) {
-      tracks.push((time, row) => figure.writeTurn(row, joint, at.evaluate(time)));
+      tracks.push((time, row) => writeTurn(row, joint, at.evaluate(time)));
     } else if (node === figure.camera?.name) {
       camera.push((time, object) => object[path].fromArray(at.evaluate(time)));
     }
@@ -50,7 +75,7 @@ export function fromRecording(name, { seconds, actions, head }, names, figure) {
     if (!turns) return;
     const turn = new THREE.Quaternion().slerpQuaternions(turns[last], turns[next], part);
     for (const [joint, share] of [[figure.neck, NECK_SHARE], [figure.head, 1 - NECK_SHARE]]) {
-      if (joint >= 0) figure.writeTurn(row, joint, new THREE.Quaternion().slerpQuaternions(still, turn, share).toArray());
+      if (joint >= 0) writeTurn(row, joint, new THREE.Quaternion().slerpQuaternions(still, turn, share).toArray());
     }
   };
   return new Motion(name, Math.max(seconds.at(-1), 1 / 60), [write]);

@@ -30,23 +30,28 @@ const drawn = []; // times of the last second's pictures
 // ---- the avatar ---------------------------------------------------------------------------------------------------
 
 async function load(buffer, url, name) {
-  const gltf = await new THREE.GLTFLoader().parseAsync(buffer, "");
-  const found = Object.keys(morphs(gltf) ?? {});
-  const known = config.names.map((each) => found.filter((title) => each.includes(title)).length);
-  const names = config.names[known.indexOf(Math.max(...known))]; // some names are in both lists
-  figure = new Figure(gltf, names);
+  figure = await readFigure(buffer);
+  const { names } = figure;
   stage.show(figure);
   const groups = config.groups[config.names.indexOf(names)].map(reachable).filter((group) => group.sliders.length || group.rest.length);
   sliders = new Sliders($("groups"), { ...config, groups }, moved);
   showFaces();
-  motions = gltf.animations.map((clip) => fromAnimation(clip, figure));
+  motions = [...figure.animations.map((clip) => fromAnimation(clip, figure)), ...config.motions.map((rows) => fromRows(rows, config.portrait))];
   choose(null);
   showMotions();
-  Object.assign($("avatar"), { href: url, download: name });
+  Object.assign($("avatar"), { href: url, download: name, textContent: `Download .${name.split(".").at(-1)}` });
   $("who").textContent = [figure.facts.checkpoint, "seed" in figure.facts ? `seed ${figure.facts.seed}` : ""].filter(Boolean).join(", ");
   $("loading").hidden = true;
   document.querySelector("main").inert = false;
   dirty = true;
+}
+
+async function readFigure(buffer) {
+  if (isLinear(buffer)) return new Splats(buffer, config.names, config.portrait);
+  const gltf = await new THREE.GLTFLoader().parseAsync(buffer, "");
+  const found = Object.keys(morphs(gltf) ?? {});
+  const known = config.names.map((each) => found.filter((title) => each.includes(title)).length);
+  return new Figure(gltf, config.names[known.indexOf(Math.max(...known))]); // some names are in both lists
 }
 
 function morphs(gltf) {
@@ -182,7 +187,7 @@ function tick(now) {
 }
 
 function draw(now) {
-  figure.apply(sliders.row);
+  figure.apply(sliders.row, stage.camera);
   stage.draw();
   dirty = false;
   drawn.push(now);
@@ -192,7 +197,7 @@ function draw(now) {
 
 async function open(file) {
   try {
-    if (file.name.toLowerCase().endsWith(".glb")) {
+    if (/\.(glb|safetensors)$/i.test(file.name)) {
       await load(await file.arrayBuffer(), URL.createObjectURL(file), file.name);
       return;
     }
@@ -260,7 +265,7 @@ document.ondrop = (event) => {
   for (const file of event.dataTransfer.files) open(file);
 };
 $("reset").onclick = reset;
-$("save").onclick = () => save(stage.picture(1024), "person.png");
+$("save").onclick = () => save(player.picture(1024), "person.png");
 $("follow").onchange = () => $("follow").checked && pause();
 $("picture").ondblclick = () => stage.frame();
 $("picture").addEventListener("pointerdown", () => ($("with-camera").checked = false));
@@ -296,7 +301,7 @@ globalThis.player = { // for the console, and for tests
     setAmounts(amounts);
   },
   picture(side) {
-    figure.apply(sliders.row);
+    figure.apply(sliders.row, stage.camera, true);
     return stage.picture(side);
   },
 };

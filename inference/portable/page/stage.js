@@ -36,6 +36,7 @@ export class Stage {
     if (this.figure) this.scene.remove(this.figure.scene);
     this.figure = figure;
     this.scene.add(figure.scene);
+    figure.onchange = () => (this.changed = true);
     figure.scene.updateMatrixWorld(true);
     this.frame();
   }

@@ -63,11 +63,11 @@ def test_the_folder_has_all_that_the_page_asks_for(site):
 
 
 def test_modules_become_one_script():
-    code = player_script()
+    code = player_script("avatar.glb")
     assert not re.search(r"^\s*(import|export)\b", code, flags=re.MULTILINE)
     names = re.findall(r"^(?:const|let|class|(?:async )?function) (\w+)", code, flags=re.MULTILINE)
-    assert len(names) == len(set(names)) and {"Sliders", "Figure", "Stage", "readRecording"} <= set(names)
-    assert len(SCRIPTS) == 8
+    assert len(names) == len(set(names)) and {"Sliders", "Figure", "Splats", "Stage", "readRecording"} <= set(names)
+    assert len(SCRIPTS) == 10
 
 
 @pytest.mark.parametrize("name", ["missing", "text", "half", "no mesh"])
