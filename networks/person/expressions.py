@@ -58,8 +58,8 @@ def face_model_name(path: str | None) -> str:
 
 def face_model_of(metadata: Mapping[str, Any]) -> str | None:
     """The face model that a checkpoint's expressions belong to, by its metadata; None where they do not say."""
-    if metadata.get("face_model") in FACE_MODELS:
-        return metadata["face_model"]
+    if "face_model" in metadata:
+        return metadata["face_model"] if metadata["face_model"] in FACE_MODELS else None
     training = metadata.get("training")
     if not isinstance(training, Mapping):
         return None

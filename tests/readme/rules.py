@@ -169,6 +169,7 @@ RULES = (
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
     Rule("training.avatar .*--data", f"{TINY_AVATAR} --capture.body smplx.npz --capture.held_out_cameras []"
          " --capture.held_out_every 2", "a made-up body, three frames of two cameras", how=on_a_small_capture),
+    Rule("training.avatar.linear", "--rank 2 --draws 4 --steps 1", "four poses, a step"),
     Rule("training.avatar", TINY_AVATAR, "a step to maps of 16^2"),
     Rule("training.face_recon", TINY_FACES, "two steps"),
     # ---- metrics

@@ -26,7 +26,7 @@ from training.avatar.views import Views
 from training.run.state import LATEST
 
 OUT = "linear.safetensors"
-RIDGE = 1e-3  # of the features' mean variance
+RIDGE = 1e-5  # of the mean variance of features
 LEAST_VARIANCE = 1e-6  # of the largest: features that hardly vary explain nothing
 RATES = {"base": 1e-3, "directions": 3e-4, "mixing": 1e-4}  # Adam's
 
