@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch_utils.bounds import MAX_FRAMES
+from torch_utils.files import natural_key
 from torch_utils.misc import UserError
 
 
@@ -35,11 +36,6 @@ class FrameNames(NamedTuple):
         """Every frame's name; of a gap, what it would be."""
         name = self.numbered or str
         return [name(number) if found is None else found for number, found in self.frames.items()]
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts 2 before 10: runs of digits by their number, whatever is between them as it is."""
-    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def order_frames(names: Iterable[str]) -> FrameNames:

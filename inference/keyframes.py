@@ -45,6 +45,7 @@ MAX_BYTES = 2**32  # of a keyframe file
 # No coefficient or angle in radians is as large; such a file holds something else.
 LIMITS: dict[Kind, float] = {"expression": 1000.0, "pose": MAX_EULER, "camera": MAX_YAW}
 _FACE_MODEL = "face_model"  # beside the array in an .npz
+LABELS: dict[Kind, str] = {"expression": "z_exp", "pose": "joint_eulers", "camera": "camera"}  # in labels.npz
 
 
 class Motion(NamedTuple):
@@ -71,7 +72,8 @@ def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
 
     Args:
         path: a `.npy` file of numbers, or an `.npz` archive of one array: [N,64] (expression), [N,6,3] (pose) or
-            [N,2] (camera), integers, too; for expressions also a `.csv` of ARKit's facial actions (inference/arkit.py).
+            [N,2] (camera), integers, too; a data set's `labels.npz`, whose rows are played in their order; for
+            expressions also a `.csv` of ARKit's facial actions (inference/arkit.py).
         kind: which of the three it should be.
 
     Returns:
@@ -96,19 +98,20 @@ def load_expressions(path: str | Path, face_model: str | None) -> np.ndarray:
 def load_file(path: str | Path, kind: Kind) -> KeyframeFile:
     """:func:`load_keyframes` with what else the file says."""
     check_file(path, f"{kind} keyframe", most=MAX_BYTES)
-    file = read_file(path, str(path))
+    file = read_file(path, str(path), kind)
     return file._replace(rows=check_keyframes(file.rows, kind, str(path)))
 
 
-def read_file(file: str | Path | BinaryIO, where: str) -> KeyframeFile:
-    """The array of a `.npy` file, of an `.npz` archive that holds one and at most says `face_model`, or of a `.csv`.
+def read_file(file: str | Path | BinaryIO, where: str, kind: Kind | None = None) -> KeyframeFile:
+    """The array of a `.npy` file, of an `.npz` archive that holds one and at most says `face_model`, or of a `.csv`;
+    of a data set's labels those of ``kind``, if that is given.
 
     A moment of a recording without a face is filled from its neighbours. A UserError names `where`.
     """
     if where.lower().endswith(".csv"):
         take = read_take(file, where)
         return KeyframeFile(fill(take.expression, take.known), ARKIT)
-    arrays, found = _arrays(file, where)
+    arrays, found = _arrays(file, where, None if kind is None else LABELS[kind])
     face_model = arrays.pop(_FACE_MODEL, None)
     if len(arrays) != 1:
         raise UserError(f"{where}: expected an .npz archive of one array, found {shortened(found, 200) or 'none'}")
@@ -145,14 +148,15 @@ def video_command(options: Mapping[str, object], fps: float) -> str:
     return shlex.join(["python", "gen_video.py", *words, "--n_interval", "1", "--fps", f"{fps:g}"])
 
 
-def _arrays(file: str | Path | BinaryIO, where: str) -> tuple[dict[str, np.ndarray], str]:
-    """Some arrays of a file, and the names of all."""
+def _arrays(file: str | Path | BinaryIO, where: str, label: str | None) -> tuple[dict[str, np.ndarray], str]:
+    """The array ``label`` of a file, or else some, and the names of all."""
     try:
         array = np.load(file, allow_pickle=False)
         if isinstance(array, np.ndarray):
             return {"": array}, ""
         with array:
-            return {name: array[name] for name in array.files[:3]}, ", ".join(array.files)
+            chosen = [label] if label is not None and label in array.files else array.files[:3]
+            return {name: array[name] for name in chosen}, ", ".join(array.files)
     except OSError as error:
         raise UserError(f"{where}: cannot be read: {reason(error)}") from error
     except Exception as error:  # a damaged header may raise anything

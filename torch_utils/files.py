@@ -1,6 +1,7 @@
 """Folders and archives as people have them: what their systems leave in them is passed over."""
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -43,3 +44,8 @@ def list_files(folder: str | Path, suffixes: Iterable[str] | None = None, *, rec
             if not is_clutter(name) and (wanted is None or Path(name).suffix.lower() in wanted):
                 found.append(Path(place) / name)
     return sorted(found)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorts 2 before 10: runs of digits by their number, whatever is between them as it is."""
+    return [(int(part), "") if i % 2 else (0, part) for i, part in enumerate(re.split(r"([0-9]+)", name))]

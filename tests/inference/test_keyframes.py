@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from inference.keyframes import SHAPES, interpolate, load_keyframes, make_motion, swing_camera
+from inference.keyframes import LABELS, SHAPES, interpolate, load_keyframes, make_motion, swing_camera
 from torch_utils.misc import UserError
 
 ANGLES = st.floats(-3, 3, width=64)
@@ -206,6 +206,14 @@ def test_whole_numbers_lose_nothing_and_are_taken(tmp_path, dtype):
     for name in ("a.npy", "a.npz"):
         loaded = load_keyframes(tmp_path / name, "expression")
         assert loaded.dtype == np.float64 and np.array_equal(loaded, keys)
+
+
+def test_labels_of_a_data_set_are_played(tmp_path):
+    """Of several arrays, each kind takes the one that is its label."""
+    rows = {name: make_keyframes(kind, 4) for kind, name in LABELS.items()}
+    np.savez(tmp_path / "labels.npz", z_id=np.zeros((4, 80)), betas=np.zeros((4, 10)), **rows)
+    for kind, name in LABELS.items():
+        assert np.array_equal(load_keyframes(tmp_path / "labels.npz", kind), rows[name])
 
 
 def test_bad_files_are_named(tmp_path):

@@ -120,6 +120,7 @@ RULES = (
     # ---- videos
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
     Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
+    Rule("gen_video.py .*labels.npz", why="a frame a row of a tiny set"),
     Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames"),
     Rule("gen_video.py ", "--ckpt ckpts/demo.safetensors " + TINY_VIDEO, "two frames by a tiny model"),
     Rule("inference.viewer", "--ckpt ckpts/demo.safetensors --no_browser --port 0", "a tiny model", how=serve),
@@ -174,6 +175,11 @@ RULES = (
     Rule("training.face_recon", TINY_FACES, "two steps"),
     # ---- metrics
     Rule("^torchrun .*training.metrics", TINY_METRICS + " --detector random", "one process", how=without_launcher),
+    Rule("training.metrics --metrics recon .*--masks", "--detector random", "eight pictures",
+         swap={"FRAMES": "datasets/synth/images", "TRUE_FRAMES": "datasets/synth/images",
+               "MASKS": "datasets/synth/masks"}),
+    Rule("training.metrics --metrics recon", "--detector random", "a data set against its own pictures",
+         swap={"out/me": "datasets/me/images"}),
     Rule("training.metrics --fakes", TINY_METRICS + " --detector random", "an untrained net for Inception's weights",
          swap={"FOLDER": "datasets/synth/images", "FOLDER_OR_DATA_SET": "datasets/synth"}),
     Rule("training.metrics .*--detector attributes", TINY_METRICS, "eight pictures"),
@@ -205,6 +211,7 @@ RULES = (
     Rule("bm_against .*--person", how=modules_are_there, why="a person of the released size: bm_render's"),
     Rule("bm_against", f"--turns 1 {TINY_STAGE1}", "a step at 16^2 against the same", swap={"../before": str(ROOT)}),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
+    Rule("bm_avatar", "--frames 1", "a frame of a tiny model"),
     Rule("bm_splat", "--num 50 --size 32 --repeats 1", "fifty Gaussians"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),

