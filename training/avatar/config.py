@@ -17,6 +17,7 @@ class AvatarLossConfig:
 
     l1: Weight = 1.0  # of the whole picture
     ssim: Weight = 0.2  # of 1 - SSIM; stands where the paper has LPIPS, whose weights are not ours to give
+    perceptual: Weight = 0.0  # of the distance by EfficientNet-Lite0's features, an optional package
     mask: Weight = 0.1  # L1 of alpha; the paper's configurations have none
     # Behind the actor: another colour every step, by alpha, or white. A generator that was trained on white pictures
     # does not know a white wall from nothing: then white, without a loss of the mask.

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from networks.gaussian.avatar import GaussianAvatar, Gaussians, Pose, pack_avatar
 from networks.gaussian.maps import CanonicalMaps
+from networks.perceptual import EfficientNetLite0, load_efficientnet, perceptual_distance
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_to_dict, differences
+from torch_utils.config import config_from_dict, config_to_dict, differences
 from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, one_line
 from torch_utils.tensor_file import write_tensor_file
@@ -64,6 +65,8 @@ class AvatarRun:
             raise UserError("avatar: expected nets, or learned canonical Gaussians: there is nothing to train")
         self.optimizer = torch.optim.Adam([{"params": part, "lr": lr} for part, lr in groups])
         self.first_rates = [lr for _, lr in groups]
+        weighed = config.losses.perceptual > 0
+        self.judge = load_efficientnet("losses.perceptual").to(device) if weighed else None
         self.step, self.seconds = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,7 +90,9 @@ class AvatarRun:
         missing = [name for name in self.state_dict() if name not in data]
         if missing:
             raise UserError(f"{path}: expected the state of an avatar's training, found no '{missing[0]}'")
-        changed = differences(data["config"] | {"run": None}, config_to_dict(self.config) | {"run": None})
+        # What an earlier version did not know is as it would be by default.
+        begun = config_to_dict(config_from_dict(AvatarTrainConfig, data["config"], f"{path}: config"))
+        changed = differences(begun | {"run": None}, config_to_dict(self.config) | {"run": None})
         if data["data"] != self.views.summary:
             changed.append(f"{data['data']} -> {self.views.summary}")
         if changed and not allow_change:
@@ -112,7 +117,7 @@ class AvatarRun:
         self.avatar.train()
         gaussians = self.avatar(shot.pose, shot.view.origin, static=self.step < optim.static_steps)
         picture = gaussians.draw(shot.view, background)
-        losses = picture_losses(config.losses, picture.image, picture.alpha, shot, background)
+        losses = picture_losses(config.losses, picture.image, picture.alpha, shot, background, self.judge)
         losses["offset"] = config.losses.offset * gaussians.offsets.norm(dim=-1).mean()
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad()
@@ -174,17 +179,24 @@ def rate(step: int, optim: AvatarOptimConfig) -> float:
 
 
 def picture_losses(
-    weights: AvatarLossConfig, image: Tensor, alpha: Tensor, shot: Shot, background: Tensor
-) -> dict[str, Tensor]:
-    """Of a picture [H, W, 3] and its alpha over a background [3]; what does not count is painted with it in both."""
+    weights: AvatarLossConfig, image: Tensor, alpha: Tensor, shot: Shot, background: Tensor,
+    judge: EfficientNetLite0 | None = None,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Of a picture [H, W, 3] and its alpha over a background [3]; what does not count is painted with it in both.
+
+    ``judge``: of the perceptual distance, where that has a weight.
+    """
     target, expected = shot.over(background), shot.alpha
     if shot.counts is not None:
         image, target = (torch.where(shot.counts[..., None], part, background) for part in (image, target))
         alpha, expected = (torch.where(shot.counts, part, 0.0) for part in (alpha, expected))
     losses = {"l1": weights.l1 * (image - target).abs().mean()}
+    pictures = [part.permute(2, 0, 1)[None] for part in (image, target)]
     if weights.ssim > 0:
-        ssim = structural_similarity(image.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None])
-        losses["ssim"] = weights.ssim * (1 - ssim)
+        losses["ssim"] = weights.ssim * (1 - structural_similarity(*pictures))
+    if judge is not None:
+        distance = perceptual_distance(judge, *(2 * picture - 1 for picture in pictures))
+        losses["perceptual"] = weights.perceptual * distance.mean()
     if weights.mask > 0:
         losses["mask"] = weights.mask * (alpha - expected).abs().mean()
     return losses

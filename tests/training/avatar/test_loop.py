@@ -7,10 +7,13 @@ import torch
 from skimage.metrics import structural_similarity as skimage_ssim
 
 from networks.gaussian.avatar import unpack_avatar
+from networks.perceptual import EfficientNetLite0, perceptual_distance
 from tests.training.avatar.made_up import CONFIG, MadeUpViews
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import config_from_dict, merge
 from torch_utils.misc import UserError
+from torch_utils.tensor_file import write_tensor_file
+from training.avatar import loop
 from training.avatar.config import AvatarLossConfig, AvatarTrainConfig
 from training.avatar.loop import AvatarRun, picture_losses, rate, train_avatar, training_index
 from training.losses.similarity import structural_similarity
@@ -81,6 +84,28 @@ def test_order_and_rate():
     assert all(sorted(epoch) == list(range(6)) for epoch in epochs) and epochs[0] != epochs[1]
     optim = config().optim
     assert (rate(0, optim), rate(20, optim), rate(40, optim)) == pytest.approx((1, 0.525, 0.05))
+
+
+def test_runs_go_on_that_began_before_an_option(tmp_path):
+    """What a state does not name is as it is by default."""
+    begun = config(optim={"steps": 1, "static_steps": 0})
+    train_avatar(begun, MadeUpViews(), tmp_path, CPU)
+    state = load_checkpoint(tmp_path / "state.safetensors")
+    del state["config"]["losses"]["perceptual"]
+    write_tensor_file(tmp_path / "state.safetensors", state)
+    train_avatar(begun, MadeUpViews(), tmp_path, CPU)
+
+
+def test_the_perceptual_loss_is_the_distance_of_whole_pictures(monkeypatch):
+    torch.manual_seed(0)
+    net = EfficientNetLite0().eval().requires_grad_(False)
+    monkeypatch.setattr(loop, "load_efficientnet", lambda what: net)
+    run = AvatarRun(config(losses={"perceptual": 0.5}), MadeUpViews(), CPU)
+    assert run.train_step()["perceptual"] > 0 and AvatarRun(config(), MadeUpViews(), CPU).judge is None
+    shot, image = MadeUpViews().shot(0), torch.rand(24, 24, 3)
+    losses = picture_losses(run.config.losses, image, shot.alpha, shot, torch.ones(3), run.judge)
+    pair = ((2 * part - 1).permute(2, 0, 1)[None] for part in (image, shot.over(1.0)))
+    assert losses["perceptual"].item() == pytest.approx(0.5 * perceptual_distance(net, *pair).item(), rel=1e-5)
 
 
 def test_what_does_not_count_changes_nothing():
