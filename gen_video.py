@@ -26,7 +26,8 @@ MAX_INTERVAL = 10_000
 EPILOG = """\
 paths: --exp_path, --pose_path and --cam_path take a .npy or .npz file, `rand` (keyframes drawn from the checkpoint's
   priors, the same for the same first seed) or `none` (neutral expression, neutral pose, swinging camera); --exp_path
-  also a .csv of ARKit's facial actions, as Live Link Face writes it, a row a keyframe. Without any of the three,
+  also a .csv of ARKit's facial actions, as Live Link Face writes it, a row a keyframe; --pose_path also a body's
+  motion (AMASS, AIST++, THuman4.0: docs/avatars.md), a frame a keyframe. Without any of the three,
   keyframes/expression.npz and keyframes/pose.npy are played; with at least one, the others are `none`.
 lengths: every sequence is a closed loop of N keyframes * n_interval frames. Files given together have the same number
   of keyframes (a file with one keyframe holds still), and that decides the length. --video_length makes the length
@@ -58,7 +59,9 @@ def make_parser() -> CliParser:
     )
     drive = parser.add_argument_group("what they do")
     drive.add_argument("--exp_path", help="expression keyframes [N,64], or a .csv of ARKit's actions")
-    drive.add_argument("--pose_path", help="pose keyframes [N,6,3]: Euler angles of SMPL joints 12..17 in radians")
+    drive.add_argument(
+        "--pose_path", help="pose keyframes [N,6,3]: Euler angles of SMPL joints 12..17 in radians, or a body's motion"
+    )
     drive.add_argument("--cam_path", help="camera keyframes [N,2]: pitch and yaw in radians, pitch first")
     drive.add_argument(
         "--n_interval",

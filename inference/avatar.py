@@ -21,10 +21,20 @@ CONVENTIONS = (WITH_NETS, LINEAR)  # of files that are an avatar
 DEFAULT_SIZE = 512  # pixels a side of frames, where the avatar does not say what it was trained at
 
 
+Avatar = GaussianAvatar | LinearAvatar
+
+
+def read_avatar(data: Mapping[str, Any], where: str) -> tuple[Avatar, dict[str, Any]]:
+    """Of a file's data, and what it says about itself. Raises UserError: it holds none."""
+    if data.get("convention") == LINEAR:
+        return unpack_linear(dict(data), where)
+    return unpack_avatar(dict(data), where)
+
+
 class AvatarPerson:
     """The one actor; made by :meth:`AvatarPipeline.person`."""
 
-    def __init__(self, avatar: GaussianAvatar | LinearAvatar, size: int):
+    def __init__(self, avatar: Avatar, size: int):
         self.avatar, self.size = avatar, size
 
     @torch.inference_mode()
@@ -70,11 +80,7 @@ class AvatarPipeline(PortraitPipeline):
     """
 
     def __init__(self, data: Mapping[str, Any], where: str, device: str | torch.device = "cpu"):
-        avatar: GaussianAvatar | LinearAvatar
-        if data.get("convention") == LINEAR:
-            avatar, self.metadata = unpack_linear(dict(data), where)
-        else:
-            avatar, self.metadata = unpack_avatar(dict(data), where)
+        avatar, self.metadata = read_avatar(data, where)
         joints = len(avatar.joints)
         if (joints, avatar.expressions) != (24, 64):
             found = f"one of {joints} joints and {avatar.expressions} expressions"
@@ -83,6 +89,11 @@ class AvatarPipeline(PortraitPipeline):
             )
         self.device, self.priors, self._where = resolve_device(str(device)), None, where
         self.avatar = avatar.to(self.device).requires_grad_(False)
+
+    one_person = True
+
+    def warm_up(self) -> None:
+        """Nothing: all frames are alike."""
 
     def _refuse(self) -> NoReturn:
         raise UserError(f"{self._where}: expected a generator of people, found the avatar of one actor")

@@ -19,8 +19,10 @@ import torch
 from inference.arkit import read_take
 from inference.tracks import fill
 from networks.cameras import FRONTAL
+from networks.gaussian.body_motion import AMASS_STEP, BodyMotion, is_body_motion, read_body_motion
 from networks.person.controls import MAX_EULER, MAX_YAW
 from networks.person.expressions import ARKIT, FACE_MODELS, carried
+from networks.person.tracking import chest_pose
 from torch_utils.misc import (
     CliParser,
     UserError,
@@ -73,7 +75,8 @@ def load_keyframes(path: str | Path, kind: Kind) -> np.ndarray:
     Args:
         path: a `.npy` file of numbers, or an `.npz` archive of one array: [N,64] (expression), [N,6,3] (pose) or
             [N,2] (camera), integers, too; a data set's `labels.npz`, whose rows are played in their order; for
-            expressions also a `.csv` of ARKit's facial actions (inference/arkit.py).
+            expressions also a `.csv` of ARKit's facial actions (inference/arkit.py), for poses also a whole body's
+            motion, AMASS's `.npz` or AIST++'s `.pkl` (networks/gaussian/body_motion.py).
         kind: which of the three it should be.
 
     Returns:
@@ -98,6 +101,8 @@ def load_expressions(path: str | Path, face_model: str | None) -> np.ndarray:
 def load_file(path: str | Path, kind: Kind) -> KeyframeFile:
     """:func:`load_keyframes` with what else the file says."""
     check_file(path, f"{kind} keyframe", most=MAX_BYTES)
+    if kind == "pose" and is_body_motion(path):
+        return KeyframeFile(portrait_poses(read_body_motion(path)), None)
     file = read_file(path, str(path), kind)
     return file._replace(rows=check_keyframes(file.rows, kind, str(path)))
 
@@ -120,6 +125,13 @@ def read_file(file: str | Path | BinaryIO, where: str, kind: Kind | None = None)
         known = ", ".join(FACE_MODELS)
         raise UserError(f"{where}: face_model: expected one of {known}, found '{shortened(one_line(name), 40)}'")
     return KeyframeFile(next(iter(arrays.values())), name)
+
+
+def portrait_poses(motion: BodyMotion) -> np.ndarray:
+    """Of a whole body's motion what portraits do: keyframes [N,6,3]; of AMASS one frame in four, as published."""
+    motion = motion.every(AMASS_STEP) if motion.kind == "amass" else motion
+    rotations = roma.rotvec_to_rotmat(torch.from_numpy(motion.rotations[:, :24]).double())
+    return chest_pose(rotations).joint_eulers.numpy()
 
 
 def save_expressions(path: str | Path, rows: np.ndarray, face_model: str | None) -> None:

@@ -165,6 +165,12 @@ class PortraitPipeline:
         """Pixels a side of its frames."""
         return self.generator.config.image_size
 
+    one_person = False  # whether it draws but one, seed 0
+
+    def warm_up(self) -> None:
+        """Make what the first fast frame would have to wait for."""
+        _ = self.fast_renderer
+
     @functools.cached_property
     def fast_renderer(self) -> FastRenderer:
         """What draws frames of quality ``fast``: made on first use, once for all people."""

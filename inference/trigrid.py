@@ -81,6 +81,9 @@ class TriGridPipeline(PortraitPipeline):
         """Heads turn; shoulders move where the model has learned it."""
         return Controls(expression=False, shoulders=self.portraits.config.shoulders, all_round=True)
 
+    def warm_up(self) -> None:
+        """Nothing: all frames are alike."""
+
     @property
     def fast_renderer(self) -> NoReturn:  # type: ignore[override]
         raise UserError("expected a model of manifolds, found a tri-grid, which has one quality of frames")

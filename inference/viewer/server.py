@@ -75,7 +75,7 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
         "type": "hello", "checkpoint": checkpoint, "device": studio.device, "image_size": studio.image_size,
         "command": command, "person": dict(zip(("seed", "psi"), START, strict=True)), "rest": rest_row(),
         "spans": SPANS, "groups": [group.plain() for group in make_groups(studio.face_model)],
-        "motions": [motion.title for motion in MOTIONS],
+        "one_person": studio.one_person, "motions": [motion.title for motion in MOTIONS],
     }  # fmt: skip
 
     desk = CameraDesk(lambda: Driver(studio.face_model))
@@ -221,7 +221,7 @@ class Connection:
         try:
             await self._socket.send_json({"type": "making", "seed": who[0], "psi": who[1]})
             await self._studio.person(who)
-        except (RuntimeError, MemoryError, ValueError) as error:  # of torch, as when memory is short
+        except (UserError, RuntimeError, MemoryError, ValueError) as error:  # of torch, as when memory is short
             self._failed = who
             await self._complain(number, error)
         finally:
@@ -234,7 +234,7 @@ class Connection:
         start = time.perf_counter()
         try:
             picture = await self._studio.draw(person, shot, "jpeg")
-        except (RuntimeError, MemoryError, ValueError) as error:
+        except (UserError, RuntimeError, MemoryError, ValueError) as error:
             await self._complain(number, error)
             return
         took = round(1e3 * (time.perf_counter() - start), 1)

@@ -45,12 +45,17 @@ class Studio:
         return self._pipe.face_model
 
     @property
+    def one_person(self) -> bool:
+        """Whether there is nobody else to choose."""
+        return self._pipe.one_person
+
+    @property
     def image_size(self) -> int:
         return self._pipe.image_size
 
     async def warm_up(self) -> None:
         """Does what the first fast frame would have to wait for."""
-        await self._run(self._drawing, lambda: self._pipe.fast_renderer)
+        await self._run(self._drawing, self._pipe.warm_up)
 
     def ready(self, who: Who) -> Person | None:
         """The person, if made before and still kept."""

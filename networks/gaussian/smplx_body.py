@@ -28,19 +28,20 @@ class SmplxBody(NamedTuple):
     expression_basis: Tensor  # [V, 3, 10]
     faces: Tensor  # [F, 3]
 
-    def canonical_rotations(self) -> Tensor:
-        """[55, 3, 3]: T-pose with the hips 25 degrees apart, so that legs share no pixels."""
-        rotations = torch.eye(3).repeat(JOINTS, 1, 1)
-        for hip, angle in ((LEFT_HIP, HIPS_APART), (RIGHT_HIP, -HIPS_APART)):
-            c, s = float(np.cos(angle)), float(np.sin(angle))
-            rotations[hip, :2, :2] = torch.tensor([[c, -s], [s, c]])
-        return rotations
-
     def canonical(self) -> tuple[Tensor, Tensor, Tensor]:
         """In the canonical pose: vertices [V, 3], joints' transforms A_j [55, 4, 4], and expression directions."""
-        transforms = joint_transforms(self.joints, self.parents, self.canonical_rotations())
+        transforms = joint_transforms(self.joints, self.parents, canonical_rotations())
         points = point_transforms(self.lbs_weights, transforms)
         return transform_points(points, self.vertices), transforms, points[:, :3, :3] @ self.expression_basis
+
+
+def canonical_rotations() -> Tensor:
+    """[55, 3, 3]: T-pose with the hips 25 degrees apart, so that legs share no pixels."""
+    rotations = torch.eye(3).repeat(JOINTS, 1, 1)
+    for hip, angle in ((LEFT_HIP, HIPS_APART), (RIGHT_HIP, -HIPS_APART)):
+        c, s = float(np.cos(angle)), float(np.sin(angle))
+        rotations[hip, :2, :2] = torch.tensor([[c, -s], [s, c]])
+    return rotations
 
 
 def load_smplx(path: str | Path, betas: np.ndarray) -> SmplxBody:

@@ -9,6 +9,7 @@ from inference.avatar import AvatarPipeline
 from inference.pipeline import PortraitPipeline
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.gaussian.avatar import View, pack_avatar
+from tests.inference.viewer_server import complaint, make_shot, open_page, serve
 from tests.networks.gaussian.made_up import make_avatar
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
@@ -73,3 +74,15 @@ def test_one_actor_is_no_crowd(pipe):
         pipe.person().render(quality="best")
     with pytest.raises(ValueError, match=r"joint_eulers: expected .* radians, found 90 \(degrees\?\)"):
         pipe.person().render(joint_eulers=90 * torch.ones(6, 3))
+
+
+def test_the_viewer_shows_the_actor(pipe):
+    """A frame, and one line for whoever asks for somebody else; the page is told that there is nobody else."""
+    with serve(pipe) as url, open_page(url) as page:
+        assert page.hello["one_person"] and page.hello["image_size"] == 40
+        page.send({"id": 1, **make_shot(camera=[1.5, 1.4])})
+        assert page.until(type="frame", id=1)["seed"] == 0
+        page.send({"id": 2, **make_shot(seed=7)})
+        assert "expected seed 0, for this is the avatar of one actor" in page.until(type="error", id=2)["message"]
+        status, said = complaint(url, "avatar.glb", make_shot())
+        assert status == 400 and "expected a person of layers" in said

@@ -113,9 +113,14 @@ def model_of_photos(place: Place) -> None:
     shutil.copy(place.need("runs/s1/latest"), place.root / "runs/shhq2/latest")
 
 
+def motion(place: Place) -> None:
+    """walk.npz: two frames of a body, in AMASS's arrays."""
+    np.savez(place.root / "walk.npz", poses=np.zeros((8, 156)), trans=np.zeros((8, 3)))
+
+
 MADE_UP: dict[str, Callable[[Place], None]] = {
     "published": published, "ckpts/named.safetensors": named,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
-    "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording,
+    "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording, "walk.npz": motion,
     "me.mp4": own_pictures, "my_photos": own_pictures, "my_videos": own_pictures,
 }  # fmt: skip

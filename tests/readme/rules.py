@@ -129,6 +129,7 @@ RULES = (
     Rule("inference.portable", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.splat_file"),
+    Rule("inference.avatar_video", "--size 16 --frames 0 2 1", "two small frames"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
     Rule("inference.keyframes"),

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from networks.gaussian.avatar import Pose, View
 from networks.gaussian.maps import Template, Window
-from networks.gaussian.skinning import canonical_to_live, joint_transforms
 from networks.gaussian.smplx_body import BETAS, EXPRESSIONS, JOINTS, SmplxBody, load_smplx
+from networks.gaussian.whole_body import whole_body_pose
 from torch_utils.misc import UserError
 from torch_utils.pictures import open_picture, read_picture
 from torch_utils.safe_npz import SafeArchive
@@ -95,7 +95,6 @@ class CapturedViews:
         self.body: SmplxBody = load_smplx(config.body, self.registration.betas)
         self.summary = f"{layout} {self.capture.root.name}, {len(frames)} frames of {len(names)} cameras"
         self.metadata: dict[str, Any] = {"source": self.summary, "body": "smplx"}
-        _, self.canonical, _ = self.body.canonical()
 
     def _cameras(self) -> list[str]:
         """Names of those to learn from."""
@@ -119,14 +118,11 @@ class CapturedViews:
         return Actor(template, window, joints.squeeze(-1) + transforms[:, :3, 3], self.body.parents)
 
     def pose(self, frame: int) -> Pose:
-        """Of a registration; the nets see it without the root's motion and with flat hands."""
-        rotations = roma.rotvec_to_rotmat(self.registration.rotations[frame])
-        live = joint_transforms(self.body.joints, self.body.parents, rotations, self.registration.translation[frame])
-        still = rotations.clone()
-        still[0], still[25:] = torch.eye(3), torch.eye(3)
-        rootless = joint_transforms(self.body.joints, self.body.parents, still)
-        transforms, seen = (canonical_to_live(part, self.canonical).to(self.device) for part in (live, rootless))
-        return Pose(transforms, seen, self.registration.expression[frame].to(self.device))
+        """Of a registration."""
+        registered, body = self.registration, self.body
+        parts = (roma.rotvec_to_rotmat(registered.rotations[frame]), registered.translation[frame])
+        pose = whole_body_pose(body.joints, body.parents, *parts, registered.expression[frame])
+        return Pose(*(part.to(self.device) for part in pose))
 
     def look(self, index: int) -> tuple[Pose, View]:
         frame, name = self.items[index % len(self.items)]

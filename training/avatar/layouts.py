@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from networks.gaussian.calibrations import Camera, read_csv_cameras, read_json_cameras
 from torch_utils.misc import UserError, reason
-from training.avatar.cameras import Camera, read_csv_cameras, read_json_cameras
 
 Paths = Callable[[Path, str, int], Path]  # of a folder, a camera's name and a frame
 MISSING = "missing_img_files.txt"

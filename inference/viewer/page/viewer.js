@@ -26,6 +26,7 @@ const connection = new Connection(`${location.protocol === "https:" ? "wss" : "w
     $("checkpoint").textContent = `${data.checkpoint} · ${data.image_size}² · ${data.device}`;
     if (!sliders) {
       who.set(data.person);
+      who.alone = $("person").hidden = data.one_person;
       sliders = new Sliders($("groups"), data, moved);
       $("motions").append(...data.motions.map((title, i) => new Option(title, i)));
       listenForKeys(KEYS);

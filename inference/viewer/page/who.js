@@ -30,7 +30,9 @@ export class Who {
     return seed === this.person.seed && psi === this.person.psi;
   }
 
+  // Nobody else is asked for where there is but one (`alone`).
   change({ seed = this.person.seed, psi = this.person.psi }) {
+    if (this.alone) return;
     if (Number.isInteger(seed) && seed >= 0 && seed <= MAX_SEED) {
       this.set({ seed, psi });
       this.onChange();

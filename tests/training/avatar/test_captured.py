@@ -7,12 +7,12 @@ import pytest
 import roma
 import torch
 
+from networks.gaussian.calibrations import read_csv_cameras
 from networks.gaussian.maps import CanonicalMaps
 from tests.networks.gaussian.golden import GOLDEN, golden, needs_golden
 from tests.training.avatar.captures import HEIGHT, NAMES, WIDTH, make_set, registration
 from torch_utils.config import config_from_dict, merge
 from torch_utils.misc import UserError
-from training.avatar.cameras import read_csv_cameras
 from training.avatar.captured import CapturedViews, read_registration
 from training.avatar.config import CaptureConfig
 from training.avatar.layouts import LAYOUTS, open_capture

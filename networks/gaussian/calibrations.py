@@ -24,6 +24,11 @@ class Camera(NamedTuple):
     size: tuple[int, int]  # height, width
 
 
+def read_cameras(path: Path) -> list[Camera]:
+    """Of either kind, by the file's suffix. Raises UserError."""
+    return read_csv_cameras(path) if path.suffix.lower() == ".csv" else read_json_cameras(path)
+
+
 def read_json_cameras(path: Path) -> list[Camera]:
     """AvatarReX's and THuman4.0's: {name: {K [9], R [9], T [3], imgSize [w, h]}}, X_camera = R X + T.
 
