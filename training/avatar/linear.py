@@ -21,7 +21,7 @@ from torch_utils.device import full_precision
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from training.avatar.actors import add_actor, open_views
 from training.avatar.config import AvatarTrainConfig
-from training.avatar.loop import measure, picture_losses, training_index
+from training.avatar.loop import load_judge, measure, picture_losses, training_index
 from training.avatar.views import Views
 from training.run.state import LATEST
 
@@ -103,11 +103,11 @@ def refine(linear: LinearAvatar, views: Views, config: AvatarTrainConfig, steps:
               for name, rate in RATES.items()]  # fmt: skip
     optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    white = linear.base.new_ones(3)
+    white, judge = linear.base.new_ones(3), load_judge(config.losses, linear.base.device)
     for step in range(steps):
         shot = views.shot(training_index(config.seed, step, views.frames))
         picture = linear(shot.pose, shot.view.origin).draw(shot.view, white)
-        losses = picture_losses(config.losses, picture.image, picture.alpha, shot, white)
+        losses = picture_losses(config.losses, picture.image, picture.alpha, shot, white, judge)
         loss = torch.stack(list(losses.values())).sum()
         if not loss.isfinite():
             raise UserError(f"step {step} went wrong: the loss is {loss.item()}")

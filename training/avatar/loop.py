@@ -65,8 +65,7 @@ class AvatarRun:
             raise UserError("avatar: expected nets, or learned canonical Gaussians: there is nothing to train")
         self.optimizer = torch.optim.Adam([{"params": part, "lr": lr} for part, lr in groups])
         self.first_rates = [lr for _, lr in groups]
-        weighed = config.losses.perceptual > 0
-        self.judge = load_efficientnet("losses.perceptual").to(device) if weighed else None
+        self.judge = load_judge(config.losses, device)
         self.step, self.seconds = 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -176,6 +175,11 @@ def training_index(seed: int, step: int, frames: int) -> int:
 def rate(step: int, optim: AvatarOptimConfig) -> float:
     """Of the first learning rate: a half cosine."""
     return LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * step / optim.steps)) / 2
+
+
+def load_judge(weights: AvatarLossConfig, device: torch.device) -> EfficientNetLite0 | None:
+    """The net of the perceptual distance, where that has a weight. Raises UserError: its package is missing."""
+    return load_efficientnet("losses.perceptual").to(device) if weights.perceptual > 0 else None
 
 
 def picture_losses(
