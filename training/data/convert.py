@@ -26,10 +26,9 @@ from networks.person.tracking import seen_by_head
 from torch_utils.assets import face_model_file, smpl_file
 from torch_utils.files import list_files
 from torch_utils.misc import UserError, file_sha256
-from torch_utils.pictures import PICTURE_SUFFIXES, read_picture
+from torch_utils.pictures import PICTURE_SUFFIXES, png_bytes, read_picture
 from training.data.label_models import model_name
 from training.data.prepare.masks import read_mask
-from training.data.prepare.pictures import png_bytes
 from training.data.storage import DatasetWriter
 
 ORDERS = ("pitch_yaw", "yaw_pitch")

@@ -1,7 +1,6 @@
 """Where a photo's pixels belong in the frames of the portrait camera and the face camera.
 
-Frame coordinates: x right, y *down*, -1..1 between the centres of a picture's first and last pixels. Pixel coordinates
-of photos: x right, y down, whole numbers at pixel centres.
+Coordinates are those of ``networks.person.framing``.
 
 **Portrait** (method notes, section 4: crops aligned by projected head and neck joints). The photo is turned by the
 view's roll; its scale is such that a metre at the middle between head and neck joint appears as long as our camera
@@ -16,44 +15,17 @@ its five detected landmarks lie on them, by least squares.
 """
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, camera_frame, project
+from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, camera_frame
 from networks.person.body_model import BodyModel
+from networks.person.framing import Placement, frame_points
 from networks.person.tracking import UNIT, SmplFit, View, WeakCamera, five_points, neck_and_head, to_pixels
 from torch_utils.misc import UserError
 
 MAX_MISFIT = 0.25  # of the five landmarks from the 3DMM's, in units of their own spread
 MAX_POSED_MISFIT = 0.5  # of those that the SMPL head, whose turn is less certain, carries
-
-
-class Placement(NamedTuple):
-    """Pixels of a photo -> frame coordinates: ``matrix @ pixel + shift``, a similarity."""
-
-    matrix: np.ndarray  # [2, 2]
-    shift: np.ndarray  # [2]
-
-    def frame(self, pixels: np.ndarray) -> np.ndarray:
-        """Frame coordinates [N, 2] of a photo's pixels [N, 2]."""
-        return pixels @ self.matrix.T + self.shift
-
-    def pixels(self, frame: np.ndarray) -> np.ndarray:
-        """The photo's pixels [N, 2] at frame coordinates [N, 2]."""
-        return (frame - self.shift) @ np.linalg.inv(self.matrix).T
-
-    @property
-    def side(self) -> float:
-        """Pixels of the photo from one side of the frame to the other."""
-        return 2.0 / math.sqrt(np.linalg.det(self.matrix))
-
-
-def frame_points(points: np.ndarray, view: View, model: CameraModel) -> np.ndarray:
-    """Where a camera sees canonical points [N, 3] -> frame coordinates [N, 2]."""
-    seen = project(torch.from_numpy(points)[None], view.camera, model)[0, :, :2].numpy()
-    return seen * (1.0, -1.0)
 
 
 def portrait_placement(fit: SmplFit, camera: WeakCamera, body: BodyModel, view: View) -> Placement:

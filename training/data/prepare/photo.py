@@ -16,23 +16,27 @@ from torch import Tensor
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_model import HEAD
+from networks.person.framing import (
+    Cut,
+    Placement,
+    cut,
+    cut_off,
+    end_with,
+    frame_points,
+    on_white,
+    outside,
+    resample,
+)
 from networks.person.tracking import SmplFit, View, chest_pose, face_view, portrait_view
 from networks.person.tracking_files import SmplFits, load_face_fit, load_five_points
 from torch_utils.misc import UserError
-from torch_utils.pictures import picture_size, read_picture
+from torch_utils.pictures import picture_size, png_bytes, read_picture
 from training.data.layout import FILLED
 from training.data.mask_checks import FACE, mask_fault
-from training.data.prepare.alignment import (
-    MAX_POSED_MISFIT,
-    Placement,
-    face_placement,
-    frame_points,
-    portrait_placement,
-)
+from training.data.prepare.alignment import MAX_POSED_MISFIT, face_placement, portrait_placement
 from training.data.prepare.masks import read_mask
 from training.data.prepare.models import Models
-from training.data.prepare.pictures import Cut, cut, cut_off, end_with, enlarge, on_white, outside, png_bytes, resample
-from training.data.prepare.super_resolution import Upscaler
+from training.data.prepare.super_resolution import Upscaler, enlarge
 
 NOSE = 30  # iBUG landmark
 MAX_NOSE_DISTANCE = 0.5  # between the fitted head's nose and the detected face's, in frame coordinates

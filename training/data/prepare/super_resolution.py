@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from networks.person.framing import Cut
 from torch_utils.misc import UserError, one_line, resolve_device
 from torch_utils.pictures import read_picture
 
@@ -86,3 +87,10 @@ def _checked(small: Image.Image, large: Image.Image, where: str) -> Image.Image:
     if factor < 1 or large.size != (factor * small.width, factor * small.height):
         raise UserError(f"{where}: expected {small.size} enlarged by a whole factor, found {large.size}")
     return large
+
+
+def enlarge(source: Cut, upscale: Upscaler) -> Cut:
+    """A cut, super-resolved; its mask is interpolated. Raises UserError where super-resolution fails."""
+    image = upscale(source.image)
+    mask = source.mask.resize(image.size, Image.Resampling.BICUBIC)
+    return source._replace(image=image, mask=mask, factor=source.factor * image.width / source.image.width)

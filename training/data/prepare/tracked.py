@@ -18,11 +18,12 @@ from networks.person.fitting.fit import Fit
 from networks.person.fitting.frames import ROLL, camera, joint_eulers, similarity
 from networks.person.fitting.measured import Landmarks, expressions, observed
 from networks.person.fitting.video import fit_known
+from networks.person.framing import Placement, frame_points
 from networks.person.tracker.follow import LEAST, Sighting, Track, Tracker
 from networks.person.tracking import View, five_points, seen_by_head
 from torch_utils.pictures import read_picture
 from torch_utils.video_reader import VideoReader
-from training.data.prepare.alignment import Placement, face_placement, frame_points
+from training.data.prepare.alignment import face_placement
 from training.data.prepare.models import Models
 from training.data.prepare.photo import Geometry, Item, PrepareConfig, Skipped, make_item, skip
 from training.data.prepare.report import Outcome

@@ -9,6 +9,7 @@ import torch
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_assets import head_shoulder_vertices
 from networks.person.body_model import BodyModel
+from networks.person.framing import Placement, frame_points
 from networks.person.tracking import (
     UNIT,
     SmplFit,
@@ -22,7 +23,7 @@ from networks.person.tracking import (
 from tests.networks.helpers import make_body
 from tests.networks.person.test_tracking import make_fit, make_rotations
 from torch_utils.misc import UserError
-from training.data.prepare.alignment import Placement, face_placement, frame_points, portrait_placement
+from training.data.prepare.alignment import face_placement, portrait_placement
 
 HALF = math.pi / 2
 

@@ -1,27 +1,57 @@
-"""Pixels of the preparation: cutting, going on beyond a photo's edge, super-resolving, resampling into a frame."""
+"""From a photo to a picture in a camera's frame: cutting, going on beyond the photo's edge, resampling.
+
+Frame coordinates: x right, y *down*, -1..1 between the centres of a picture's first and last pixels. Pixel coordinates
+of photos: x right, y down, whole numbers at pixel centres.
+"""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull
 
+from networks.cameras import CameraModel, project
+from networks.person.tracking import View
 from torch_utils.misc import UserError
 from torch_utils.pictures import WHITE
-from training.data.prepare.alignment import Placement
-from training.data.prepare.super_resolution import Upscaler
 
 MARGIN = 8  # pixels round what is cut from a photo, for the resampling filters' sake
 CORNERS = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 SIDES = ("left", "top", "right", "bottom")
 MAX_CUT_OFF = 0.02  # of the portrait's side: foreground on a photo's edge
 SMOOTHING = 0.02  # of the photo's edge: how far colours blend where they go on beyond it
+
+
+class Placement(NamedTuple):
+    """Pixels of a photo -> frame coordinates: ``matrix @ pixel + shift``, a similarity."""
+
+    matrix: np.ndarray  # [2, 2]
+    shift: np.ndarray  # [2]
+
+    def frame(self, pixels: np.ndarray) -> np.ndarray:
+        """Frame coordinates [N, 2] of a photo's pixels [N, 2]."""
+        return pixels @ self.matrix.T + self.shift
+
+    def pixels(self, frame: np.ndarray) -> np.ndarray:
+        """The photo's pixels [N, 2] at frame coordinates [N, 2]."""
+        return (frame - self.shift) @ np.linalg.inv(self.matrix).T
+
+    @property
+    def side(self) -> float:
+        """Pixels of the photo from one side of the frame to the other."""
+        return 2.0 / math.sqrt(np.linalg.det(self.matrix))
+
+
+def frame_points(points: np.ndarray, view: View, model: CameraModel) -> np.ndarray:
+    """Where a camera sees canonical points [N, 3] -> frame coordinates [N, 2]."""
+    seen = project(torch.from_numpy(points)[None], view.camera, model)[0, :, :2].numpy()
+    return seen * (1.0, -1.0)
 
 
 class Cut(NamedTuple):
@@ -123,13 +153,6 @@ def outside(placement: Placement, size: int, photo: tuple[int, int]) -> np.ndarr
     return ((pixels < -0.5) | (pixels > np.array(photo) - 0.5)).any(1).reshape(size, size)
 
 
-def enlarge(source: Cut, upscale: Upscaler) -> Cut:
-    """A cut, super-resolved; its mask is interpolated. Raises UserError where super-resolution fails."""
-    image = upscale(source.image)
-    mask = source.mask.resize(image.size, Image.Resampling.BICUBIC)
-    return source._replace(image=image, mask=mask, factor=source.factor * image.width / source.image.width)
-
-
 def on_white(source: Cut) -> Cut:
     """A cut with its background replaced by white."""
     white = Image.new("RGB", source.image.size, WHITE)
@@ -158,10 +181,3 @@ def resample(source: Cut, placement: Placement, size: int) -> tuple[Image.Image,
     image, mask = out
     image.paste(WHITE, mask=mask.point(lambda value: 255 * (value == 0)))  # what the filter rings into the background
     return image, mask
-
-
-def png_bytes(picture: Image.Image) -> bytes:
-    """A picture as a PNG file."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from networks.person.framing import Cut, Placement, cut, cut_off, end_with, on_white, outside, resample
 from torch_utils.misc import UserError
-from training.data.prepare.alignment import Placement
-from training.data.prepare.pictures import Cut, cut, cut_off, end_with, enlarge, on_white, outside, png_bytes, resample
+from torch_utils.pictures import png_bytes
+from training.data.prepare.super_resolution import enlarge
 
 
 def make_ramp(width=60, height=40) -> np.ndarray:
