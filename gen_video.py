@@ -22,6 +22,7 @@ from torch_utils.misc import CliParser, UserError, reason, resolve_device, run_c
 
 ROOT = Path(__file__).resolve().parent
 MAX_INTERVAL = 10_000
+SEEDS = "0,1"
 
 EPILOG = """\
 paths: --exp_path, --pose_path and --cam_path take a .npy or .npz file, `rand` (keyframes drawn from the checkpoint's
@@ -50,7 +51,8 @@ def make_parser() -> CliParser:
     who = parser.add_argument_group("who")
     who.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     who.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
-    who.add_argument("--seeds", nargs="+", default=["0,1"], help="people, e.g. 3 or 0-3,7 (default: 0,1)")
+    seeds_help = f"people, e.g. 3 or 0-3,7 (default: {SEEDS}; of a file of one person: 0)"
+    who.add_argument("--seeds", nargs="+", help=seeds_help)
     blend_help = "one video that blends from each seed to the next in N frames, and at last to the first again; slow, "
     blend_help += "since every frame is a new person (default: 0, off)"
     who.add_argument("--seeds_interval", type=whole_number(0, MAX_INTERVAL), default=0, metavar="N", help=blend_help)
@@ -128,7 +130,7 @@ def check_output_dir(path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = make_parser().parse_args(argv)
-    seeds = parse_seeds(args.seeds)
+    seeds = parse_seeds(args.seeds or [SEEDS])
     grid = parse_grid(args.grid, len(seeds))
     check_args(args, len(seeds))
     paths: dict[Kind, str | None] = {"expression": args.exp_path, "pose": args.pose_path, "camera": args.cam_path}
@@ -154,6 +156,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = resolve_device(args.device)
     check_output_dir(Path(args.output_dir))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
+    seeds = pipe.people(seeds, by_default=args.seeds is None)
     if not pipe.controls.expression:
         if not by_default and paths["expression"] not in (None, "none"):
             raise UserError(

@@ -87,7 +87,8 @@ class AvatarPipeline(PortraitPipeline):
             raise UserError(
                 f"{where}: expected an avatar of head and shoulders (24 joints, 64 expressions), found {found}"
             )
-        self.device, self.priors, self._where = resolve_device(str(device)), None, where
+        self.device, self.priors, self._only = resolve_device(str(device)), None, {}
+        self._where = where
         self.avatar = avatar.to(self.device).requires_grad_(False)
 
     one_person = True
@@ -120,8 +121,5 @@ class AvatarPipeline(PortraitPipeline):
         Raises:
             UserError: another seed, or latents.
         """
-        given = [name for name, value in latents.items() if name != "psi" and value is not None]
-        if seed not in (None, 0) or given:
-            found = given[0] if given else f"seed {seed}"
-            raise UserError(f"{self._where}: expected seed 0, for this is the avatar of one actor, found {found}")
+        self.check_only(seed, **{name: value for name, value in latents.items() if name != "psi"})
         return AvatarPerson(self.avatar, self.image_size)

@@ -26,7 +26,8 @@ from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
 from networks.compositing import Frame
-from networks.manifold.generator import Generator
+from networks.manifold.generator import Generator, PersonStyle
+from networks.manifold.radiance import RadianceStyle
 from networks.person.body_assets import body_from_dict, load_smpl
 from networks.person.controls import EVERYTHING, MAX_EULER, MAX_YAW, Controls
 from networks.person.expressions import face_model_of
@@ -48,12 +49,12 @@ QUALITIES = get_args(Quality)
 class Person:
     """One identity with its flattened manifolds; made by :meth:`PortraitPipeline.person`."""
 
-    def __init__(self, pipe: "PortraitPipeline", latents: Latents, psi: float):
+    def __init__(self, pipe: "PortraitPipeline", latents: Latents, psi: float, style: PersonStyle | None = None):
         self.latents = latents  # [1, .] each
         self._pipe, self._psi = pipe, psi
         with torch.inference_mode():
-            style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi)
-            with _rounded_products(pipe.device):
+            style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi) if style is None else style
+            with rounded_products(pipe.device):
                 self.manifolds = pipe.generator.build_manifolds(style)
 
     @functools.cached_property
@@ -79,6 +80,7 @@ class Person:
         """
         pipe, maps = self._pipe, self.manifolds.high[0]
         about = {"psi": self._psi, "model": pipe.metadata.get("what"), **(metadata or {})}
+        about |= {"about": "likeness of a person in a photo"} if "photo" in pipe.metadata else {}
         options = options or AvatarOptions()
         return build_avatar(pipe.generator, pipe.surfaces, maps, self.latents, pipe.face_model, options, about)
 
@@ -127,7 +129,7 @@ class Person:
         return Frame(*(part[0] for part in frame))
 
 
-def _rounded_products(device: torch.device) -> torch.autocast:
+def rounded_products(device: torch.device) -> torch.autocast:
     """For phi and U: bfloat16 on a CPU that multiplies in it.
 
     The demo's maps are then 55 dB from those of float32; 8 bits a colour are 59.
@@ -149,6 +151,12 @@ class PortraitPipeline:
         self.generator: Generator = model.generator.to(self.device).eval().requires_grad_(False)
         self.priors: LabelPriors | None = model.priors
         self.metadata = model.metadata
+        self._only = None if model.person is None else {n: part.to(self.device) for n, part in model.person.items()}
+
+    @property
+    def of_one_person(self) -> bool:
+        """Whether there is nobody but seed 0: the file is a person's, of a photo (inference.invert) or of captures."""
+        return self._only is not None
 
     @property
     def face_model(self) -> str | None:
@@ -217,11 +225,7 @@ class PortraitPipeline:
 
         if data.get("convention") in CONVENTIONS:
             return AvatarPipeline(data, str(path), device)
-        if data.get("convention") == TriGridPortrait.convention:
-            from inference.trigrid import TriGridPipeline
-
-            return TriGridPipeline(unpack_model(data, str(path), (TriGridPortrait,)), device)
-        return cls(unpack_model(data, str(path), GENERATORS), device)
+        return pipeline_of(unpack_model(data, str(path), (*GENERATORS, TriGridPortrait)), device)
 
     @staticmethod
     def _released(data, where: str, config: str | None, body_model, head_shoulder_index) -> SavedModel:
@@ -232,6 +236,33 @@ class PortraitPipeline:
             by_name = isinstance(body_model, Mapping)
             body = body_from_dict(body_model, "body_model") if by_name else load_smpl(body_model)
         return load_released(data, load_config(config), where, body=body, head_shoulder_index=head_shoulder_index)
+
+    def people(self, seeds: tuple[int, ...], *, by_default: bool) -> tuple[int, ...]:
+        """The seeds that are meant: those, but ``by_default`` the one that a model :attr:`of_one_person` has.
+
+        Raises:
+            UserError: it has not those.
+        """
+        if not self.of_one_person:
+            return seeds
+        for seed in () if by_default else seeds:
+            self.check_only(seed)
+        return (0,)
+
+    def check_only(self, seed: int | None, **latents: Any) -> None:
+        """UserError unless a model :attr:`of_one_person` is asked for that one."""
+        given = [name for name, value in latents.items() if value is not None]
+        if seed not in (None, 0) or given:
+            found = given[0] if given else f"seed {seed}"
+            raise UserError(f"expected seed 0, for this is a model of one person, found {found}")
+
+    def _the_one(self, parts: Mapping[str, Tensor]) -> Person:
+        """Of a file's person: latents and styles, [1, .] each."""
+        names = (*Latents._fields, *RadianceStyle._fields, "superresolution")
+        if missing := [name for name in names if name not in parts]:
+            raise UserError(f"expected a person of manifolds, found one without {missing[0]}")
+        latents, styles = [parts[name] for name in names[:3]], [parts[name] for name in names[3:]]
+        return Person(self, Latents(*latents), 1.0, PersonStyle(RadianceStyle(*styles[:2]), styles[2]))
 
     def sample_latents(self, seed: int) -> Latents:
         """z_id [80], z_noise [80], betas [10] of a seed, on the CPU, the same on every device.
@@ -274,7 +305,11 @@ class PortraitPipeline:
 
         Raises:
             ValueError: another seed, a wrong shape, NaN or infinity.
+            UserError: anybody but seed 0, of a model :attr:`of_one_person`; ``psi`` does not change them.
         """
+        if self._only is not None:
+            self.check_only(seed, z_id=z_id, z_noise=z_noise, betas=betas)
+            return self._the_one(self._only)
         if not math.isfinite(psi):
             raise ValueError(f"psi: expected a finite number, found {psi}")
         drawn = self.sample_latents(seed) if seed is not None else (None, None, None)
@@ -283,6 +318,15 @@ class PortraitPipeline:
             for g, d, size, name in zip((z_id, z_noise, betas), drawn, (80, 80, 10), Latents._fields, strict=True)
         ]
         return Person(self, Latents(*parts), psi)
+
+
+def pipeline_of(model: SavedModel, device: str | torch.device = "cpu") -> PortraitPipeline:
+    """The pipeline of a model, whatever its representation."""
+    if isinstance(model.generator, TriGridPortrait):
+        from inference.trigrid import TriGridPipeline  # which builds on this module
+
+        return TriGridPipeline(model, device)
+    return PortraitPipeline(model, device)
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:

@@ -24,6 +24,7 @@ from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, 
 from torch_utils.picture_grid import labelled_grid
 
 MAX_PEOPLE = 64  # of a sheet
+SEEDS = "0-3"
 SIZES = (32, 1024)
 STRONG = 1.5  # times the head movements of a control sheet: 26 degrees of yaw, so that skinning is put to the test
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
-    parser.add_argument("--seeds", nargs="+", default=["0-3"], help="people, a row each, e.g. 0-3,7 (default: 0-3)")
+    seeds_help = f"people, a row each, e.g. 0-3,7 (default: {SEEDS}; of a file of one person: 0)"
+    parser.add_argument("--seeds", nargs="+", help=seeds_help)
     parser.add_argument("--psi", type=real_number(0, 2), default=0.7, help="truncation, 0 to 1 (default: 0.7)")
     smoothing_help = "head movements with D^p and with nearest-vertex skinning alone, side by side"
     parser.add_argument("--smoothing", action="store_true", help=smoothing_help)
@@ -45,12 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .png")
     args = parser.parse_args(argv)
-    seeds = parse_seeds(args.seeds)
+    seeds = parse_seeds(args.seeds or [SEEDS])
     if len(seeds) > MAX_PEOPLE:
         raise UserError(f"--seeds: expected at most {MAX_PEOPLE} people on a sheet, found {len(seeds)}")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out: expected a name that ends in .png, found '{args.out}'")
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
+    seeds = pipe.people(seeds, by_default=args.seeds is None)
     if args.smoothing and pipe.controls.all_round:
         raise UserError(f"--smoothing: expected a model of manifolds, found the tri-grid {args.ckpt}")
     if args.smoothing and pipe.generator.config.pose != "smoothed":

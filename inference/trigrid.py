@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -101,6 +102,14 @@ class TriGridPipeline(PortraitPipeline):
         """Between two people, on the sphere."""
         return TriGridLatents(slerp(a.z, b.z, t))
 
+    def _the_one(self, parts: Mapping[str, Tensor]) -> Person:  # type: ignore[override]
+        config = self.portraits.config
+        expected = [1, self.portraits.trigrid.backbone.synthesis.num_ws, config.style_dim]
+        if "ws" not in parts or list(parts["ws"].shape) != expected:
+            found = list(parts["ws"].shape) if "ws" in parts else "none"
+            raise UserError(f"expected a person of a tri-grid, ws {expected}, found {found}")
+        return Person(self, self.portraits.person_of(parts["ws"]))
+
     @torch.inference_mode()
     def person(  # type: ignore[override]
         self, seed: int | None = None, *, z: Array | None = None, psi: float = 1.0, **others: Any
@@ -113,6 +122,9 @@ class TriGridPipeline(PortraitPipeline):
         Raises:
             ValueError: neither of them, another seed, a wrong shape, NaN or infinity, latents of other models.
         """
+        if self._only is not None:
+            self.check_only(seed, z=z, **others)
+            return self._the_one(self._only)
         if given := [name for name, value in others.items() if value is not None]:
             raise ValueError(f"{given[0]}: expected seed or z, for this model has no other latents")
         if not math.isfinite(psi):

@@ -27,6 +27,8 @@ class SavedModel(NamedTuple):
     generator: Any  # of one of the classes that were asked for
     priors: LabelPriors | None
     metadata: dict[str, Any]
+    # The one person that it is a model of, if it is of one: tensors by name, whose meaning the representation knows.
+    person: dict[str, torch.Tensor] | None = None
 
 
 def pack_model(model: SavedModel, *, half: bool = False) -> dict[str, Any]:
@@ -41,6 +43,7 @@ def pack_model(model: SavedModel, *, half: bool = False) -> dict[str, Any]:
         "config": config_to_dict(model.generator.config),
         "state": {name: stored(name, value) for name, value in model.generator.state_dict().items()},
         "priors": None if model.priors is None else model.priors.to_dict(half=half),
+        "person": None if model.person is None else {name: part.cpu() for name, part in model.person.items()},
         "metadata": model.metadata,
     }
 
@@ -82,7 +85,19 @@ def unpack_model(
     metadata = {} if data.get("metadata") is None else data["metadata"]
     if not isinstance(metadata, dict):
         raise UserError(f"{where}: metadata: expected a mapping, found {type(metadata).__name__}")
-    return SavedModel(generator.eval(), priors, metadata)
+    return SavedModel(generator.eval(), priors, metadata, _checked_person(data.get("person"), where))
+
+
+def _checked_person(person: Any, where: str) -> dict[str, torch.Tensor] | None:
+    """A file's person, float32; UserError unless they are tensors of finite numbers by name, or there is none."""
+    if person is None:
+        return None
+    sound = isinstance(person, dict) and all(
+        torch.is_tensor(part) and part.is_floating_point() and part.isfinite().all() for part in person.values()
+    )
+    if not sound:
+        raise UserError(f"{where}: person: expected tensors of finite numbers by name, found {type(person).__name__}")
+    return in_single_precision(person)
 
 
 def _choose(classes: Sequence[Representation], convention: Any, where: str) -> Any:

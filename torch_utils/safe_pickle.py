@@ -4,6 +4,9 @@ Pickles are programs. This reader knows a short list of globals (numpy arrays an
 tensors, plain containers) and chumpy's `Ch`, which becomes a stand-in that only holds its state; any other global ends
 in UserError before anything is called. Python 2 pickles (latin1) and both numpy 1.x and 2.x module paths are read.
 
+**Snapshots of StyleGAN's kin** are pickles of whole modules, many with their own source code in them. For those,
+:func:`load_inert` has a stand-in (:class:`Inert`) for whatever is not on the list: it keeps what it was made of.
+
 **joblib's files** (`joblib.dump` since 0.10) are pickles in which an array is a `NumpyArrayWrapper` that says its
 shape, order and dtype; its numbers follow raw, behind a byte that counts the padding where the wrapper has an alignment
 (joblib >= 1.2). An array of objects follows as a pickle of its own. The whole may be compressed.
@@ -42,6 +45,39 @@ class _Chumpy:
         self.state = state if isinstance(state, dict) else {}
 
 
+class Inert(dict):
+    """Stand-in for an object of any other class, or for what a function would have given: calls nothing.
+
+    Attributes:
+        made_by: module and name of that class or function.
+        args: what it was called with.
+        state: its attributes, where the pickle has some.
+
+    Items, of classes that are dictionaries, are its own.
+    """
+
+    made_by: ClassVar[str] = ""
+
+    args: tuple
+    state: dict[str, Any]
+
+    def __new__(cls, *args: Any) -> "Inert":  # the only one that pickles are sure to call
+        made = super().__new__(cls)
+        made.args, made.state = args, {}
+        return made
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        parts = state if isinstance(state, tuple) else (state,)  # of __dict__ and of slots
+        self.state = {key: value for part in parts if isinstance(part, dict) for key, value in part.items()}
+
+    def append(self, item: Any) -> None:
+        """As lists' subclasses are filled."""
+        self[len(self)] = item
+
+
 class _JoblibArray:
     """Stand-in for joblib's `NumpyArrayWrapper`: says which array follows in the file."""
 
@@ -70,6 +106,8 @@ def _reconstruct_object(cls, base, state):
     """copy_reg._reconstructor for the few classes above, without looking anything up."""
     if cls is _Chumpy and base is object:
         return _Chumpy()
+    if isinstance(cls, type) and issubclass(cls, Inert):
+        return cls()
     if isinstance(cls, type) and cls in _SPARSE.values() and base is object:
         return cls.__new__(cls)
     raise _Refused(f"copy_reg._reconstructor of {getattr(cls, '__name__', cls)}")
@@ -96,6 +134,11 @@ def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> n
     """torch._utils._rebuild_tensor_v2, as an array."""
     values = torch.tensor([], dtype=storage.dtype).set_(storage._untyped_storage)
     return torch.as_strided(values, size, stride, offset).numpy()
+
+
+def _parameter(data: Any, *_: Any) -> Any:
+    """torch._utils._rebuild_parameter, as the array that it is of."""
+    return data
 
 
 _SPARSE = {
@@ -165,6 +208,44 @@ class _Reader(pickle._Unpickler):
             _OPCODES[pickle.BUILD[0]](self)
 
     dispatch: ClassVar[dict[int, Any]] = {**_OPCODES, pickle.BUILD[0]: _build}
+
+
+class _InertReader(_Reader):
+    """The reader that knows a stand-in for everything."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _parameter
+        try:
+            return super().find_class(module, name)
+        except _Refused:
+            return type("Inert", (Inert,), {"made_by": f"{module}.{name}"})
+
+    def _build(self) -> None:
+        """BUILD for instances only, as in the parent; stand-ins take their state themselves."""
+        stack = vars(self)["stack"]
+        if isinstance(stack[-2], Inert):
+            state = stack.pop()
+            stack[-1].__setstate__(state)
+        else:
+            super()._build()
+
+    dispatch: ClassVar[dict[int, Any]] = {**_Reader.dispatch, pickle.BUILD[0]: _build}
+
+
+def load_inert(path: str | Path) -> Any:
+    """Reads a pickle of arrays, containers and objects of any classes, which come back as :class:`Inert`; torch's
+    tensors and parameters come back as arrays.
+
+    Raises UserError naming the file: it is no whole pickle. Nothing from the file is executed.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return _InertReader(file, encoding="latin1").load()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise UserError(f"{path}: not a complete pickle file ({type(error).__name__}: {error})") from error
 
 
 def _plain(value: Any, where: str) -> Any:

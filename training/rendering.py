@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, Rays, cast_rays, project, sample_depths
 from networks.manifold.generator import UPSCALE, Generator, ManifoldMaps, ManifoldPoints, PersonStyle
-from networks.manifold.radiance import RadianceGenerator, RadianceStyle, StyledRadiance
+from networks.manifold.radiance import RadianceStyle
+from networks.manifold.shading import radiance_at
 from networks.person.body_model import HEAD, PosedBody
 from networks.person.pose_deformation import apply_volume
 from torch_utils.device import constant, full_precision
@@ -87,26 +88,6 @@ def carry_to_neutral(
         return apply_volume(transforms, points).flatten(1, 2), None, None
     smoothed = generator.pose_deformation(transforms)
     return apply_volume(smoothed, points).flatten(1, 2), transforms, smoothed
-
-
-def most_valid(valid: Tensor) -> int:
-    """The most valid crossings that anybody has: valid [B, N] bool. Waits for the device."""
-    return int(valid.sum(1).max())
-
-
-def radiance_at(phi: RadianceGenerator, points: ManifoldPoints, styled: StyledRadiance) -> Tensor:
-    """Colour and opacity [B, r, K, 4] at crossings; phi is evaluated at the valid ones alone, the others are 0.
-
-    All people at once: who has fewer valid crossings than another is filled up by invalid ones.
-    """
-    rays = points.valid.shape[1]
-    valid = points.valid.flatten(1) > 0  # [B, rK]
-    index = valid.byte().argsort(stable=True, dim=1, descending=True)[:, : most_valid(valid)]  # valid ones first
-    chosen, spread = valid.gather(1, index)[..., None], index[..., None]
-    canonical = points.canonical.flatten(1, 2).gather(1, spread.expand(-1, -1, 3))
-    colours = phi.colours(torch.where(chosen, canonical, 0.0), styled).to(points.depth.dtype)
-    rgba = colours.new_zeros(*valid.shape, 4).scatter(1, spread.expand(-1, -1, 4), torch.where(chosen, colours, 0.0))
-    return rgba.unflatten(1, (rays, -1))
 
 
 def _in_chunks(function: Callable, total: int, size: int) -> list:

@@ -25,6 +25,7 @@ MARGIN = 8  # pixels round what is cut from a photo, for the resampling filters'
 CORNERS = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 SIDES = ("left", "top", "right", "bottom")
 MAX_CUT_OFF = 0.02  # of the portrait's side: foreground on a photo's edge
+HAIR = 0.06  # of the portrait's side: what hair and clothes may add to the body where a person is continued
 SMOOTHING = 0.02  # of the photo's edge: how far colours blend where they go on beyond it
 
 

@@ -97,6 +97,17 @@ def is_left(label: Tensor) -> Tensor:
 
 
 @full_precision()
+def project_label(points: Tensor, label: Tensor) -> Tensor:
+    """Where cameras of labels [B, 25] see points [B, N, 3] (metres): x right, y down, 0..1 between the picture's edges.
+
+    The inverse of :func:`label_rays`; points behind a camera come out mirrored.
+    """
+    pose, k = label[:, :16].unflatten(-1, (4, 4)), label[:, 16:].unflatten(-1, (3, 3))
+    local = (points - pose[:, None, :3, 3]) @ pose[:, :3, :3]
+    return (local @ k.mT)[..., :2] / local[..., 2:]
+
+
+@full_precision()
 def label_rays(label: Tensor, resolution: int) -> Rays:
     """Rays [B, R^2] through the pixels' centres of labels [B, 25], row-major from the top left; unit directions."""
     pose, k = label[:, :16].unflatten(-1, (4, 4)), label[:, 16:].unflatten(-1, (3, 3))

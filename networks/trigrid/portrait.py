@@ -53,14 +53,21 @@ class TriGridPortrait(nn.Module):
         return portrait_label(camera, self.config.image_size)
 
     def person(self, z: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> TriGridPerson:
-        """People of z [B, latent_dim], conditioned on the front camera and the body at rest.
+        """People of z [B, latent_dim]; arguments as of :meth:`style`."""
+        return self.person_of(self.style(z, psi=psi, cutoff=cutoff))
+
+    def style(self, z: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> Tensor:
+        """ws [B, L, style_dim] of z [B, latent_dim], conditioned on the front camera and the body at rest.
 
         Args:
             psi: truncation: 1 none, 0 the mean person.
             cutoff: the first so many layers are truncated; all by default.
         """
         front = self.camera_label(z.new_full((len(z), 2), FRONTAL))
-        ws = self.trigrid.style(z, front, z.new_zeros(len(z), POSE_SIZE), psi=psi, cutoff=cutoff)
+        return self.trigrid.style(z, front, z.new_zeros(len(z), POSE_SIZE), psi=psi, cutoff=cutoff)
+
+    def person_of(self, ws: Tensor) -> TriGridPerson:
+        """People of ws [B, L, style_dim]."""
         return TriGridPerson(ws, self.trigrid.planes(ws), self.trigrid.background(ws))
 
     def pictures(

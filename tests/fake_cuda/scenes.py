@@ -32,6 +32,7 @@ from inference.pipeline import Person, PortraitPipeline
 from inference.viewer.messages import Shot
 from inference.viewer.studio import Studio
 from networks.compositing import Frame
+from networks.manifold import shading
 from tests.benchmarks.bm_render import random_pipeline
 from tests.fake_cuda.watch import Counts, count, watching
 from tests.training.tiny_run import CONFIG, SIZE, make_dataset
@@ -40,7 +41,7 @@ from torch_utils.config import config_from_dict, merge
 from torch_utils.device import full_precision
 from torch_utils.distributed import World, wait_for_all, world
 from torch_utils.misc import UserError
-from training import evaluation, rendering, training_loop
+from training import evaluation, training_loop
 from training.config import TrainConfig, load_train_config
 from training.data.reader import Batch
 from training.data.storage import Dataset
@@ -412,7 +413,7 @@ SCENES: dict[str, Callable[[], Found]] = {
 
 def find_some() -> None:
     """Where there is nothing, VALID of it is found: numbers that the GPU would have counted."""
-    nonzero, most_valid = torch.Tensor.nonzero, rendering.most_valid
+    nonzero, most_valid = torch.Tensor.nonzero, shading.most_valid
 
     def found(tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_cuda or tensor.dim() != 1:
@@ -424,7 +425,7 @@ def find_some() -> None:
         most_valid(valid)
         return int(VALID * valid.shape[1])
 
-    torch.Tensor.nonzero, rendering.most_valid = found, most
+    torch.Tensor.nonzero, shading.most_valid = found, most
 
 
 def main(name: str) -> None:

@@ -17,10 +17,11 @@ from networks.saved_model import SavedModel, pack_model
 from tests.inference.recordings import make_rows, write
 from tests.inference.released_files import write_released_file
 from tests.networks.helpers import make_generator, make_priors_dict
-from tests.networks.person.fitting.drawn_photos import write_folder, write_video
+from tests.networks.person.fitting.drawn_photos import draw_photo, write_folder, write_video
 from tests.readme.documents import ROOT
 from tests.training.data.prepare.photos import make_photo, write_photos
 from tests.training.data.sets import make_pixels
+from tests.training.data.test_eg3d import make_archives, make_labels
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -100,11 +101,19 @@ def recording(place: Place) -> None:
 
 
 def own_pictures(place: Place) -> None:
-    """me.mp4, my_photos and my_videos: of drawn people."""
+    """me.mp4, photo.png, my_photos and my_videos: of drawn people."""
     write_video(place.root / "me.mp4")
+    Image.fromarray(draw_photo(0).image).save(place.root / "photo.png")
     write_folder(place.root / "my_photos")
     (place.root / "my_videos").mkdir()
     write_video(place.root / "my_videos/me.mp4")
+
+
+def phq(place: Place) -> None:
+    """phq512.zip and phq512_masks.zip: three pictures of 360PHQ's kind."""
+    make_archives(place.root, make_labels())
+    (place.root / "images.zip").rename(place.root / "phq512.zip")
+    (place.root / "masks.zip").rename(place.root / "phq512_masks.zip")
 
 
 def model_of_photos(place: Place) -> None:
@@ -122,5 +131,6 @@ MADE_UP: dict[str, Callable[[Place], None]] = {
     "published": published, "ckpts/named.safetensors": named,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording, "walk.npz": motion,
-    "me.mp4": own_pictures, "my_photos": own_pictures, "my_videos": own_pictures,
+    "me.mp4": own_pictures, "photo.png": own_pictures, "phq512.zip": phq, "phq512_masks.zip": phq,
+    "my_photos": own_pictures, "my_videos": own_pictures,
 }  # fmt: skip

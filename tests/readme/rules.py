@@ -94,6 +94,7 @@ TINY_PRETRAIN = (
     "--people 2 --rays 20 --points 40 --steps 1 --batch_size 1 --batch_points 10 --expression_steps 1 --workers 0 "
     + options("generator", *SIZES)
 )
+TINY_INVERSION = "--latents 1 --styles 1 --weights 1 --perceptual none"
 TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.safetensors"
 
 
@@ -130,6 +131,7 @@ RULES = (
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.splat_file"),
     Rule("inference.avatar_video", "--size 16 --frames 0 2 1", "two small frames"),
+    Rule("inference.invert", f"{TINY_INVERSION} --ckpt ckpts/named.safetensors", DRAWN, instead=without_detectors()),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
     Rule("inference.keyframes"),

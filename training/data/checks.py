@@ -10,7 +10,17 @@ import numpy as np
 
 from networks.cameras import FRONTAL
 from torch_utils.misc import UserError
-from training.data.layout import FACES, IMAGES, LABEL_SHAPES, LABELS, MANIFEST, MAPS, MASKS, OPTIONAL_LABEL_SHAPES
+from training.data.layout import (
+    FACES,
+    IMAGES,
+    LABEL_SHAPES,
+    LABELS,
+    MANIFEST,
+    MAPS,
+    MASKS,
+    OPTIONAL_LABEL_SHAPES,
+    label_type,
+)
 from training.data.storage import Dataset
 
 _CAMERAS = ("camera", "face_camera")
@@ -87,8 +97,8 @@ def _check_label(dataset: Dataset, name: str, shape: tuple[int, ...], findings: 
             errors.append(f"{where} is missing")
         return
     array = dataset.labels[name]
-    if array.dtype != np.float32:
-        errors.append(f"{where}: expected float32, found {array.dtype}")
+    if array.dtype != label_type(name):
+        errors.append(f"{where}: expected {label_type(name).__name__}, found {array.dtype}")
     elif array.shape != (count, *shape):
         errors.append(f"{where}: expected shape {[count, *shape]}, found {list(array.shape)}")
     else:

@@ -5,6 +5,8 @@ camera and pose [N, 2 + 18], identity and shape [N, 80 + 10], expression [N, 64]
 asked for: which picture a row belongs to (``--names``; by default the pictures in the order of their names), which
 column of the camera is the pitch (``--camera_order``), and the face camera (``--face_camera``; by default the portrait
 camera as the head, turned by the pose, sees it).
+
+``--eg3d`` takes over an archive of EG3D, PanoHead or 360PHQ instead, and ``--to_eg3d`` makes one (eg3d.py).
 """
 
 from __future__ import annotations
@@ -24,9 +26,11 @@ from networks.person.face_model import FaceModel, default_face, load_bfm
 from networks.person.priors import LABEL_FILES, WIDTHS
 from networks.person.tracking import seen_by_head
 from torch_utils.assets import face_model_file, smpl_file
+from torch_utils.bounds import real_number
 from torch_utils.files import list_files
 from torch_utils.misc import UserError, file_sha256
 from torch_utils.pictures import PICTURE_SUFFIXES, png_bytes, read_picture
+from training.data.eg3d_sets import give_away, take_over
 from training.data.label_models import model_name
 from training.data.prepare.masks import read_mask
 from training.data.storage import DatasetWriter
@@ -44,15 +48,20 @@ class Pictures(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Command line; see the module's docstring."""
     add = parser.add_argument
-    add("--images", required=True, metavar="DIR", help="portraits, square, before white")
-    add("--faces", required=True, metavar="DIR", help="their face crops, square, of the same names")
-    add("--masks", metavar="DIR", help="their masks, of the same names and sizes")
-    add("--labels", required=True, metavar="DIR", help=f"folder with {', '.join(LABEL_FILES.values())}")
+    add("--images", metavar="DIR", help="portraits, square, before white")
+    add("--faces", metavar="DIR", help="their face crops, square, of the same names")
+    add("--masks", metavar="DIR", help="their masks, of the same names and sizes; of --eg3d an archive of them")
+    add("--labels", metavar="DIR", help=f"folder with {', '.join(LABEL_FILES.values())}")
     for name, file in LABEL_FILES.items():
         add(f"--{name}", metavar="FILE", help=f"[N, {WIDTHS[name]}], where it is not LABELS/{file}")
     add("--names", metavar="FILE", help="the picture of every row, one name a line (default: in the order of names)")
     add("--camera_order", choices=ORDERS, default=ORDERS[0], help="columns of the camera (default: %(default)s)")
     add("--face_camera", metavar="FILE", help="[N, 2] pitch, yaw in the head's frame (default: from camera and pose)")
+    add("--eg3d", metavar="ZIP", help="pictures and dataset.json of EG3D, PanoHead or 360PHQ, instead of all these")
+    yaw_help = "of --eg3d: leave out cameras farther round than so many degrees from the front (180: none)"
+    add("--max_yaw", type=real_number(1, 180), default=180.0, metavar="DEGREES", help=yaw_help)
+    add("--to_eg3d", metavar="SET", help="the other way: a data set of this project, as an archive --out of that kind")
+    add("--out_masks", type=Path, metavar="ZIP", help="of --to_eg3d: archive of its masks")
     add("--out", required=True, type=Path, metavar="PATH", help="data set to make: a folder, or a zip by its name")
     add("--body_model", metavar="FILE", help="SMPL that the labels refer to (default: that in smpl_models/)")
     add("--face_model", metavar="FILE", help="Basel face model that they refer to (default: that in smpl_models/)")
@@ -64,6 +73,12 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: pictures and rows do not belong together, a file is not sound, or the place cannot be written to.
     """
+    if args.to_eg3d or args.eg3d:
+        (give_away if args.to_eg3d else take_over)(args)
+        return
+    for flag in ("images", "faces", "labels"):
+        if getattr(args, flag) is None:
+            raise UserError(f"--{flag}: expected a folder (or --eg3d ZIP, or --to_eg3d SET), found none")
     files = {name: Path(getattr(args, name) or Path(args.labels) / file) for name, file in LABEL_FILES.items()}
     arrays = {name: _array(path, WIDTHS[name]) for name, path in files.items()}
     pictures = _pictures(args)

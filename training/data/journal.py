@@ -13,12 +13,14 @@ import numpy as np
 
 from torch_utils.misc import UserError, reason
 
+_USUAL, _DOUBLE = "<f4", "<f8"
+
 
 class Row(NamedTuple):
     """What a data set knows of an item besides its pictures."""
 
     files: dict[str, str]  # name -> sha256
-    labels: dict[str, np.ndarray]  # float32
+    labels: dict[str, np.ndarray]  # float32, some float64
 
 
 class Journal:
@@ -85,8 +87,11 @@ class Journal:
 
 
 def _encode(row: np.ndarray) -> list[Any]:
-    return [list(row.shape), base64.b64encode(row.astype("<f4").tobytes()).decode()]
+    kind = f"<f{row.dtype.itemsize}"
+    return [list(row.shape), base64.b64encode(row.astype(kind).tobytes()).decode(), *([kind] if kind != _USUAL else [])]
 
 
-def _decode(shape: list[int], text: str) -> np.ndarray:
-    return np.frombuffer(base64.b64decode(text), "<f4").astype(np.float32).reshape(shape)
+def _decode(shape: list[int], text: str, kind: str = _USUAL) -> np.ndarray:
+    if kind not in (_USUAL, _DOUBLE):
+        raise ValueError(f"expected {_USUAL} or {_DOUBLE}")
+    return np.frombuffer(base64.b64decode(text), kind).astype(kind[1:]).reshape(shape)

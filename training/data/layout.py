@@ -34,7 +34,15 @@ LABEL_SHAPES = {
 }
 FILLED = "filled"  # share of the image that shows the person beyond the photo's edge, made up (prepare --fill)
 # Landmarks: pixels of the image, x right, y down, pixel centres at integers.
-OPTIONAL_LABEL_SHAPES = {"landmarks": (68, 2), FILLED: ()}
+# Cameras and rough poses that came in other projects' format (training/data/eg3d.py), to the last bit.
+CAMERA25, ROUGH_POSE = "camera25", "rough_pose"
+OPTIONAL_LABEL_SHAPES = {"landmarks": (68, 2), FILLED: (), CAMERA25: (25,), ROUGH_POSE: (6,)}
+DOUBLE = (CAMERA25, ROUGH_POSE)  # float64; all others are float32
+
+
+def label_type(name: str) -> type[np.floating]:
+    """What numbers of a label are."""
+    return np.float64 if name in DOUBLE else np.float32
 
 
 class Tree(Protocol):
@@ -143,7 +151,7 @@ _MANIFEST_TYPES = {
 
 
 CHECKSUM = "manifest_sha256"  # of the other entries; sets of earlier versions, and people's own, may have none
-_OPTIONAL_KEYS = (CHECKSUM, "models")
+_OPTIONAL_KEYS = (CHECKSUM, "models", "original_names")
 
 
 def manifest_checksum(manifest: Mapping[str, Any]) -> str:
@@ -172,6 +180,9 @@ def read_manifest(tree: FolderTree | ZipTree) -> dict[str, Any]:
     models = manifest.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(models.get(kind), str) for kind in KINDS if models):
         raise UserError(f"{path}: {MANIFEST}: 'models': expected names by {' and '.join(KINDS)}, found {models}")
+    names = manifest.get("original_names", [])
+    if not isinstance(names, list) or (names and len(names) != manifest["num"]):
+        raise UserError(f"{path}: {MANIFEST}: 'original_names': expected one of every picture, found {len(names)}")
     known = {*_MANIFEST_TYPES, *_OPTIONAL_KEYS}
     if unknown := [key for key in manifest if key not in known]:
         raise UserError(f"{path}: {MANIFEST}: unknown key '{unknown[0]}'; expected {', '.join(sorted(known))}")

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from networks.person.body_assets import BodyArrays
 from networks.person.face_model import FaceArrays
+from networks.trigrid.camera_labels import mirror_label, mirror_pose
+from training.data.layout import CAMERA25, ROUGH_POSE
 
 # Rows of joint_eulers: neck, left collar, right collar, head, left shoulder, right shoulder.
 JOINT_MIRROR = (0, 2, 1, 3, 5, 4)
@@ -66,6 +68,9 @@ class LabelMirror(NamedTuple):
         if "joint_eulers" in labels:
             eulers = labels["joint_eulers"]
             mirrored["joint_eulers"] = eulers[:, list(JOINT_MIRROR)] * eulers.new_tensor(EULER_SIGNS)
+        for name, turned in ((CAMERA25, mirror_label), (ROUGH_POSE, mirror_pose)):
+            if name in labels:
+                mirrored[name] = turned(labels[name])
         if "landmarks" in labels:
             x, y = labels["landmarks"][:, list(LANDMARK_MIRROR)].unbind(-1)
             mirrored["landmarks"] = torch.stack([image_size - 1 - x, y], -1)

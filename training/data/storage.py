@@ -7,7 +7,8 @@
     faces/000000.png   8-bit RGB, face_size^2, the same person in the face camera's framing
     masks/000000.png   optional, 8-bit grey, foreground
     depth/000000.png   optional, with normals/, face_depth/, face_normals/: maps of image and face (training.data.maps)
-    labels.npz         float32, a row per image in the order of the sorted names (shapes: layout.LABEL_SHAPES)
+    labels.npz         float32, a row per image in the order of the sorted names (shapes: layout.LABEL_SHAPES); what
+                       came in another format (layout.DOUBLE) float64
 
 in a folder, or in an uncompressed zip of the same tree.
 """
@@ -105,6 +106,11 @@ class Dataset:
     def read_mask(self, index: int) -> bytes:
         """PNG bytes of a mask. Raises UserError naming the file where it is missing."""
         return self.pictures.read(MASKS, index)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether images come with masks."""
+        return any(name.startswith(f"{MASKS}/") for name in self.manifest["files"])
 
     @property
     def has_maps(self) -> bool:

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from training.data.layout import (
     MASKS,
     OPTIONAL_LABEL_SHAPES,
     PICTURE_FOLDERS,
+    label_type,
     manifest_checksum,
     open_tree,
     read_manifest,
@@ -60,6 +61,7 @@ class DatasetWriter:
         name: of the data set.
         made_by: what makes it, with every setting that an item's content follows from; resuming with others is refused.
         models: the body and face model that its labels refer to, see training.data.label_models.
+        original_names: of all its pictures, in order, in the archive that they were taken from.
 
     Raises:
         UserError: the place cannot be written to, holds something else or a set with other settings, or another
@@ -75,6 +77,7 @@ class DatasetWriter:
         name: str,
         made_by: str,
         models: Mapping[str, str] = DEFAULT_MODELS,
+        original_names: Sequence[str] | None = None,
     ) -> None:
         self.path = Path(path)
         self._zip = self.path.suffix.lower() == ".zip"
@@ -87,6 +90,8 @@ class DatasetWriter:
             "made_by": made_by,
             "models": dict(models),
         }
+        if original_names is not None:
+            self.settings["original_names"] = list(original_names)
         self._open = ExitStack()
         self._finished = self._find_finished()
         self._begun = self._open_journal() if self._finished is None else None
@@ -261,14 +266,14 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _checked_labels(labels: Mapping[str, Any], where: str) -> dict[str, np.ndarray]:
-    """Rows as float32, the standard ones of their standard shapes, all finite; else UserError."""
+    """Rows as their own type, the standard ones of their standard shapes, all finite; else UserError."""
     missing = sorted(LABEL_SHAPES.keys() - labels.keys())
     if missing:
         raise UserError(f"{where}: missing label '{missing[0]}'")
     shapes: dict[str, tuple[int, ...]] = {**LABEL_SHAPES, **OPTIONAL_LABEL_SHAPES}
     rows = {}
     for name in sorted(labels):
-        row: np.ndarray = np.asarray(labels[name], dtype=np.float32)
+        row: np.ndarray = np.asarray(labels[name], dtype=label_type(name))
         shape = shapes.get(name, row.shape)
         if row.shape != shape:
             raise UserError(f"{where}: label '{name}': expected shape {list(shape)}, found {list(row.shape)}")

@@ -55,11 +55,9 @@ def run_by_tracking(args: argparse.Namespace) -> None:
     person = _person(args.person)
     Tracker(threads=1)  # complain once and before processes start
     job = _Job(paths, Preparation(landmarks(), models, config, person, args.every), bool(args.videos))
-    sizes = {"image_size": config.size, "face_size": config.face_size}
     each = NAMES // len(paths) if args.videos else 1  # numbers that a photo's or video's items have for themselves
-    with DatasetWriter(
-        out, **sizes, name=out.stem, made_by=_made_by(args, paths, config), models=models.names
-    ) as writer:
+    about = {"name": out.stem, "made_by": _made_by(args, paths, config)}
+    with DatasetWriter(out, image_size=config.size, face_size=config.face_size, models=models.names, **about) as writer:
         before = writer.done
         if writer.finished:
             print(f"{out}: finished before with {len(before)} items; to prepare skipped photos remove it first")

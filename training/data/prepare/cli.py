@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> None:
     models = load_models(args.body_model, args.face_model)
     job = Job(photos, photo_fits(args, photos), models, config, args.sr, args.device)
     made_by = _made_by(photos, config, args, models)
-    sizes = {"image_size": config.size, "face_size": config.face_size}
-    with DatasetWriter(out, **sizes, name=out.stem, made_by=made_by, models=models.names) as writer:
+    about = {"name": out.stem, "made_by": made_by}
+    with DatasetWriter(out, image_size=config.size, face_size=config.face_size, models=models.names, **about) as writer:
         before = writer.done
         if writer.finished:  # its report stays, too
             print(f"{out}: finished before with {len(before)} items; to prepare skipped photos remove it first")

@@ -17,6 +17,7 @@ from torch import Tensor
 from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA
 from networks.person.body_model import HEAD
 from networks.person.framing import (
+    HAIR,
     Cut,
     Placement,
     cut,
@@ -40,7 +41,6 @@ from training.data.prepare.super_resolution import Upscaler, enlarge
 
 NOSE = 30  # iBUG landmark
 MAX_NOSE_DISTANCE = 0.5  # between the fitted head's nose and the detected face's, in frame coordinates
-HAIR = 0.06  # of the portrait's side: what hair and clothes may add to the body where a person is continued
 CHECKED_SIZE = 128  # pixels a side of the portrait whose mask is checked
 # Half turns of the camera's axes that some programs write fits in (x right, y up, z to the viewer; or x left, y up).
 OTHER_AXES = np.array([np.diag([1.0, -1.0, -1.0]), np.diag([-1.0, -1.0, 1.0])])

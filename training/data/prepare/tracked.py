@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from scipy import ndimage
 
 from networks.cameras import PORTRAIT_CAMERA
 from networks.person.body_model import HEAD
 from networks.person.fitting.fit import Fit
-from networks.person.fitting.frames import ROLL, camera, joint_eulers, similarity
-from networks.person.fitting.measured import Landmarks, expressions, observed
-from networks.person.fitting.video import fit_known
+from networks.person.fitting.frames import ROLL, camera, joint_eulers
+from networks.person.fitting.measured import Landmarks, expressions
+from networks.person.fitting.photo import MAX_ERROR, fit_sightings, portrait_placement
 from networks.person.framing import Placement, frame_points
-from networks.person.tracker.follow import LEAST, Sighting, Track, Tracker
+from networks.person.tracker.follow import LEAST, Sighting, Tracker
 from networks.person.tracking import View, five_points, seen_by_head
 from torch_utils.pictures import read_picture
 from torch_utils.video_reader import VideoReader
@@ -28,7 +27,6 @@ from training.data.prepare.models import Models
 from training.data.prepare.photo import Geometry, Item, PrepareConfig, Skipped, make_item, skip
 from training.data.prepare.report import Outcome
 
-MAX_ERROR = 6.0  # mm: root mean square distance of the landmarks from the fit
 LEAST_SHARP = 0.012  # see `sharpness`; 0.03 and more in photos that people would call sharp
 _SHARPNESS_SIZE = 128  # pixels of the face that is asked
 
@@ -118,10 +116,7 @@ class Preparation:
 
     def _fit(self, shots: Sequence[Shot]) -> Fit:
         """The person of all shots, and what each of them shows."""
-        fields = zip(*(shot.sighting for shot in shots), strict=True)
-        parts = (np.stack([np.asarray(part, np.float32) for part in field]) for field in fields)
-        track = Track(shots[0].picture.size, np.arange(len(shots), dtype=np.float64), *parts)
-        return fit_known(observed(track, self.marks), self.marks)
+        return fit_sightings(shots[0].picture.size, [shot.sighting for shot in shots], self.marks)
 
     def _item(self, shot: Shot, fit: Fit, row: int) -> Item:
         geometry = place(fit, row, self.models, self.config)
@@ -137,9 +132,7 @@ def place(fit: Fit, row: int, models: Models, config: PrepareConfig) -> Geometry
     z_id, betas = fit.shape[None, :80], fit.shape[None, 80:]
     angles, eulers = camera(frames), joint_eulers(frames)
     view = View(angles, frames[:, ROLL])
-    matrix, shift = similarity(frames)
-    inverse = torch.linalg.inv(matrix[0])
-    portrait = Placement(inverse.numpy(), -(inverse @ shift[0]).numpy())
+    portrait = portrait_placement(fit, row)
     if portrait.side < config.min_side:
         found = f"the portrait is {portrait.side:.0f} pixels wide, expected {config.min_side:g} or more"
         raise Skipped("too small", found)

@@ -23,10 +23,10 @@ from training.data.synthetic import SyntheticPerson, draw, sample_expression, sa
 SIZE, COUNT = 128, 2
 RED = (255, 0, 0)  # of the first pixel: pretend that there are two people
 # By dotted name, what stands in for the detectors, and for the table of what they find.
-_PREPARE = "training.data.prepare"
+_PREPARE, _PHOTO = "training.data.prepare", "networks.person.fitting.photo"
 WITHOUT_DETECTORS = (
-    ("Tracker", ("networks.person.tracker.follow", f"{_PREPARE}.by_tracking", f"{_PREPARE}.tracked")),
-    ("landmarks", ("inference.from_video", f"{_PREPARE}.by_tracking")),
+    ("Tracker", ("networks.person.tracker.follow", _PHOTO, f"{_PREPARE}.by_tracking", f"{_PREPARE}.tracked")),
+    ("landmarks", ("inference.from_video", _PHOTO, f"{_PREPARE}.by_tracking")),
 )
 
 
