@@ -60,16 +60,15 @@ def skin(mm):
     lips, gloss = t.attribute("lips", "Fac"), t.attribute("gloss", "Fac")
     uneven = t.math("MULTIPLY", t.noise(where, 0.09), 0.14)
     rough = t.math("SUBTRACT", t.math("ADD", 0.48, uneven), t.math("MULTIPLY", gloss, 0.22))
-    scale = t.math("MULTIPLY", t.math("SUBTRACT", 1.0, t.math("MULTIPLY", t.attribute("thin", "Fac"), 0.8)), 1.7 * mm)
     shader = t.node(
         "BsdfPrincipled",
         {"subsurface_method": "RANDOM_WALK"},
         Base_Color=t.attribute("albedo"),
         Roughness=t.math("SUBTRACT", rough, t.math("MULTIPLY", lips, 0.08)),
         Specular_IOR_Level=0.5,
-        Subsurface_Weight=1.0,
+        Subsurface_Weight=t.math("SUBTRACT", 1.0, t.attribute("thin", "Fac")),
         Subsurface_Radius=(1.0, 0.36, 0.19),
-        Subsurface_Scale=scale,
+        Subsurface_Scale=1.7 * mm,
         Normal=t.bump(height, 0.22 * mm, 0.8),
     )
     return t.done(shader.outputs[0])
@@ -85,6 +84,8 @@ def eye(mm):
         Subsurface_Weight=0.35,
         Subsurface_Radius=(1.0, 0.5, 0.3),
         Subsurface_Scale=0.8 * mm,
+        Emission_Color=t.attribute("albedo"),
+        Emission_Strength=0.14,  # the film of tears leads light under the lids
     )
     return t.done(shader.outputs[0])
 
@@ -98,7 +99,12 @@ def cornea(mm):
     mix = t.node("MixShader")
     for socket, value in zip(mix.inputs, (facing, clear, mirror), strict=True):
         t.connect(socket, value)
-    return t.done(mix.outputs[0])
+    # The lamp in the eye: few samples find so small a mirror image.
+    lamp = t.node("Emission", Color=(1.0, 1.0, 1.0, 1.0), Strength=0.9).outputs[0]
+    lit = t.node("MixShader")
+    for socket, value in zip(lit.inputs, (t.attribute("glint", "Fac"), mix.outputs[0], lamp), strict=True):
+        t.connect(socket, value)
+    return t.done(lit.outputs[0])
 
 
 def teeth(mm):

@@ -7,7 +7,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 FACE = np.array([0.0, 0.25, 0.97])  # y up, z out of the face: what is exposed for
-_LEVEL = 0.85  # irradiance over pi there, of sky and lamp together
+_LEVEL = 0.95  # irradiance over pi there, of sky and lamp together
 
 
 def light(scene):

@@ -1,8 +1,9 @@
-"""This checkout against another one: a training step, or a person of the released size, in turn on the same machine.
+"""This checkout against another one: a training step, a person of the released size, or drawn portraits, by turns.
 
     git worktree add ../before 0ab95b4
     python -m tests.benchmarks.bm_against ../before --config configs/demo_stage1_64.yaml --data datasets/synth64
     python -m tests.benchmarks.bm_against ../before --person
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_against ../before --portraits --turns 10
 
 Two processes, one of each checkout, do their steps by turns: what else runs on the machine disturbs both alike. Seconds
 are of the processor (user and system). Options of train.py go to both runs, those behind --ours to this checkout alone:
@@ -71,6 +72,7 @@ def main() -> None:
     parser = CliParser(prog="python -m tests.benchmarks.bm_against")
     parser.add_argument("checkout", help="folder of the other checkout")
     parser.add_argument("--person", action="store_true", help="a person instead of a training step")
+    parser.add_argument("--portraits", action="store_true", help="8 synthetic portraits of 128^2 instead of that")
     parser.add_argument("--config", help="of the run")
     parser.add_argument("--data", help="data set")
     parser.add_argument("--turns", type=int, default=4, help="of each, behind the first (default: %(default)s)")
@@ -78,7 +80,10 @@ def main() -> None:
     add_record(parser)
     args, overrides = parser.parse_known_args()
     check_args(args)
-    common = ["person"] if args.person else ["step", args.config, str(Path(args.data).resolve()), *overrides]
+    if args.person or args.portraits:
+        common = ["person" if args.person else "portraits"]
+    else:
+        common = ["step", args.config, str(Path(args.data).resolve()), *overrides]
     checkouts = {"before": Path(args.checkout).resolve(), "now": ROOT}
     arguments = {"before": common, "now": common + shlex.split(args.ours)}
     with both(checkouts, arguments) as sides:
@@ -93,8 +98,8 @@ def main() -> None:
 def check_args(args: argparse.Namespace) -> None:
     if args.turns < 1:
         raise UserError(f"--turns: expected a positive number, found {args.turns}")
-    if not args.person and not (args.config and args.data):
-        raise UserError("expected --person, or --config and --data")
+    if args.person + args.portraits + bool(args.config and args.data) != 1:
+        raise UserError("expected --person, --portraits, or --config and --data")
     if not (Path(args.checkout) / "train.py").is_file():
         raise UserError(f"{args.checkout}: expected a checkout of this repository, found no train.py")
 

@@ -40,10 +40,21 @@ def person() -> Callable[[], dict[str, float]]:
     return build
 
 
+def portraits() -> Callable[[], dict[str, float]]:
+    from training.data.synthetic.portrait import make_portrait
+
+    def draw() -> dict[str, float]:
+        for index in range(8):
+            make_portrait(0, index, size=128, face_size=64)
+        return {}
+
+    return draw
+
+
 def main() -> None:
     kind, *arguments = sys.argv[1:]
     with contextlib.redirect_stdout(sys.stderr):
-        turn = {"step": step_of, "person": person}[kind](*arguments)
+        turn = {"step": step_of, "person": person, "portraits": portraits}[kind](*arguments)
     for _ in sys.stdin:
         start = time.process_time()
         losses = turn()

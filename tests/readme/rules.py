@@ -211,6 +211,7 @@ RULES = (
     Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),
     Rule("bm_tracker", "--frames 3", "three frames", how=run_with_detectors),
     Rule("bm_point_network", "--share 0.01 --repeats 1", "a hundredth of the points"),
+    Rule("bm_against .*--portraits", "--turns 1", "a turn against the same", swap={"../before": str(ROOT)}),
     Rule("bm_against .*--person", how=modules_are_there, why="a person of the released size: bm_render's"),
     Rule("bm_against", f"--turns 1 {TINY_STAGE1}", "a step at 16^2 against the same", swap={"../before": str(ROOT)}),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),

@@ -61,8 +61,10 @@ def _hidden() -> np.ndarray:
 
 
 def _tell_thin(mesh: Mesh, lining: np.ndarray) -> None:
-    """The value ``thin`` [V]: 1 near the lining [L, 3], in lips and lids. Light that goes far in them would be lost."""
-    mesh.values["thin"] = smoothstep(9.0, 2.0, cKDTree(lining).query(mesh.vertices)[0] / MM)
+    """The value ``thin`` [V]: 1 near the lining [L, 3], in lips and lids. Light that goes under them would be lost."""
+    thin = smoothstep(10.0, 4.0, cKDTree(lining).query(mesh.vertices)[0] / MM)
+    mesh.values["thin"] = thin
+    mesh.values["albedo"] *= 1.0 - thin[:, None] * np.array([0.06, 0.15, 0.17])  # as deep as where it comes back
 
 
 def skin_samples(own: np.ndarray) -> skin.SkinSamples:
@@ -82,7 +84,10 @@ def _skin(mesh: Mesh, look: Appearance, fine: float) -> Mesh:
 
     mesh = refine(mesh, spacing)
     own = mesh.values["own"]
-    paint = skin.paint_skin(skin_samples(own), look, 1.5, hairs=0.4)
+    samples = skin_samples(own)
+    if look.hair_length >= 0.10:  # strands cover it
+        samples = samples._replace(scalp=0.5 * samples.scalp)
+    paint = skin.paint_skin(samples, look, 1.5, hairs=0.4)
     vertices = mesh.vertices + mesh.normals() * (_GROOVE * np.clip(paint.bump, -0.5, 0.3))[:, None]
     values = {"albedo": linear(paint.albedo), "gloss": paint.gloss, "where": own[:, WHERE], "own": own}
     lips = smoothstep(0.25, 0.75, own[:, OWN][:, 0])
@@ -112,14 +117,18 @@ def _eye_colour(at: np.ndarray, look: Appearance) -> np.ndarray:
 def _cornea(eye: Mesh, at: np.ndarray) -> Mesh:
     """A clear film over the eyeball that bulges before the iris."""
     dome = np.clip(1.0 - (np.hypot(at[:, 0], at[:, 1]) / _CORNEA) ** 2, 0.0, 1.0)
-    return Mesh(eye.vertices + eye.normals() * ((0.06 + 0.75 * dome) * MM)[:, None], eye.faces, {})
+    vertices = eye.vertices + eye.normals() * ((0.06 + 0.75 * dome) * MM)[:, None]
+    return Mesh(vertices, eye.faces, {"glint": eyes.glint(at)})
 
 
 def _shirt(mesh: Mesh, look: Appearance, skin_mesh: Mesh) -> Mesh:
     """Cut at the neckline, with a ribbed band that lies on the neck, folds, and an inner side."""
+    striped = look.pattern > 0.5
     mesh = refine(mesh, lambda each: np.where(each.values["own"][:, 1] > -190, 5.0, 14.0) * MM)
     mesh = Mesh(_smoothed(mesh, 6), mesh.faces, mesh.values)
     mesh, _ = cut(mesh, clothes.neckline(mesh.values["own"][:, WHERE], look))
+    if striped:
+        mesh = refine(mesh, lambda each: np.full(len(each.vertices), 4.0 * MM))
     where = mesh.values["own"][:, WHERE]
     below = np.maximum(clothes.neckline(where, look), 0.0)
     albedo, bump, _ = clothes.paint_shirt(where, look, 1.5)

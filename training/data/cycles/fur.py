@@ -10,7 +10,6 @@ from training.data.cycles.exchange import Strands
 from training.data.cycles.geometry import Mesh
 from training.data.synthetic import skin
 from training.data.synthetic.appearance import Appearance
-from training.data.synthetic.figure import LIDS
 from training.data.synthetic.mesh import MM, smoothstep
 from training.data.synthetic.person import PosedPerson
 from training.data.synthetic.surface import OWN, WHERE
@@ -23,7 +22,7 @@ def brows(mesh: Mesh, look: Appearance, rng: np.random.Generator) -> Strands:
     where = mesh.values["own"][:, WHERE]
     zone = skin.brow_zone(where, look)
     thick = 0.35 + 0.65 * look.brow_density
-    roots = _Roots(mesh, zone.inside * (where[:, 2] > -60), int(900 * thick), rng)
+    roots = _Roots(mesh, zone.inside * (where[:, 2] > -60), int(1500 * thick), rng)
     own = skin.brow_zone(roots.where, look)
     side = np.sign(roots.where[:, 0])
     lean = smoothstep(0.0, 0.35, own.along)
@@ -31,7 +30,7 @@ def brows(mesh: Mesh, look: Appearance, rng: np.random.Generator) -> Strands:
     up = (1.0 - lean) * 1.2 + lean * (0.35 - 0.9 * np.clip(own.above / 4.0, -0.6, 0.9))
     direction = np.stack([side * (0.25 + lean), up, np.zeros(len(side))], 1)
     length = (5.2 + 2.6 * rng.random(len(side))) * (1.0 - 0.35 * own.along)
-    return roots.grow(direction, length, 0.16, 0.07, look.brow, rng)
+    return roots.grow(direction, length, 0.16, 0.075, look.brow, rng)
 
 
 def beard(mesh: Mesh, look: Appearance, rng: np.random.Generator) -> Strands | None:
@@ -65,13 +64,14 @@ def lashes(posed: PosedPerson, rng: np.random.Generator) -> Strands:
     """On the drawn strips of lashes."""
     look, strip = posed.shader.look, posed.surfaces[-1]
     used = np.unique(strip.faces)
-    points, at = strip.vertices[used], strip.attributes[used][:, OWN][:, :2]
-    left, above = strip.attributes[used][:, 0] > 0, strip.attributes[used][:, 1] > LIDS / MM
+    own = strip.attributes[used][:, OWN]
+    points, at, above = strip.vertices[used], own[:, :2], own[:, 2] > 0.5
+    left = strip.attributes[used][:, 0] > 0
     curves = []
     for side in (left, ~left):
-        for upper, count in ((True, 95), (False, 50)):
-            own = np.flatnonzero(side & (above == upper))
-            tree = cKDTree(at[own] * [0.6, 1.0])
+        for upper, count in ((True, 90), (False, 26)):
+            strip_of = np.flatnonzero(side & (above == upper))
+            tree = cKDTree(at[strip_of] * [0.6, 1.0])
             along = (np.arange(count) + rng.random(count)) / count
             tips = (0.55 + 0.45 * rng.random(count)) * (0.6 + 0.4 * look.lashes)
             along = along + 0.03 * rng.standard_normal(count)
@@ -80,7 +80,7 @@ def lashes(posed: PosedPerson, rng: np.random.Generator) -> Strands:
             near, index = tree.query(query.reshape(-1, 2), k=4)
             weight = 1.0 / (near + 0.01) ** 2
             weight /= weight.sum(1, keepdims=True)
-            curves.append((points[own][index] * weight[..., None]).sum(1).reshape(count, _KNOTS, 3))
+            curves.append((points[strip_of][index] * weight[..., None]).sum(1).reshape(count, _KNOTS, 3))
     curve = np.concatenate(curves)
     radius = 0.055 * MM * np.linspace(1.0, 0.25, _KNOTS) * np.ones((len(curve), 1))
     colour = np.broadcast_to(linear(0.21 * look.brow + 0.012), (len(curve), 3))

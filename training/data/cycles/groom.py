@@ -93,7 +93,7 @@ def _roots(sheet: _Sheet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
     du, dv = p[1:] - p[:-1], np.roll(p, -1, 1) - p
     area = np.linalg.norm(np.cross(du, dv[:-1]), axis=-1)
     # A hairline is no line: hair thins out towards it.
-    thin = 0.35 + 0.65 * smoothstep(0.0, 9.0, sheet.total - sheet.along[:-1])
+    thin = 0.55 + 0.45 * smoothstep(0.0, 9.0, sheet.total - sheet.along[:-1])
     weight = area * thin * sheet.covered[:-1] * smoothstep(34.0, 22.0, sheet.to_scalp[:-1])
     cell = rng.choice(weight.size, _STRANDS, p=weight.ravel() / weight.sum())
     row, column = np.divmod(cell, C)

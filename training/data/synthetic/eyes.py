@@ -36,10 +36,14 @@ def paint_eye(at: np.ndarray, look: Appearance) -> np.ndarray:
     shade = 0.55 * smoothstep(0.12, 0.45, at[:, 1]) + 0.2 * smoothstep(-0.2, -0.5, at[:, 1])
     # The ball turns away from the light, and its corners lie in the lids' shadow.
     colour = colour * (1.0 - 0.50 * shade)[:, None] * (1.0 - 0.22 * smoothstep(0.3, 0.9, angle))[:, None]
-    near = np.hypot(at[:, 0] - _SPOT[0], at[:, 1] - _SPOT[1])
-    soft = np.hypot(at[:, 0] - 0.16, 1.4 * (at[:, 1] + 0.19))  # what the floor throws back
-    glint = np.maximum(smoothstep(0.125, 0.075, near), 0.30 * smoothstep(0.13, 0.03, soft))
-    return colour + (1.0 - colour) * glint[:, None]
+    return colour + (1.0 - colour) * glint(at)[:, None]
+
+
+def glint(at: np.ndarray) -> np.ndarray:
+    """Share [P] of what the wet eye mirrors: the main lamp, and faintly the floor."""
+    lamp = np.hypot(at[:, 0] - _SPOT[0], at[:, 1] - _SPOT[1])
+    floor = np.hypot(at[:, 0] - 0.16, 1.4 * (at[:, 1] + 0.19))
+    return np.maximum(smoothstep(0.125, 0.075, lamp), 0.30 * smoothstep(0.13, 0.03, floor))
 
 
 def paint_teeth(where: np.ndarray) -> np.ndarray:

@@ -123,16 +123,19 @@ def _crop(s: SkinSamples, look: Appearance, albedo, hairs, pixel: float, share: 
 
 
 def _wrinkles(w, look: Appearance, albedo, bump, face):
-    """Folds that come with the years; the one beside the mouth is a little there in everybody."""
+    """Folds that come with the years."""
     x, y = np.abs(w[:, 0]), w[:, 1]
     old = look.age
-    distance, above, along = _line(w, _FOLD)
-    ends = smoothstep(0.0, 0.2, along) * smoothstep(0.95, 0.55, along)
-    fold = np.exp(-((distance / 2.2) ** 2)) * ends * face
-    bump = bump - 0.15 * old * fold + 0.06 * old * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends * face
-    distance, above, along = _line(w, _BAG)
-    bag = np.exp(-((distance / 1.6) ** 2)) * smoothstep(0.0, 0.15, along) * smoothstep(1.0, 0.7, along) * face
-    bump = bump - 0.12 * old * bag
+    # Lines are looked for where they lie; what is farther from them is too far to show.
+    by_mouth = np.nonzero((x < 45.0) & (y > -78.0) & (y < -12.0))[0]
+    distance, _, along = _line(w[by_mouth], _FOLD)
+    ends = smoothstep(0.0, 0.2, along) * smoothstep(0.95, 0.55, along) * face[by_mouth]
+    bump[by_mouth] -= 0.15 * old * np.exp(-((distance / 2.2) ** 2)) * ends
+    bump[by_mouth] += 0.06 * old * np.exp(-((distance - 4.5) ** 2) / 8.0) * ends
+    by_eye = np.nonzero((x > 8.0) & (x < 54.0) & (y > -14.0) & (y < 18.0))[0]
+    distance, _, along = _line(w[by_eye], _BAG)
+    ends = smoothstep(0.0, 0.15, along) * smoothstep(1.0, 0.7, along) * face[by_eye]
+    bump[by_eye] -= 0.12 * old * np.exp(-((distance / 1.6) ** 2)) * ends
     if old > 0.05:
         wave = y + 1.6 * noise2(w[:, 0] / 22.0, y / 30.0, 7) + 0.0016 * x * x
         lines = np.cos(np.pi * wave / 11.0) ** 14 * smoothstep(38.0, 48.0, y) * smoothstep(84.0, 70.0, y)
@@ -152,14 +155,15 @@ def _wrinkles(w, look: Appearance, albedo, bump, face):
 
 
 def _lips(s: SkinSamples, look: Appearance, albedo, pixel: float):
-    w = s.where
-    lips = 0.92 * smoothstep(0.08, 0.92, s.lips)
+    red, gloss = np.nonzero(s.lips > 0.08)[0], np.zeros(len(albedo))
+    w, lips = s.where[red], 0.92 * smoothstep(0.08, 0.92, s.lips[red])
     y, fine = w[:, 1], smoothstep(1.6, 0.5, pixel)
     line = noise2(w[:, 0] / 0.9, y / 7.0, 11)
     colour = look.lips * (1.0 - 0.06 * fine * line[:, None])
     colour = colour * (0.92 + 0.08 * smoothstep(-54.0, -60.0, y))[:, None]  # the upper lip is in its own shade
-    albedo = albedo * (1 - lips[:, None]) + colour * lips[:, None]
-    return albedo, lips * (0.60 + 0.25 * fine * line)
+    albedo[red] = albedo[red] * (1 - lips[:, None]) + colour * lips[:, None]
+    gloss[red] = lips * (0.60 + 0.25 * fine * line)
+    return albedo, gloss
 
 
 class BrowZone(NamedTuple):
@@ -178,6 +182,8 @@ def brow_zone(w: np.ndarray, look: Appearance) -> BrowZone:
 
 
 def _brows(w, look: Appearance, albedo, hairs, face, pixel: float, share: float):
+    near = np.nonzero((w[:, 1] > 14.0) & (w[:, 1] < 48.0))[0]
+    w, face = w[near], face[near]
     inside, above, along = brow_zone(w, look)
     # Hairs lean outwards; at the nose they stand up.
     lean = 0.5 + 2.2 * along
@@ -185,7 +191,9 @@ def _brows(w, look: Appearance, albedo, hairs, face, pixel: float, share: float)
     fine = smoothstep(1.7, 0.5, pixel)
     cover = inside * np.clip(0.88 + 0.50 * fine * strand, 0, 1) * (0.70 + 0.30 * look.brow_density) * face
     cover = share * cover * smoothstep(1.05, 0.85, along)
-    return albedo * (1 - cover[:, None]) + look.brow * cover[:, None], np.maximum(hairs, cover)
+    albedo[near] = albedo[near] * (1 - cover[:, None]) + look.brow * cover[:, None]
+    hairs[near] = np.maximum(hairs[near], cover)
+    return albedo, hairs
 
 
 def beard_zone(s: SkinSamples) -> np.ndarray:

@@ -24,9 +24,12 @@ from training.data.synthetic import (
 from training.data.synthetic import light as lighting
 from training.data.synthetic.appearance import AGE, HAIR_LENGTH, SEX, SKIN_TONE, appearance
 from training.data.synthetic.drawing import camera_view, project
-from training.data.synthetic.mesh import nearby
+from training.data.synthetic.eyes import paint_lashes
+from training.data.synthetic.figure import figure
+from training.data.synthetic.mesh import MM, nearby
 from training.data.synthetic.noise import noise2, noise3
 from training.data.synthetic.sampling import MAX_PITCH
+from training.data.synthetic.surface import OPEN
 
 NO_POSE, SIDE = np.zeros((6, 3)), (np.pi / 2, np.pi / 2 - 1.2)
 
@@ -195,6 +198,43 @@ def test_an_open_mouth_shows_teeth_and_tongue(person):
         return sum(share_of(person, part, expression, kind="face", size=128) for part in (parts.TEETH, parts.TONGUE))
 
     assert inside(np.zeros(64)) < 6 < 40 < inside(make_expression(jawOpen=0.6))  # a gap between the lips, an open mouth
+
+
+def test_teeth_of_an_open_mouth_are_light(person):
+    """The upper ones reach into sight, and the shade of the closed mouth does not stick to them."""
+    f, expression = person.figure, make_expression(jawOpen=0.5)
+    posed = person.posed(expression, NO_POSE)
+    surface = posed.surfaces[0]
+    lips = posed.landmarks[[62, 66], 1]  # inner edges of the upper and the lower lip
+    front = (f.part == parts.TEETH) & (np.abs(f.rest[:, 0]) < 0.01) & (f.rest[:, 2] > -20 * MM)
+    biting = front & (f.rest[:, 1] > -61 * MM) & (f.rest[:, 1] < -58 * MM)
+    assert biting.sum() == 3 and (surface.vertices[biting, 1] < lips[0] - 2 * MM).all()
+    shown = surface.attributes[biting]
+    colours = posed.shader(np.full(len(shown), parts.TEETH), shown, 1.0)[0]
+    assert colours.min() > 0.6
+    assert share_of(person, parts.TEETH, expression, kind="face", size=128) > 25
+
+
+def test_shadows_of_the_mouth_stay_in_it(person):
+    """No probe lies within; where lips meet and cheeks begin, skin is as open to the light as its surroundings."""
+    f = person.figure
+    assert (f.labels["mouth_inside"][f.probes] < 0.1).all() and (f.part[f.probes] != parts.EYE).all()
+    open_ = person._attributes[:, OPEN]
+    x, y, z = (f.rest / MM).T
+    beside = (f.part == parts.SKIN) & (f.labels["mouth_inside"] < 0.1) & (np.abs(y + 50) < 8) & (z > -40)
+    beside &= (np.abs(x) > 26) & (np.abs(x) < 40)
+    assert beside.sum() > 20 and open_[beside].min() > 0.6 * np.median(open_[beside])
+
+
+def test_lower_lashes_are_fainter():
+    lash = figure().lash[figure().part == parts.LASH]
+    y = figure().rest[figure().part == parts.LASH, 1]
+    upper = lash[:, 2] == 1
+    assert upper.sum() == 130 and (~upper).sum() == 120  # two strips of each
+    assert y[upper].mean() > y[~upper].mean() + 4 * MM
+    root = np.array([[0.2, 0.5, 1.0], [0.2, 0.5, 0.0]])
+    above, below = paint_lashes(root, appearance(np.zeros(80)), 1.0)[1]
+    assert below < 0.5 * above
 
 
 def test_eyes_look_where_they_are_told(person):
