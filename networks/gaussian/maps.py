@@ -20,6 +20,9 @@ class Template(NamedTuple):
     faces: Tensor  # [F, 3] int64
     lbs_weights: Tensor  # [V, J]
     expression_basis: Tensor  # [V, 3, E] displacement by a coefficient of 1; E may be 0
+    # [V, 3] as the maps are drawn, where that is not in the canonical pose's neutral face: with an open mouth, whose
+    # lips would share pixels else, and whose inside would have no Gaussians.
+    drawn: Tensor | None = None
 
     def normals(self) -> Tensor:
         """Unit normals of the vertices [V, 3], faces weighted by area."""
@@ -62,9 +65,13 @@ class CanonicalMaps(nn.Module):
 
     @classmethod
     def from_template(cls, template: Template, window: Window, normals: Tensor | None = None) -> "CanonicalMaps":
-        """Of a mesh; its own normals [V, 3] or those of its faces. Raises UserError: the window shows nothing of it."""
+        """Of a mesh; its own normals [V, 3] or those of its faces. Raises UserError: the window shows nothing of it.
+
+        Which Gaussians there are, ``template.drawn`` says; where they are, and all else of them, is canonical.
+        """
         centre = template.vertices.new_tensor([*window.centre, 0.0])
-        sides = ortho_map(template.vertices, template.faces, centre, window.half_extent, window.size)
+        drawn = template.vertices if template.drawn is None else template.drawn
+        sides = ortho_map(drawn, template.faces, centre, window.half_extent, window.size)
         view = OrthoMap(*(torch.cat(parts, 1) for parts in zip(*sides, strict=True)))  # [S, 2S]
         pixels = (view.face >= 0).flatten().nonzero().squeeze(-1)
         if len(pixels) <= NEIGHBOURS:

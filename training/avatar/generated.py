@@ -10,7 +10,7 @@ from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.gaussian.avatar import Pose, View, head_and_shoulder_pose
 from networks.gaussian.maps import Template, Window
 from networks.manifold.generator import Generator
-from networks.person.expressions import face_model_of
+from networks.person.expressions import expression, face_model_of, has_actions
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
@@ -20,6 +20,7 @@ from training.avatar.views import Actor, Shot
 from training.sampling import random_generator
 
 TRAIN, HELD_OUT, EXPRESSIONS = 0, 1, 2  # draws that have nothing in common
+DRAWN_FACE = {"jawOpen": 0.5, "eyeWide": 0.5}  # the expression that maps are drawn in: mouth and eyes open
 _RIDGE = 1e-3  # of the mean square of a coefficient: expressions that are hardly drawn move nothing
 
 
@@ -66,7 +67,10 @@ class GeneratedViews:
         neutral, basis = self._expressions(vertices[near])
         whole = vertices.new_zeros(len(vertices), 3, basis.shape[2])
         whole[near], vertices[near] = basis, neutral
-        template = Template(vertices, body.faces, body.lbs_weights, whole)
+        drawn = None
+        if has_actions(self.metadata["face_model"]):
+            drawn = vertices + whole @ torch.from_numpy(expression(**DRAWN_FACE)).to(whole)
+        template = Template(vertices, body.faces, body.lbs_weights, whole, drawn)
         return Actor(template, window, self.joints, body.parents)
 
     def _expressions(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,15 +96,15 @@ class GeneratedViews:
         """expression [64], joint_eulers [6, 3], camera [2]."""
         random = random_generator(self.seed, kind, index)
         eulers, camera = self.priors.sample_pose_camera(1, random, self.config.jitter)
-        expression = self.priors.sample_expressions(1, random, self.config.jitter)
-        return expression[0].to(self.device), eulers[0].to(self.device), camera[0].to(self.device)
+        face = self.priors.sample_expressions(1, random, self.config.jitter)
+        return face[0].to(self.device), eulers[0].to(self.device), camera[0].to(self.device)
 
-    def _pose(self, expression: Tensor, eulers: Tensor) -> Pose:
-        return head_and_shoulder_pose(self.joints, self.generator.body.parents, expression, eulers)
+    def _pose(self, face: Tensor, eulers: Tensor) -> Pose:
+        return head_and_shoulder_pose(self.joints, self.generator.body.parents, face, eulers)
 
     def look(self, index: int) -> tuple[Pose, View]:
-        expression, eulers, camera = self._labels(TRAIN, index)
-        return self._pose(expression, eulers), self._view(camera)
+        face, eulers, camera = self._labels(TRAIN, index)
+        return self._pose(face, eulers), self._view(camera)
 
     def _view(self, camera: Tensor) -> View:
         size = self.generator.config.image_size
@@ -108,17 +112,15 @@ class GeneratedViews:
 
     @torch.no_grad()
     def _shot(self, kind: int, index: int) -> Shot:
-        expression, eulers, camera = self._labels(kind, index)
+        face, eulers, camera = self._labels(kind, index)
         if (kind, index) not in self._kept:
             who = self.latents
-            frame = self.generator.render(
-                self.manifolds, who.z_id, expression[None], who.betas, eulers[None], camera[None]
-            )
+            frame = self.generator.render(self.manifolds, who.z_id, face[None], who.betas, eulers[None], camera[None])
             alpha = frame.alpha[0].clamp(0, 1)
             colour = (frame.image[0].permute(1, 2, 0) + 1) / 2 - (1 - alpha)[..., None]  # from over white
             self._kept[kind, index] = (colour.clamp(0, 1).half(), alpha.half())
         colour, alpha = (part.float() for part in self._kept[kind, index])
-        return Shot(colour, alpha, self._pose(expression, eulers), self._view(camera))
+        return Shot(colour, alpha, self._pose(face, eulers), self._view(camera))
 
     def shot(self, index: int) -> Shot:
         return self._shot(TRAIN, index)

@@ -28,7 +28,7 @@ from training.run.state import LATEST
 OUT = "linear.safetensors"
 RIDGE = 1e-5  # of the mean variance of features
 LEAST_VARIANCE = 1e-6  # of the largest: features that hardly vary explain nothing
-RATES = {"base": 1e-3, "directions": 3e-4, "mixing": 1e-4}  # Adam's
+RATES = {"base": 1e-4, "directions": 3e-5, "mixing": 1e-5}  # Adam's; larger ones undo what the fit found
 
 
 class Moments(NamedTuple):

@@ -53,6 +53,27 @@ def square() -> Template:
     return Template(vertices, faces, vertices[:, :1] * 0 + 1, vertices[:, :, None])
 
 
+def test_drawn_otherwise():
+    """Two lips that meet at y = 0, and a wall behind them that only an open mouth shows: it has Gaussians then, and
+    all Gaussians are where the closed face has them."""
+    corners = torch.tensor([[-1.0, 0], [1, 0], [1, 1], [-1, 1]])
+    parts = {"upper": (corners, 1.0), "lower": (-corners, 1.0), "wall": (2 * corners - torch.tensor([0.0, 1]), 0.0)}
+    vertices = torch.cat([torch.cat([part, part[:, :1] * 0 + z], 1) for part, z in parts.values()])
+    faces = torch.cat([4 * i + torch.tensor([[0, 1, 2], [0, 2, 3]]) for i in range(3)])
+    opened = vertices.clone()
+    opened[:4, 1] += 0.5
+    opened[4:8, 1] -= 0.5
+    closed = Template(vertices, faces, torch.ones(12, 1), vertices.new_zeros(12, 3, 0))
+    window = Window((0.0, 0.0), 1.0, 8)
+    without, found = (CanonicalMaps.from_template(closed._replace(drawn=drawn), window) for drawn in (None, opened))
+    front = [maps.positions[maps.pixels % 16 < 8] for maps in (without, found)]
+    assert (front[0][:, 2] == 1).all()
+    behind = front[1][:, 2] == 0
+    assert behind.sum() == 4 * 8 and front[1][behind][:, 1].abs().max() < 0.5
+    lips = front[1][~behind]
+    assert lips[:, 1].abs().min() == pytest.approx(0.125) and lips[:, 1].abs().max() == pytest.approx(0.375)
+
+
 def test_by_hand():
     """Pixels at +-0.5: the triangle, whose edge runs from (0, -1) to (-1, 1), is before the lower left one alone."""
     front, back = ortho_map(square().vertices, square().faces, torch.zeros(3), 1.0, 2)
