@@ -147,6 +147,7 @@ RULES = (
     Rule("training.data synthesize .*--renderer cycles", how=modules_are_there,
          why="needs Blender: tests/training/data/cycles"),
     Rule("training.data inspect datasets/rendered", swap={"datasets/rendered": "datasets/synth"}),
+    Rule("training.data synthesize .*--shots 400", "--num 6 --shots 6 --size 32 --workers 0", "six small portraits"),
     Rule("training.data synthesize .*--size (256|512)", TINY_SET_512, "eight people"),
     Rule("training.data synthesize", TINY_SET, "eight people"),
     Rule("training.data people", "--num 1 --size 32", "one person"),
@@ -171,6 +172,7 @@ RULES = (
          how=without_launcher),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
+    Rule("training.avatar .*--format portraits", TINY_AVATAR, "a step to maps of 16^2"),
     Rule("training.avatar .*--data", f"{TINY_AVATAR} --capture.body smplx.npz --capture.held_out_cameras []"
          " --capture.held_out_every 2", "a made-up body, three frames of two cameras", how=on_a_small_capture),
     Rule("training.avatar.linear", "--rank 2 --draws 4 --steps 1", "four poses, a step"),
