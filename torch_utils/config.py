@@ -165,6 +165,15 @@ def config_from_dict(cls: type[T], data: dict[str, Any], where: str) -> T:
         raise UserError(f"{where}: {one_line(str(error))}") from error
 
 
+def completed(cls: type, data: dict[str, Any]) -> dict[str, Any]:
+    """Plain data of a `cls` as today's would give it: keys that an earlier version did not know had their defaults'
+    effect. Data that make no `cls` stay as they are."""
+    try:
+        return config_to_dict(config_from_dict(cls, data, "saved"))
+    except UserError:
+        return data
+
+
 def config_to_dict(cfg: Any) -> dict[str, Any]:
     """Plain data (dicts, lists, numbers, strings, None) of a dataclass; the inverse of `config_from_dict`."""
     return {f.name: _plain(getattr(cfg, f.name)) for f in dataclasses.fields(cfg) if f.init}

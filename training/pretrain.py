@@ -31,6 +31,7 @@ from networks.saved_model import SavedModel, pack_model
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import (
+    completed,
     config_from_dict,
     config_to_dict,
     differences,
@@ -266,7 +267,7 @@ class Pretraining:
         if missing:
             raise UserError(f"{where}: expected the state of a pretraining, found no '{missing[0]}'")
         same = {"workers": self.config.workers, "save_every": self.config.save_every}  # what changes no weights
-        if changed := differences(data["pretrain"] | same, config_to_dict(self.config)):
+        if changed := differences(completed(PretrainConfig, data["pretrain"]) | same, config_to_dict(self.config)):
             raise UserError(f"{where}: this pretraining was begun otherwise ({'; '.join(changed)})")
         load_weights(self.generator, data["generator"], where)
         self.regression.load_state_dict(data["regression"])
@@ -319,7 +320,7 @@ def pretrain(config: PretrainConfig, outdir: Path, device: torch.device, *, comm
 def started(config: PretrainConfig, path: Path, device: torch.device) -> Generator:
     """The generator in ``path``, which :func:`begin` made. UserError where it was begun otherwise."""
     data = load_checkpoint(path)
-    metadata = data["metadata"].get("pretraining", {})
+    metadata = completed(PretrainConfig, data["metadata"].get("pretraining", {}))
     early = ("generator", "seed", "expression_steps", "people")
     now = config_to_dict(config)
     if changed := differences({k: metadata.get(k) for k in early}, {k: now[k] for k in early}):

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from torch_utils.config import config_from_dict, config_to_dict, load_layered, load_yaml, parse_overrides
+from torch_utils.config import completed, config_from_dict, config_to_dict, load_layered, load_yaml, parse_overrides
 from torch_utils.misc import UserError
 
 
@@ -49,6 +49,15 @@ def test_values_arrive_with_their_types():
         size="big",
     )
     assert isinstance(config.inner.rate, float) and isinstance(config.centre, tuple)
+
+
+def test_data_of_earlier_versions_are_completed():
+    """What they did not know has its default; what makes no configuration stays as it is."""
+    whole = config_to_dict(config_from_dict(Outer, make_data(), "a.yaml"))
+    early = {key: value for key, value in whole.items() if key not in ("limit", "size")}
+    assert completed(Outer, early) == whole
+    for other in ({}, whole | {"gone": 1}):
+        assert completed(Outer, other) == other
 
 
 def test_round_trip_is_plain_data():

@@ -16,7 +16,7 @@ from networks.gaussian.avatar import GaussianAvatar, Gaussians, Pose, pack_avata
 from networks.gaussian.maps import CanonicalMaps
 from networks.perceptual import EfficientNetLite0, load_efficientnet, perceptual_distance
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_from_dict, config_to_dict, differences
+from torch_utils.config import completed, config_to_dict, differences
 from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, one_line
 from torch_utils.tensor_file import write_tensor_file
@@ -89,8 +89,7 @@ class AvatarRun:
         missing = [name for name in self.state_dict() if name not in data]
         if missing:
             raise UserError(f"{path}: expected the state of an avatar's training, found no '{missing[0]}'")
-        # What an earlier version did not know is as it would be by default.
-        begun = config_to_dict(config_from_dict(AvatarTrainConfig, data["config"], f"{path}: config"))
+        begun = completed(AvatarTrainConfig, data["config"])
         changed = differences(begun | {"run": None}, config_to_dict(self.config) | {"run": None})
         if data["data"] != self.views.summary:
             changed.append(f"{data['data']} -> {self.views.summary}")

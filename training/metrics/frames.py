@@ -35,7 +35,8 @@ def _check_count(found: int, folder: str | Path, expected: int, what: str) -> No
 
 
 class FolderFrames:
-    """Two folders, the same moments in the same order, and one of masks, white the person.
+    """Two folders, the same moments in the same order, and one of masks, white the person: what is not the person in
+    true frames becomes white.
 
     Raises:
         UserError: folders of different numbers of pictures; in iteration, one cannot be read, or sizes differ.
@@ -61,8 +62,8 @@ class FolderFrames:
             mask = None
             if self.masks is not None:
                 mask = torch.from_numpy(np.array(read_mask(self.masks[i], pictures[1].size)) > LEAST_FOREGROUND)
-            ours_pixels, true_pixels = (torch.from_numpy(np.array(each)).permute(2, 0, 1) for each in pictures)
-            yield Pair(ours_pixels, true_pixels, mask)
+            drawn, true = (torch.from_numpy(np.array(each)).permute(2, 0, 1) for each in pictures)
+            yield Pair(drawn, true if mask is None else torch.where(mask, true, 255), mask)
 
 
 class DatasetFrames:

@@ -95,10 +95,9 @@ def measure_pair(
     pair: Pair, judges: Judges, features: tuple[list[np.ndarray], list[np.ndarray]], device: torch.device
 ) -> dict[str, float]:
     """The numbers of one frame; what the detector sees in both crops goes to ``features``."""
-    truth = pair.truth if pair.mask is None else torch.where(pair.mask, pair.truth, 255)
-    ours, true = (part.double() / 255 for part in (pair.ours, truth))
-    found = {"psnr": psnr(ours, true), "ssim": ssim(ours, true)}
-    crops = [crop(part.float() / 127.5 - 1, pair.mask)[None] for part in (pair.ours, truth)]
+    ours, truth = (part.double() / 255 for part in (pair.ours, pair.truth))
+    found = {"psnr": psnr(ours, truth), "ssim": ssim(ours, truth)}
+    crops = [crop(part.float() / 127.5 - 1, pair.mask)[None] for part in (pair.ours, pair.truth)]
     for name, judge in (("lpips", judges.lpips), ("perceptual-lite0", judges.lite0)):
         if judge is not None:
             found[name] = judge(*(part.to(device) for part in crops)).item()

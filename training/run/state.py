@@ -6,7 +6,6 @@ of it: they follow from (seed, step), see :mod:`training.sampling`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from networks.person.expressions import face_model_name
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_from_dict, config_to_dict, differences
+from torch_utils.config import completed, config_to_dict, differences
 from torch_utils.distributed import World, mean_over_processes
 from torch_utils.misc import UserError, atomic_path, one_line
 from torch_utils.tensor_file import write_tensor_file
@@ -188,9 +187,7 @@ def _load_optimizer(optimizer, state: dict[str, Any]) -> None:
 
 def changes(data: dict[str, Any], config: TrainConfig, dataset: str) -> list[str]:
     """In what a saved run differs from this one, a phrase each; the section ``run`` does not count."""
-    old = data["config"]
-    with contextlib.suppress(UserError):  # keys that the run did not know yet had their defaults' effect
-        old = config_to_dict(config_from_dict(TrainConfig, old, "state"))
+    old = completed(TrainConfig, data["config"])
     found = differences(old | {"run": None}, config_to_dict(config) | {"run": None})
     if data["dataset"] != dataset:
         found.append(f"data set with checksum {str(data['dataset'])[:12]} -> {dataset[:12]}")
