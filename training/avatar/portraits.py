@@ -1,12 +1,10 @@
 """Our own data sets as the rig: all portraits of one person, as `training.data synthesize --shots N` draws them."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.spatial import cKDTree
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from training.avatar.config import AvatarTrainConfig
 from training.avatar.generated import DRAWN_FACE
 from training.avatar.views import Actor, Shot
 from training.data.label_models import find_model, named_models
-from training.data.layout import MASKS
+from training.data.png import decode_png
 from training.data.storage import open_dataset
 
 HELD_OUT_EVERY = 10  # pictures, where the configuration says nothing
@@ -51,7 +49,7 @@ class PortraitViews:
         every = config.capture.held_out_every or HELD_OUT_EVERY
         self.learned = [picture for i, picture in enumerate(pictures) if i % every != every - 1]
         self.others = pictures[every - 1 :: every] or self.learned[-1:]
-        if len(self.learned) < 2 or not any(name.startswith(f"{MASKS}/") for name in self.data.manifest["files"]):
+        if len(self.learned) < 2 or not self.data.has_masks:
             found = f"{len(pictures)} pictures of person {person}"
             raise UserError(f"{root}: expected masks, and several pictures of everybody (--shots), found {found}")
         self.frames = len(self.learned)
@@ -94,13 +92,13 @@ class PortraitViews:
         extrinsic, intrinsics = pinhole(self.labels["camera"][picture], PORTRAIT_CAMERA, size)
         return View(extrinsic.to(self.device), intrinsics.to(self.device), (size, size))
 
-    def _read(self, data: bytes, mode: str) -> Tensor:
-        values = np.array(Image.open(io.BytesIO(data)).convert(mode))
-        return torch.from_numpy(values).float().to(self.device) / 255
+    def _read(self, data: bytes, where: str, mode: str) -> Tensor:
+        pixels = decode_png(data, self.data.image_size, f"{self.data.path}: {where}", mode)
+        return torch.from_numpy(pixels.copy()).float().to(self.device) / 255
 
     def _shot(self, picture: int) -> Shot:
-        alpha = self._read(self.data.read_mask(picture), "L")
-        image = self._read(self.data.read_image(picture), "RGB")
+        alpha = self._read(self.data.read_mask(picture), f"mask {picture}", "L")
+        image = self._read(self.data.read_image(picture), f"portrait {picture}", "RGB")
         colour = (image - (1 - alpha)[..., None]).clamp(min=0)  # from over white
         return Shot(colour, alpha, self._pose(picture), self._view(picture))
 

@@ -11,7 +11,6 @@ import torch
 from torch_utils.files import list_files, natural_key
 from torch_utils.misc import UserError
 from torch_utils.pictures import PICTURE_SUFFIXES, read_picture
-from training.data.layout import MASKS
 from training.data.png import decode_png
 from training.data.prepare.masks import read_mask
 from training.data.storage import Dataset
@@ -76,7 +75,7 @@ class DatasetFrames:
     def __init__(self, ours: str | Path, dataset: Dataset, num: int | None = None):
         self.ours, self.dataset = frames_of(ours, num), dataset
         _check_count(len(self.ours), ours, min(len(dataset), num or len(dataset)), str(dataset.path))
-        self.name, self.has_masks = str(ours), any(n.startswith(f"{MASKS}/") for n in dataset.manifest["files"])
+        self.name = str(ours)
 
     def __len__(self) -> int:
         return len(self.ours)
@@ -91,7 +90,7 @@ class DatasetFrames:
             pixels = decode_png(self.dataset.read_image(i), size, f"{where}: portrait {i}")
             truth = resampled(torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], picture.width)[0]
             mask = None
-            if self.has_masks:
+            if self.dataset.has_masks:
                 grey = torch.from_numpy(decode_png(self.dataset.read_mask(i), size, f"{where}: mask {i}", "L").copy())
                 mask = resampled(grey[None, None], picture.width)[0, 0] > LEAST_FOREGROUND
             yield Pair(torch.from_numpy(np.array(picture)).permute(2, 0, 1), truth, mask)
