@@ -1,7 +1,7 @@
 """A Gaussian avatar as a person like any other: the same pipeline and frames, of one actor (docs/avatars.md)."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import torch
 from torch import Tensor
@@ -78,6 +78,8 @@ class AvatarPipeline(PortraitPipeline):
     Raises:
         UserError: the file holds no avatar, or one of a whole body, which portraits' controls do not move.
     """
+
+    only_one: ClassVar[str] = "the avatar of one actor"
 
     def __init__(self, data: Mapping[str, Any], where: str, device: str | torch.device = "cpu"):
         avatar, self.metadata = read_avatar(data, where)

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -146,6 +146,8 @@ class PortraitPipeline:
         metadata: what the checkpoint says about itself.
     """
 
+    only_one: ClassVar[str] = "a model of one person"  # what it is where there is nobody but seed 0, for messages
+
     def __init__(self, model: SavedModel, device: str | torch.device = "cpu"):
         self.device = resolve_device(str(device))
         self.generator: Generator = model.generator.to(self.device).eval().requires_grad_(False)
@@ -254,7 +256,7 @@ class PortraitPipeline:
         given = [name for name, value in latents.items() if value is not None]
         if seed not in (None, 0) or given:
             found = given[0] if given else f"seed {seed}"
-            raise UserError(f"expected seed 0, for this is a model of one person, found {found}")
+            raise UserError(f"expected seed 0, for this is {self.only_one}, found {found}")
 
     def _the_one(self, parts: Mapping[str, Tensor]) -> Person:
         """Of a file's person: latents and styles, [1, .] each."""

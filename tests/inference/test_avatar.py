@@ -63,7 +63,7 @@ def test_controls(pipe):
 
 
 def test_one_actor_is_no_crowd(pipe):
-    with pytest.raises(UserError, match="expected seed 0, for this is a model of one person, found seed 3"):
+    with pytest.raises(UserError, match="expected seed 0, for this is the avatar of one actor, found seed 3"):
         pipe.person(seed=3)
     with pytest.raises(UserError, match="expected seed 0, .* found betas"):
         pipe.person(betas=[0.0] * 10)
