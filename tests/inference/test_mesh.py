@@ -146,9 +146,10 @@ def test_ply_holds_what_it_says(tmp_path):
     write_ply(path, mesh)
     header, body = path.read_bytes().split(b"end_header\n")
     assert header.startswith(b"ply\nformat binary_little_endian 1.0\n")
-    assert b"element vertex 3\n" in header and b"element face 1\n" in header and b"1 unit = 1.1775 m" in header
+    assert b"element vertex 3\n" in header and b"element face 1\n" in header and b"comment metres" in header
     assert len(body) == 3 * 15 + 13
-    assert np.frombuffer(body[30:42], "<f4").tolist() == [6, 7, 8.5] and list(body[42:45]) == [5, 6, 7]
+    np.testing.assert_allclose(np.frombuffer(body[30:42], "<f4"), np.array([6, 7, 8.5]) * 1.177469, rtol=1e-6)
+    assert list(body[42:45]) == [5, 6, 7]
     assert body[45] == 3 and np.frombuffer(body[46:], "<i4").tolist() == [2, 0, 1]
 
 
@@ -165,7 +166,7 @@ def test_rows_of_keyframes(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--out", "a.stl"], "--out: expected a name that ends in .ply, found 'a.stl'"),
+        (["--out", "a.stl"], "--out: expected a name that ends in .ply or .obj, found 'a.stl'"),
         (["--out", "a.ply", "--resolution", "4"], "--resolution: expected a whole number from 16 to 512, found 4"),
         (["--out", "a.ply", "--psi", "nan"], "--psi: expected a number from 0 to 2, found nan"),
         (["--out", "a.ply", "--seed", "-1"], "--seed: expected a whole number from 0 to 4294967295, found -1"),
