@@ -6,14 +6,13 @@ from typing import Any, ClassVar, NoReturn
 import torch
 from torch import Tensor
 
-from inference.pipeline import CAMERA_RANGE, FRONTAL_CAMERA, QUALITIES, Array, PortraitPipeline, Quality, checked_vector
+from inference.pipeline import FRONTAL_CAMERA, Array, PortraitPipeline, Quality, checked_controls
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.compositing import Frame
 from networks.gaussian.avatar import CONVENTION as WITH_NETS
 from networks.gaussian.avatar import GaussianAvatar, View, unpack_avatar
 from networks.gaussian.linear import CONVENTION as LINEAR
 from networks.gaussian.linear import LinearAvatar, unpack_linear
-from networks.person.controls import MAX_EULER
 from networks.person.priors import Latents
 from torch_utils.misc import UserError, resolve_device
 
@@ -49,12 +48,8 @@ class AvatarPerson:
 
         What nets add, or what is linear in their place, is that of the nearest poses and expressions of training.
         """
-        if quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
         device = self.avatar.joints.device
-        z_exp = checked_vector(expression, (64,), "expression", device)
-        eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
-        towards = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
+        z_exp, eulers, towards = checked_controls(expression, joint_eulers, camera, quality, device)
         view = View(*pinhole(towards, PORTRAIT_CAMERA, self.size), (self.size, self.size))
         picture = self.avatar.driven(self.avatar.pose(z_exp, eulers), view.origin).draw(view, 1.0)
         image = picture.image.permute(2, 0, 1).clamp(0, 1) * 2 - 1

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -110,13 +110,9 @@ class Person:
         Raises:
             ValueError: a wrong shape, NaN or infinity, degrees where radians are expected; another quality.
         """
-        if quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
         # Other frames take their numbers from the CPU: what depends on them alone is prepared there.
         device = self.latents.betas.device if quality == "exact" else torch.device("cpu")
-        z_exp = checked_vector(expression, (64,), "expression", device)
-        eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
-        view = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
+        z_exp, eulers, view = checked_controls(expression, joint_eulers, camera, quality, device)
         if quality == "layers":
             return self._layers.render(z_exp, eulers, view)
         if quality == "fast":
@@ -350,6 +346,27 @@ def check_seed(seed: Any) -> int:
     if not -(1 << 63) <= number < 1 << 64:
         raise ValueError(f"seed: expected a 64-bit integer, found one of {number.bit_length()} bits")
     return number
+
+
+class Asked(NamedTuple):
+    """What a frame is asked for."""
+
+    expression: Tensor  # [64]
+    joint_eulers: Tensor  # [6, 3] radians
+    camera: Tensor  # [2] (pitch, yaw), radians
+
+
+def checked_controls(
+    expression: Array | None, joint_eulers: Array | None, camera: Array, quality: str, device: torch.device
+) -> Asked:
+    """Arguments of a person's ``render`` on ``device``. Raises ValueError: see ``Person.render``."""
+    if quality not in QUALITIES:
+        raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
+    return Asked(
+        checked_vector(expression, (64,), "expression", device),
+        checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER)),
+        checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE),
+    )
 
 
 def checked_vector(

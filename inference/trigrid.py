@@ -10,18 +10,17 @@ import torch
 from torch import Tensor
 
 from inference.pipeline import (
-    CAMERA_RANGE,
     FRONTAL_CAMERA,
-    QUALITIES,
     Array,
     PortraitPipeline,
     Quality,
     check_seed,
+    checked_controls,
     checked_vector,
     slerp,
 )
 from networks.compositing import Frame
-from networks.person.controls import MAX_EULER, Controls
+from networks.person.controls import Controls
 from networks.saved_model import SavedModel
 from networks.trigrid.portrait import TriGridPerson, TriGridPortrait
 from torch_utils.misc import UserError
@@ -51,13 +50,9 @@ class Person:
             ValueError: an expression, which these models do not have; other joints than neck and head stay where they
                 are unless the model has shoulders (:attr:`TriGridPipeline.controls`).
         """
-        if quality not in QUALITIES:
-            raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
-        device = self._pipe.device
-        if checked_vector(expression, (64,), "expression", torch.device("cpu")).any():
+        z_exp, eulers, view = checked_controls(expression, joint_eulers, camera, quality, self._pipe.device)
+        if expression is not None and z_exp.any():
             raise ValueError("expression: expected none, for this model has no expressions")
-        eulers = checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER))
-        view = checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE)
         frame = self._pipe.portraits.render(self.built, eulers[None], view[None])
         return Frame(*(part[0] for part in frame))
 
