@@ -83,7 +83,10 @@ def pack(texels: list[Tensor], width: int, height: int) -> Boxes:
 
 
 def draw_atlas(maps: Tensor, boxes: Boxes) -> Tensor:
-    """maps [K, 4, h, w] in 0..1 -> [H, W, 4] uint8; beyond a map its border is repeated."""
+    """maps [K, 4, h, w] in 0..1 -> [H, W, 4] uint8; beyond a map its border is repeated.
+
+    Colours that nothing opaque is beside are never blended with any: they are 0, which files store in little.
+    """
     atlas = torch.zeros(boxes.atlas[1], boxes.atlas[0], 4, dtype=torch.uint8)
     for image, low, size, place in zip(maps, *(part.tolist() for part in boxes[:3]), strict=True):
         columns, rows = (
@@ -92,4 +95,5 @@ def draw_atlas(maps: Tensor, boxes: Boxes) -> Tensor:
         )
         part = image[:, rows.flip(0)][:, :, columns].permute(1, 2, 0)
         atlas[place[1] : place[1] + size[1], place[0] : place[0] + size[0]] = (255 * part).round().to(torch.uint8)
-    return atlas
+    beside = F.max_pool2d(atlas[None, :, :, 3].float(), 3, stride=1, padding=1)[0] > 0
+    return atlas * beside[..., None]

@@ -25,8 +25,10 @@ from networks.cameras import FACE_RADIUS, FRONTAL, PORTRAIT_CAMERA, SMPL_SCALE, 
 Texture = Literal["png", "webp"]
 TEXTURES = get_args(Texture)
 METRES = SMPL_SCALE * FACE_RADIUS  # a canonical unit
-# Of a vertex, in metres: a twentieth of a pixel of the portrait camera at 256^2. Less is not kept.
-LEAST_MOVE = 1e-4
+# Of a vertex, in metres. A blendshape that moves none by the first, a twentieth of a pixel of the portrait camera at
+# 256^2, is left out; of the others, vertices that move by less than a share of the most and less than a quarter of a
+# pixel: D^e moves all of a person by a little.
+LEAST_MOVE, LEAST_SHARE, UNSEEN = 1e-4, 0.3, 5e-4
 SYNTHETIC = "synthetic person"
 # IPTC's word for a picture that a model made, as labels of synthetic media name it.
 DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
@@ -78,7 +80,9 @@ def to_glb(
 def make_contents(avatar: LayeredAvatar, clips: Sequence[Clip], image_size: int, texture: Texture) -> Contents:
     """See :func:`to_glb`. Node 0 is the mesh's, then come the joints' in the avatar's order, then the camera's."""
     moves = METRES * avatar.morphs.numpy()  # [T, V, 3]
-    moved = np.linalg.norm(moves, axis=-1) > LEAST_MOVE  # [T, V]
+    lengths = np.linalg.norm(moves, axis=-1)  # [T, V]
+    most = lengths.max(1, initial=0, keepdims=True)
+    moved = lengths > (LEAST_SHARE * most).clip(LEAST_MOVE, UNSEEN)
     kept = np.flatnonzero(moved.any(1))
     names = [avatar.morph_names[i] for i in kept]
     binary = Binary()

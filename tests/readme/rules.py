@@ -218,6 +218,7 @@ RULES = (
     Rule("bm_against", f"--turns 1 {TINY_STAGE1}", "a step at 16^2 against the same", swap={"../before": str(ROOT)}),
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
     Rule("bm_avatar", "--frames 1", "a frame of a tiny model"),
+    Rule("bm_rasterize_layers", "--size 16 --layers 2 --nodes 3 --repeats 1", "two small layers"),
     Rule("bm_splat", "--num 50 --size 32 --repeats 1", "fifty Gaussians"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),

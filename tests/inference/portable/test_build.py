@@ -199,3 +199,16 @@ def test_atlas_shows_each_layer_where_its_uv_says():
         uv = boxes.uv(layer, torch.tensor([[x + 0.5, y + 0.5]]))[0]
         column, row = (int(part * n) for part, n in zip(uv, boxes.atlas, strict=True))
         assert atlas[row, column].tolist() == (255 * maps[layer, :, y, x]).round().int().tolist()
+
+
+def test_colours_beside_nothing_opaque_are_not_kept():
+    maps = torch.ones(1, 4, 5, 7)
+    maps[0, 3] = 0
+    maps[0, 3, 2, 1] = 1  # opaque in one texel: around it colours are blended in
+    boxes = pack([torch.tensor([[0.0, 0.0], [7.0, 5.0]])], 7, 5)
+    colours = draw_atlas(maps, boxes)[..., :3].amax(-1)
+    row, column = (
+        int(part * n)
+        for part, n in zip(boxes.uv(0, torch.tensor([[1.5, 2.5]]))[0].flip(0), boxes.atlas[::-1], strict=True)
+    )
+    assert (colours[row - 1 : row + 2, column - 1 : column + 2] == 255).all() and (colours > 0).sum() == 9
