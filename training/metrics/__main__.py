@@ -1,13 +1,11 @@
 """`python -m training.metrics`: how good a model is, against a data set.
 
-FID and KID of portraits (`full`) and of the face camera's pictures (`face`).
+FID and KID of portraits (`full`) and of the face camera's pictures (`face`), whether controls obey, frames of one person.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +17,7 @@ from tqdm import tqdm
 from networks.person.expressions import check_face_model
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, whole_number
 from torch_utils.distributed import World, world
-from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
+from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from training.data.layout import MANIFEST
 from training.data.storage import Dataset, open_dataset
 from training.metrics.control import CONTROL_METRICS, OPTIONAL_METRICS, ControlConfig, measure_control
@@ -35,6 +33,14 @@ from training.metrics.renderers import (
     face_model_of_labels,
     is_synthetic,
     load_renderer,
+)
+from training.metrics.reports import (
+    by_model,
+    merge_reports,
+    print_columns,
+    print_control,
+    print_distances,
+    write_report,
 )
 
 RECON = "recon"
@@ -108,7 +114,7 @@ def make_parser() -> CliParser:
 def main(argv: Sequence[str] | None = None) -> None:
     args = make_parser().parse_args(argv)
     if args.metrics == RECON:
-        return report(recon_report(args), args.out)
+        return write_report(recon_report(args), args.out)
     compared, control = choose_metrics(args.metrics)
     if args.fakes and control:
         raise UserError(f"--fakes: expected only {', '.join(DISTANCES)} of pictures, found {control[0]}: give --ckpt")
@@ -123,15 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if asked:
             merge_reports(found, control_report(args, asked, processes))
             print_control(found)
-    report(found, args.out)
-
-
-def report(found: dict[str, Any], path: Path | None) -> None:
-    """The numbers as JSON, where that is asked for."""
-    if path is not None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        print(f"wrote {path}")
+    write_report(found, args.out)
 
 
 def recon_report(args: argparse.Namespace) -> dict[str, Any]:
@@ -214,22 +212,6 @@ def smallest(sizes: Sequence[dict[str, int]]) -> dict[str, int]:
     return {view: min(size[view] for size in sizes) for view in sizes[0]}
 
 
-def by_model(names: Sequence[str], what: str, found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """A report: numbers of the first model by ``what``, and those of any others below ``others``, by their names."""
-    others = {name: {what: numbers} for name, numbers in zip(names[1:], found[1:], strict=True)}
-    return {what: found[0]} | ({"others": others} if others else {})
-
-
-def merge_reports(into: dict[str, Any], more: dict[str, Any]) -> None:
-    """Add ``more``, and what it says of other models."""
-    for name, value in more.items():
-        if name == "others" and "others" in into:
-            for model, numbers in value.items():
-                into["others"][model] |= numbers
-        else:
-            into[name] = value
-
-
 def is_dataset(path: str) -> bool:
     """Whether it can only be one: no folder, or one with a manifest."""
     return not Path(path).is_dir() or (Path(path) / MANIFEST).exists()
@@ -252,43 +234,6 @@ def control_report(args: argparse.Namespace, config: ControlConfig, processes: W
         drawing: Renderer = DrawingRenderer(smallest([renderer.size for renderer in renderers]))
         report["ceiling"] = measure_control(drawing, dataset, config, processes.device)
     return report
-
-
-def print_distances(found: dict[str, Any]) -> None:
-    for doubt in found.get("doubts", []):
-        print(f"warning: {doubt}", file=sys.stderr)
-    print_columns(columns(found, "distances"))
-
-
-def print_control(found: dict[str, Any]) -> None:
-    """The models' numbers, beside those of true drawings where there are any."""
-    drawing = {"drawing": found["ceiling"]} if "ceiling" in found else {}
-    print_columns({**columns(found, "control"), **drawing})
-
-
-def columns(found: dict[str, Any], what: str) -> dict[str, dict[str, float]]:
-    """Numbers of every model by the heading of its column; several are told which is which in a line each."""
-    others = found.get("others", {})
-    if not others:
-        return {"model": found[what]}
-    for number, name in enumerate(others, 2):
-        print(f"model {number}: {name}")
-    return {"model 1": found[what]} | {f"model {i}": other[what] for i, other in enumerate(others.values(), 2)}
-
-
-def print_columns(found: dict[str, dict[str, float]]) -> None:
-    """A line a quantity, a column a model; headings where there are several."""
-    if len(found) > 1:
-        print(f"{'':44s}" + "".join(f" {heading:>10s}" for heading in found))
-    for name in next(iter(found.values())):
-        print(f"{name:44s}" + "".join(f" {numbers[name]:10.4f}" for numbers in found.values()), flush=True)
-
-
-def finite(data: Any) -> Any:
-    """The same with null for NaN, which JSON does not know: what could not be measured."""
-    if isinstance(data, dict):
-        return {name: finite(value) for name, value in data.items()}
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 if __name__ == "__main__":

@@ -23,13 +23,14 @@ from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training.metrics import __main__ as command
 from training.metrics import detectors, renderers
-from training.metrics.__main__ import choose_metrics, finite, main
+from training.metrics.__main__ import choose_metrics, main
 from training.metrics.control import CONTROL_METRICS
 from training.metrics.detectors import Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
 from training.metrics.features import cached_features, extract_features, open_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, GeneratorRenderer, Rendered, draw_inputs, face_model_of_labels
+from training.metrics.reports import finite
 from training.rendering import build_maps
 from training.sampling import InputSampler
 
