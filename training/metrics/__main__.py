@@ -1,6 +1,6 @@
 """`python -m training.metrics`: how good a model is, against a data set.
 
-FID and KID of portraits (`full`) and of the face camera's pictures (`face`), whether controls obey, frames of one person.
+FID and KID of portraits (`full`) and the face camera's pictures (`face`); whether controls obey; a person's frames.
 """
 
 from __future__ import annotations

@@ -358,7 +358,7 @@ def test_metrics_of_the_command():
     usual = tuple(name for name in CONTROL_METRICS if name != "recognition")  # which needs optional packages
     assert choose_metrics("control") == ((), usual)
     assert choose_metrics("recognition,control")[1] == CONTROL_METRICS
-    with pytest.raises(UserError, match="--metrics: expected some of fid, kid, control, .*, found 'ssim'"):
+    with pytest.raises(UserError, match="--metrics: expected recon, or some of fid, kid, control, .*, found 'ssim'"):
         choose_metrics("fid,ssim")
 
 
