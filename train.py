@@ -6,16 +6,19 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from torch_utils.config import find_config
+from torch_utils.config import find_config, load_layered
 from torch_utils.distributed import world
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
 from training.config import load_train_config
 from training.data.storage import open_dataset
+from training.recipe import Recipe
 from training.run.dry_run import dry_run
-from training.training_loop import training_loop
+from training.training_loop import MANIFOLDS, training_loop
+from training.trigrid.recipe import TRIGRID
 
 NO_MEMORY = "can't allocate memory"  # torch, of a CPU
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -35,7 +38,7 @@ exit code: 0 trained to the end, or stopped by SIGTERM after saving; 2 bad input
 def make_parser() -> CliParser:
     parser = CliParser(
         prog="train.py",
-        description="Train AniPortraitGAN, stage 1 or 2.",
+        description="Train a generator of portraits, by manifolds or by tri-grids (stages by configuration).",
         epilog=EPILOG,
     )
     parser.add_argument("--config", required=True, help="name in configs/, e.g. synth_stage1, or a YAML file")
@@ -54,19 +57,31 @@ def command_line(argv: Sequence[str], processes: int) -> str:
     return shlex.join([*launcher, "train.py", *argv])
 
 
+def recipe_of(path: Path) -> Recipe:
+    """Of the representation that a configuration names (``generator.representation``; by default, manifolds)."""
+    generator = load_layered(path).get("generator")
+    name = generator.get("representation", "manifolds") if isinstance(generator, dict) else "manifolds"
+    recipes: dict[str, Recipe] = {"manifolds": MANIFOLDS, "trigrid": TRIGRID}
+    if name not in recipes:
+        raise UserError(f"{path}: generator.representation: expected {' or '.join(recipes)}, found {name!r}")
+    return recipes[name]
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     args, rest = make_parser().parse_known_args(argv)
     preset = None if args.preset is None else find_config(args.preset, CONFIGS / "presets", "--preset")
-    config = load_train_config(find_config(args.config, CONFIGS, "--config"), preset, rest)
+    path = find_config(args.config, CONFIGS, "--config")
+    recipe = recipe_of(path)
+    config: Any = load_train_config(path, preset, rest, recipe.config_class)
     dataset = open_dataset(args.data)
     with world(args.device) as processes:
         try:
             if args.dry_run:
-                dry_run(config, dataset, processes)
+                dry_run(config, dataset, processes, recipe)
             else:
                 command = command_line(sys.argv[1:] if argv is None else argv, processes.size)
                 outdir, change = Path(args.outdir), args.allow_change
-                training_loop(config, dataset, outdir, processes, command=command, allow_change=change)
+                training_loop(config, dataset, outdir, processes, command=command, allow_change=change, recipe=recipe)
         except (MemoryError, RuntimeError) as error:
             found = one_line(str(error)).partition(". ")[0]
             if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and NO_MEMORY not in found:

@@ -7,7 +7,10 @@ import pytest
 import yaml
 
 from networks.manifold.generator import GeneratorConfig
+from networks.trigrid.config import TriGridConfig
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
+from training.config import load_train_config
+from training.trigrid.config import TriGridTrainConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs"
 FILES = ["SSHQ512_inf.yaml"]
@@ -26,6 +29,20 @@ def test_every_key_has_a_comment(name):
         if re.match(r"\s*\w+:", line):
             assert re.search(r"#\s*\S+", line), line
     assert len(yaml.safe_load((FOLDER / name).read_text())) > 5
+
+
+def test_the_published_size_of_portraits_from_all_sides():
+    """The defaults are the released 512^2 model's; stage 3 doubles the rays."""
+    path = FOLDER / "portrait360_stage1.yaml"
+    config = config_from_dict(TriGridTrainConfig, load_yaml(path), path.name)
+    assert config.generator == TriGridConfig() and config == TriGridTrainConfig(
+        stage=1, generator=TriGridConfig(), run=config.run
+    )
+    third = load_train_config(
+        FOLDER / "portrait360_stage3.yaml", overrides=["--init_from", "before"], cls=TriGridTrainConfig
+    )
+    assert [third.raw_size_at(kimg) for kimg in (10_000, 10_500, 11_000, 14_000)] == [64, 96, 128, 128]
+    assert third.generator.raw_size == 128 and third.first_kimg + third.run.total_kimg == 14_000
 
 
 def test_the_released_size():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +17,8 @@ from torch_utils.config import config_from_dict, load_layered, merge, parse_over
 from torch_utils.misc import UserError
 
 DISCRIMINATORS = ("whole", "face", "torso")
+# Those that come first are looked at first for a key without its section.
+SECTIONS = ("optim", "run", "losses", "discriminators", "discriminator", "schedules", "generator")
 MAX_MEANS = 4  # running means, each as large as the generator
 TINY = 1e-12  # for numbers that must be above 0
 Weight = Annotated[float, Range(0.0, 1e6)]
@@ -201,10 +205,15 @@ class TrainConfig:
         return width, width // 4 if discriminator == "torso" else width
 
 
-def load_train_config(path: str | Path, preset: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_train_config(
+    path: str | Path, preset: str | Path | None = None, overrides: Sequence[str] = (), cls: type = TrainConfig
+) -> Any:
     """Read a configuration: the file with its bases, a preset laid over it, then ``key=value`` from the command line.
 
     A key that is not nested may be given without its section: ``--batch_size 8`` means ``--optim.batch_size 8``.
+
+    Args:
+        cls: whose fields are the keys.
 
     Raises:
         UserError: naming the file and the key.
@@ -215,22 +224,17 @@ def load_train_config(path: str | Path, preset: str | Path | None = None, overri
     changes = parse_overrides(overrides)
     data = merge(data, {})
     for key, value in changes.items():
-        data = merge(data, _in_section(key, value))
-    return config_from_dict(TrainConfig, data, f"{path}{' with what the command line changes' if changes else ''}")
+        data = merge(data, _in_section(cls, key, value))
+    return config_from_dict(cls, data, f"{path}{' with what the command line changes' if changes else ''}")
 
 
-def _in_section(key: str, value: Any) -> dict[str, Any]:
+def _in_section(cls: type, key: str, value: Any) -> dict[str, Any]:
     """{key: value}, inside the section that has such a key where the top level has none."""
-    if key in {field.name for field in fields(TrainConfig)}:
+    hints = typing.get_type_hints(cls)
+    if key in hints:
         return {key: value}
-    sections = {
-        "optim": OptimConfig,
-        "run": RunConfig,
-        "losses": LossConfig,
-        "discriminators": DiscriminatorsConfig,
-        "generator": GeneratorConfig,
-    }
-    for section, cls in sections.items():
-        if key in {field.name for field in fields(cls)}:
+    for section in SECTIONS:
+        part = hints.get(section)
+        if dataclasses.is_dataclass(part) and key in {field.name for field in fields(part)}:
             return {section: {key: value}}
     raise UserError(f"--{key}: no such option, and no such key in the configuration")

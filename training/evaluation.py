@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from networks.manifold.generator import Generator
 from torch_utils.pixels import to_bytes
 from training.config import TrainConfig
 from training.data.png import decode_png
@@ -16,7 +16,6 @@ from training.metrics.detectors import load_detector
 from training.metrics.distances import FeatureStatistics, feature_statistics, frechet_distance
 from training.phases import resize
 from training.run.snapshot import render_images
-from training.sampling import InputSampler
 
 EVALUATION_KEY = 0xE7A1  # of its draws: the same people every time
 BATCH = 16
@@ -25,7 +24,7 @@ BATCH = 16
 Features = Callable[[Tensor], Tensor]  # of a detector
 
 
-def metric_features(config: TrainConfig, device: torch.device) -> Features | None:
+def metric_features(config: Any, device: torch.device) -> Features | None:
     """What the pictures of a run are compared by; None where nothing is measured.
 
     Raises:
@@ -43,21 +42,31 @@ class Evaluation:
     Statistics of the data are made when first needed. ``python -m training.metrics`` compares more pictures.
     """
 
-    def __init__(self, config: TrainConfig, dataset: Dataset, sampler: InputSampler, features: Features | None):
+    def __init__(self, config: Any, dataset: Dataset, sampler: Any, features: Features | None):
         self.config, self.dataset, self.sampler, self.features = config, dataset, sampler, features
         self.real: dict[str, FeatureStatistics] = {}
 
-    def __call__(self, generator: Generator) -> dict[str, float]:
+    def sizes(self) -> dict[str, int]:
+        """Pixels a side of the pictures of every view, ``portrait`` or ``face``."""
+        config: TrainConfig = self.config
+        known = {"portrait": config.portrait_size, "face": config.face_size}
+        return {view: known[view] for view in config.discriminators.views}
+
+    def render(self, generator: Any, inputs: Any) -> dict[str, Tensor]:
+        """Pictures [N, 3, H, W] in -1..1 by view, of inputs that the sampler drew, on the CPU."""
+        return render_images(generator, self.config, inputs)
+
+    def __call__(self, generator: Any) -> dict[str, float]:
         """``distance/portrait``, ``distance/face`` as far as there are such views, and ``distance``, their mean."""
         count = self.config.run.metric_images
         if not count:
             return {}
         if not self.real:
-            self.real = {view: self._real(view, count) for view in self.config.discriminators.views}
+            self.real = {view: self._real(view, count) for view in self.sizes()}
         inputs = self.sampler.draw(count, self.config.seed, EVALUATION_KEY)
         found: dict[str, list] = {view: [] for view in self.real}
         for i in range(0, count, BATCH):
-            for view, images in render_images(generator, self.config, inputs.part(slice(i, i + BATCH))).items():
+            for view, images in self.render(generator, inputs.part(slice(i, i + BATCH))).items():
                 found[view].append(self._features(images))
         distances = {
             f"distance/{view}": frechet_distance(feature_statistics(torch.cat(parts).numpy()), self.real[view])
@@ -70,7 +79,7 @@ class Evaluation:
         portrait = view == "portrait"
         read = self.dataset.read_image if portrait else self.dataset.read_face
         size = self.dataset.image_size if portrait else self.dataset.face_size
-        shown = self.config.portrait_size if portrait else self.config.face_size
+        shown = self.sizes()[view]
         parts = []
         for i in range(min(count, len(self.dataset))):
             pixels = torch.from_numpy(decode_png(read(i), size, f"{self.dataset.path}: {view} {i}").copy())

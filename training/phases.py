@@ -181,7 +181,7 @@ def accumulate_generator(
         loss = sum(generator_weight(config, name) * value for name, value in terms.items())
         (share * loss).backward()
         fakes.append({name: picture.detach() for name, picture in pictures.items()})
-        _add(sums, terms, share)
+        add_terms(sums, terms, share)
     networks.discriminators.requires_grad_(True)
     return sums, {name: torch.cat([part[name] for part in fakes]) for name in fakes[0]}
 
@@ -228,10 +228,11 @@ def accumulate_discriminators(
             share = (rows.stop - rows.start) / total
             loss = sum((config.losses.camera if k.endswith("_camera") else 1.0) * v for k, v in terms.items())
             (share * loss).backward()
-            _add(sums, terms, share)
+            add_terms(sums, terms, share)
     return sums
 
 
-def _add(sums: Terms, terms: Terms, share: float) -> None:
+def add_terms(sums: Terms, terms: Terms, share: float) -> None:
+    """Add a micro-batch's losses to the batch's, by its ``share`` of it."""
     for name, value in terms.items():
         sums[name] = sums.get(name, 0.0) + share * value.detach()

@@ -6,8 +6,9 @@ import contextlib
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,8 +27,9 @@ from training.evaluation import Evaluation, Features, metric_features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
+from training.recipe import Recipe
 from training.run.log import CONFIG, RunLog, save_config, snapshot_path
-from training.run.memory import check_memory
+from training.run.memory import check_memory, estimate
 from training.run.optimizers import update
 from training.run.snapshot import save_snapshot, snapshot_inputs
 from training.run.state import BEST, LATEST, STATE, RunState, is_begun, resume
@@ -54,14 +56,55 @@ class Task(NamedTuple):
         return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
 
 
+class Manifolds:
+    """What a run of the manifold generator is made of (:class:`training.recipe.Recipe`)."""
+
+    config_class = TrainConfig
+
+    def estimate(self, config: TrainConfig, share: int, *, bf16: bool, parameters: tuple[int, int], compiled: bool):
+        """Memory of a step."""
+        return estimate(config, share, bf16=bf16, parameters=parameters, compiled=compiled)
+
+    def check_memory(self, config: TrainConfig, world: World) -> None:
+        """See :func:`training.run.memory.check_memory`."""
+        check_memory(config, world)
+
+    def begin(
+        self, config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False
+    ) -> tuple[Task, RunState]:
+        """See :func:`begin`."""
+        return begin(config, dataset, world, resuming=resuming)
+
+    def trial(self, config: TrainConfig) -> TrainConfig:
+        """The same without what takes long before the first step."""
+        return replace(config, expression_warmup=0, superresolution_init="random")
+
+    def describe(self, config: TrainConfig, state: RunState) -> list[str]:
+        """See :func:`describe`."""
+        return describe(config, state)
+
+    def train_step(self, task: Task, state: RunState) -> dict[str, float]:
+        """See :func:`train_step`."""
+        return train_step(task, state)
+
+    def outputs(self, task: Task, dataset: Dataset, outdir: Path, features: Features | None) -> Outputs:
+        """See :class:`Outputs`."""
+        return Outputs(task, dataset, outdir, features)
+
+
+MANIFOLDS = Manifolds()
+
+
 def training_loop(
-    config: TrainConfig, dataset: Dataset, outdir: Path, world: World, *, command: str = "", allow_change: bool = False
-) -> None:
+    config: Any, dataset: Dataset, outdir: Path, world: World, *, command: str = "", allow_change: bool = False,
+    recipe: Recipe = MANIFOLDS,
+) -> None:  # fmt: skip
     """Train until ``config.run.total_kimg``; goes on where the state in ``outdir`` was written.
 
     Args:
         command: that does this, for ``config.yaml``.
         allow_change: go on though the configuration or the data have changed.
+        recipe: what is trained; ``config`` is one of its own.
 
     SIGTERM and Ctrl-C finish the step, save, and return (Ctrl-C then raises KeyboardInterrupt).
 
@@ -72,20 +115,22 @@ def training_loop(
     """
     here = hold(outdir / LOCK, f"--outdir {outdir}", "training there") if world.is_main else contextlib.nullcontext()
     with here:
-        _train(config, dataset, outdir, world, command, allow_change)
+        _train(config, dataset, outdir, world, command, allow_change, recipe)
 
 
-def _train(config: TrainConfig, dataset: Dataset, outdir: Path, world: World, command: str, allow_change: bool) -> None:
+def _train(
+    config: Any, dataset: Dataset, outdir: Path, world: World, command: str, allow_change: bool, recipe: Recipe
+) -> None:
     """:func:`training_loop`, by the only processes that write to ``outdir``."""
     resuming = is_begun(outdir, world)
-    check_memory(config, world)
+    recipe.check_memory(config, world)
     features = metric_features(config, world.device) if world.is_main else None
-    task, state = begin(config, dataset, world, resuming=resuming)
-    remarks = resume(state, outdir, world, allow_change) if resuming else describe(config, state)
+    task, state = recipe.begin(config, dataset, world, resuming=resuming)
+    remarks = resume(state, outdir, world, allow_change) if resuming else recipe.describe(config, state)
     run, total = config.run, round(config.run.total_kimg * 1000)
     if world.is_main:
         save_config(config, outdir / CONFIG, (command, f"data: {dataset.summary}"))
-    outputs = Outputs(task, dataset, outdir, features) if world.is_main else None
+    outputs = recipe.outputs(task, dataset, outdir, features) if world.is_main else None
     log = RunLog(outdir if world.is_main else None, state.cur_nimg, total)
     last_tick = last_snapshot = state.cur_nimg
     fresh, started = state.step == 0, time.monotonic() - state.seconds
@@ -111,7 +156,7 @@ def _train(config: TrainConfig, dataset: Dataset, outdir: Path, world: World, co
             if done or stopping:
                 break
 
-            losses = train_step(task, state)
+            losses = recipe.train_step(task, state)
             check_finite(losses, state.step, outdir)
             log.add(losses, config.optim.batch_size)
     if request.signal == signal.SIGINT:
@@ -201,6 +246,10 @@ class Outputs:
         self.priors = priors_of(dataset, mirror=sampler.mirror, max_rows=PRIOR_ROWS)
         self.evaluation = Evaluation(config, dataset, sampler, features)
 
+    def draw(self, path: Path, state: RunState) -> None:
+        """The picture of where training stands."""
+        save_snapshot(path, state.g_ema, self.config, self.shown)
+
     def write(self, state: RunState, *, in_haste: bool) -> dict[str, float]:
         """Picture, distances (neither of them in haste), state and models; returns the distances.
 
@@ -208,7 +257,7 @@ class Outputs:
         """
         measured: dict[str, float] = {}
         if not in_haste:
-            save_snapshot(snapshot_path(self.outdir, state.cur_nimg), state.g_ema, self.config, self.shown)
+            self.draw(snapshot_path(self.outdir, state.cur_nimg), state)
             measured = self.evaluation(state.g_ema)
         distance = measured.get("distance", math.inf)
         better = distance < (math.inf if state.best is None else state.best)

@@ -14,7 +14,7 @@ import numpy as np
 
 from inference.keyframes import SHAPES, Kind, Motion
 from networks.cameras import FRONTAL
-from networks.person.controls import NECK_SHARE
+from networks.person.controls import EVERYTHING, NECK_SHARE, Controls
 from networks.person.expressions import columns_of, has_actions
 from networks.person.open_body.actions import ACTIONS
 
@@ -45,13 +45,17 @@ class Slider(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A titled group of sliders; those in ``rest`` are folded away, and all of them unless ``open``."""
+    """A titled group of sliders; those in ``rest`` are folded away, and all of them unless ``open``.
+
+    Where a model lacks what they move, ``disabled`` says so, and they stand still.
+    """
 
     title: str
     sliders: list[Slider]
     rest_title: str = ""
     rest: list[Slider] = []  # never changed
     open: bool = True
+    disabled: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -105,14 +109,15 @@ def motion_rows(motion: Motion) -> np.ndarray:
     return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def make_groups(face_model: str | None) -> list[Group]:
-    """All sliders of the page of a checkpoint whose expressions are ``face_model``'s."""
-    return [
-        *_expressions(face_model),
-        Group("Head", _head()),
-        Group("Shoulders", _shoulders(), "All joints", _joints()),
-        Group("Camera", _camera()),
-    ]
+def make_groups(face_model: str | None, can: Controls = EVERYTHING) -> list[Group]:
+    """All sliders of the page of a checkpoint: its expressions are ``face_model``'s, its people ``can`` so much."""
+    expressions = _expressions(face_model)
+    if not can.expression:
+        expressions = [expressions[0]._replace(open=False, disabled="This model has no expressions.")]
+    shoulders = Group("Shoulders", _shoulders(), "All joints", _joints())
+    if not can.shoulders:
+        shoulders = shoulders._replace(open=False, rest=[], disabled="This model's shoulders stand still.")
+    return [*expressions, Group("Head", _head()), shoulders, Group("Camera", _camera(180 if can.all_round else 35))]
 
 
 def _expressions(face_model: str | None) -> list[Group]:
@@ -181,9 +186,9 @@ def _joints() -> list[Slider]:
     return [_degrees(label, -45, 45, {i: 1}, {i: 1}) for label, i in angles.items()]
 
 
-def _camera() -> list[Slider]:
+def _camera(reach: float) -> list[Slider]:
     pitch, yaw = range(*SPANS["camera"])
     return [
-        _degrees("Yaw", -35, 35, {yaw: -1}, {yaw: -1}, "looks from the person's left"),
+        _degrees("Yaw", -reach, reach, {yaw: -1}, {yaw: -1}, "looks from the person's left"),
         _degrees("Pitch", -20, 20, {pitch: -1}, {pitch: -1}, "looks from above"),
     ]

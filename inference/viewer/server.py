@@ -74,7 +74,7 @@ def make_app(studio: Studio, *, checkpoint: str, command: str, hosts: frozenset[
     hello = {
         "type": "hello", "checkpoint": checkpoint, "device": studio.device, "image_size": studio.image_size,
         "command": command, "person": dict(zip(("seed", "psi"), START, strict=True)), "rest": rest_row(),
-        "spans": SPANS, "groups": [group.plain() for group in make_groups(studio.face_model)],
+        "spans": SPANS, "groups": [group.plain() for group in make_groups(studio.face_model, studio.controls)],
         "one_person": studio.one_person, "motions": [motion.title for motion in MOTIONS],
     }  # fmt: skip
 

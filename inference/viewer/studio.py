@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from inference.pipeline import Person, PortraitPipeline
 from inference.portable.clips import Clip
 from inference.portable.export import export_avatar
 from inference.viewer.messages import Shot
+from networks.person.controls import Controls
 from torch_utils.pixels import image_to_uint8
 
 T = TypeVar("T")
@@ -43,6 +45,11 @@ class Studio:
     def face_model(self) -> str | None:
         """Whose expressions it takes."""
         return self._pipe.face_model
+
+    @property
+    def controls(self) -> Controls:
+        """What its people can do."""
+        return self._pipe.controls
 
     @property
     def one_person(self) -> bool:
@@ -84,6 +91,8 @@ class Studio:
 
     async def draw(self, person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
         """A fast frame as a file."""
+        if not self.controls.expression:  # motions may have some
+            shot = shot._replace(expression=np.zeros_like(shot.expression))
         return await self._run(self._drawing, functools.partial(draw, person, shot, ext))
 
     async def export(self, who: Who, clips: Sequence[Clip], source: Mapping[str, Any]) -> bytes:

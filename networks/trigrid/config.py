@@ -57,3 +57,6 @@ class TriGridConfig:
                 f"superresolution_input: expected half or a quarter of image_size ({self.image_size}), "
                 f"found {self.superresolution_input}"
             )
+        if self.image_size == 2 * self.superresolution_input < 2 * self.raw_size:  # which shrinks nothing there
+            most = f"superresolution_input ({self.superresolution_input})"
+            raise ValueError(f"raw_size: expected at most {most}, found {self.raw_size}")

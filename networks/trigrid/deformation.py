@@ -64,6 +64,7 @@ class PosedSpace(nn.Module):
 
     # ---- poses ------------------------------------------------------------------------------------------------------
 
+    @full_precision()
     def rotations(self, pose: Tensor) -> Tensor:
         """Of poses [B, 6], axis-angle of neck and head from rest; the other joints rest."""
         turns = roma.rotvec_to_rotmat(pose.unflatten(-1, (2, 3)))
@@ -71,6 +72,7 @@ class PosedSpace(nn.Module):
         rotations[:, TURNING] = turns @ rotations[:, TURNING]
         return rotations
 
+    @full_precision()
     def rotations_of(self, body: BodyModel, joint_eulers: Tensor) -> Tensor:
         """Of Euler angles [B, 6, 3] relative to the mean pose; collars and shoulders rest unless ``shoulders``."""
         rotations = euler_to_matrix(joint_eulers) @ euler_to_matrix(body.mean_pose)
@@ -96,6 +98,7 @@ class PosedSpace(nn.Module):
 
     # ---- space ------------------------------------------------------------------------------------------------------
 
+    @full_precision()
     def forward(self, body: BodyModel, rotations: Tensor, rays: Rays) -> Deformation | None:
         """What :meth:`networks.trigrid.generator.TriGridGenerator.render` takes for the rays [B, R] of square pictures.
         Gradients flow to ``rotations`` through the body. None: nothing moves, by config."""
@@ -112,7 +115,6 @@ class PosedSpace(nn.Module):
     def _by_frames(self, vertices: Tensor, points: Tensor) -> Tensor:
         return to_rest_pose(points, vertices, self.rest, self.faces, self.config.thickness)
 
-    @full_precision()
     def _volume(self, posed: PosedBody, rays: Rays) -> Tensor:
         """D^p(T) [B, R, S, 12] at evenly spread depths of the rays."""
         assert self.smoothing is not None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from networks.person.pose_predictors import PosePredictor
 from networks.stylegan_layers import EqualConv2d, EqualLinear
-from networks.trigrid.camera_labels import LABEL_SIZE, POSE_SIZE, is_left, mirror_pose
+from networks.trigrid.camera_labels import LABEL_SIZE, POSE_SIZE, is_left, mirror_label, mirror_pose
 from networks.trigrid.mapping import ConditionedMapping
 from networks.trigrid.superresolution import resized
 
@@ -38,6 +38,17 @@ class Observed(NamedTuple):
 class PoseAwareJudgement(NamedTuple):
     score: Tensor  # [B, 1]
     pose: Tensor  # [B, 6] axis-angle of neck and head, as E_D sees it
+
+
+class _Found(NamedTuple):
+    pose: Tensor  # [B, 6]
+    features: Tensor  # [B, 16 C] of pictures among which those from the left are mirrored
+    left: Tensor  # [B, 1] bool
+
+
+def folded(camera: Tensor, left: Tensor) -> Tensor:
+    """Labels [B, 25], mirrored where ``left`` [B, 1] says so."""
+    return torch.where(left, mirror_label(camera), camera)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -105,16 +116,18 @@ class PoseAwareDiscriminator(nn.Module):
         channel_base, max_channels: features of R pixels a side have min(channel_base / R, max_channels) channels.
         pose_widths: inner layers of E_D.
         group: of the deviation.
+        fold_mirror: views from the left are mirrored once, with their cameras and poses, for the score and for E_D
+            alike: half of the work, and one side of people to know.
     """
 
     def __init__(
         self, image_size: int, *, channel_base: int = 32768, max_channels: int = 512,
-        pose_widths: tuple[int, ...] = (2048, 512, 128, 32), group: int = 4,
+        pose_widths: tuple[int, ...] = (2048, 512, 128, 32), group: int = 4, fold_mirror: bool = False,
     ):  # fmt: skip
         super().__init__()
         if image_size < 8 or image_size & (image_size - 1):
             raise ValueError(f"image_size: expected a power of 2 from 8 on, found {image_size}")
-        self.image_size = image_size
+        self.image_size, self.fold_mirror = image_size, fold_mirror
         self.sizes = [image_size >> k for k in range(image_size.bit_length() - 3)]  # down to 8
         widths = {size: min(channel_base // size, max_channels) for size in (*self.sizes, 4)}
         for size in self.sizes:
@@ -133,14 +146,25 @@ class PoseAwareDiscriminator(nn.Module):
         return self.b4.features(x)
 
     def predict_pose(self, seen: Observed, camera: Tensor) -> Tensor:
-        """E_D: poses [B, 6] of portraits before cameras [B, 25]. Those from the left are mirrored, their labels not."""
-        left = is_left(camera)
-        features = self.features(seen.mirrored_where(left))
-        pose = self.pose_branch(torch.cat([features, camera], -1))
-        return torch.where(left[:, None], mirror_pose(pose), pose)
+        """E_D: poses [B, 6] of portraits before cameras [B, 25]. Those from the left are mirrored, their labels not
+        unless ``fold_mirror``."""
+        return self._observe(seen, camera).pose
 
     def forward(self, seen: Observed, camera: Tensor, pose: Tensor | None = None) -> PoseAwareJudgement:
         """Scores of portraits before cameras [B, 25], conditioned on ``pose`` [B, 6], by default on E_D's, detached."""
-        found = self.predict_pose(seen, camera)
-        condition = self.mapping(None, torch.cat([camera, found.detach() if pose is None else pose], -1))
-        return PoseAwareJudgement(self.b4(self.features(seen), condition), found)
+        found = self._observe(seen, camera)
+        pose = found.pose.detach() if pose is None else pose
+        features = found.features
+        if self.fold_mirror:
+            camera, pose = folded(camera, found.left), torch.where(found.left, mirror_pose(pose), pose)
+        else:
+            features = self.features(seen)
+        condition = self.mapping(None, torch.cat([camera, pose], -1))
+        return PoseAwareJudgement(self.b4(features, condition), found.pose)
+
+    def _observe(self, seen: Observed, camera: Tensor) -> _Found:
+        left = is_left(camera)
+        features = self.features(seen.mirrored_where(left))
+        left = left[:, None]
+        pose = self.pose_branch(torch.cat([features, folded(camera, left) if self.fold_mirror else camera], -1))
+        return _Found(torch.where(left, mirror_pose(pose), pose), features, left)

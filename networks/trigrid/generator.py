@@ -21,6 +21,7 @@ from networks.trigrid.mapping import ConditionedMapping, truncate
 from networks.trigrid.planes import Decoder, as_planes, read_planes
 from networks.trigrid.superresolution import SuperResolution, resized
 from networks.trigrid.volume import CUT_AWAY, Marched, importance_depths, in_order, march, stratified_depths
+from torch_utils.device import full_precision
 
 Deformation = Callable[[Tensor], Tensor]  # points [B, R, S, 3] about the posed body -> about the body at rest
 
@@ -126,7 +127,11 @@ class TriGridGenerator(nn.Module):
 
     # ---- Frames -----------------------------------------------------------------------------------------------------
 
-    def march(self, planes: Tensor, rays: Rays, deform: Deformation | None, draws: Draws | None = None) -> Marched:
+    @full_precision()
+    def march(
+        self, planes: Tensor, rays: Rays, deform: Deformation | None, draws: Draws | None = None,
+        *, density_noise: float = 0.0,
+    ) -> Marched:  # fmt: skip
         """Render features along rays, coarse and fine samples together.
 
         Args:
@@ -134,6 +139,7 @@ class TriGridGenerator(nn.Module):
             rays: [B, R].
             deform: of the pose; None: the body is at rest.
             draws: None: the middle of every number's range, the same for every frame.
+            density_noise: standard deviation of what is added to raw densities.
         """
         config = self.config
         batch, count = rays.directions.shape[:2]
@@ -145,7 +151,8 @@ class TriGridGenerator(nn.Module):
 
         def sampled(depths: Tensor) -> tuple[Tensor, Tensor]:
             points = rays.origins[:, :, None] + rays.directions[:, :, None] * depths[..., None]
-            return self.radiance(planes, points if deform is None else deform(points))
+            density, colour = self.radiance(planes, points if deform is None else deform(points))
+            return density + density_noise * torch.randn_like(density) if density_noise else density, colour
 
         coarse = stratified_depths(config.near, config.far, draws.jitter)
         density, colour = sampled(coarse)
@@ -159,7 +166,7 @@ class TriGridGenerator(nn.Module):
 
     def render(
         self, ws: Tensor, planes: Tensor, background: Background, camera: Tensor, deform: Deformation | None = None,
-        *, raw_size: int | None = None, draws: Draws | None = None, noise: Noise = "none",
+        *, raw_size: int | None = None, draws: Draws | None = None, noise: Noise = "none", density_noise: float = 0.0,
     ) -> Pictures:  # fmt: skip
         """Pictures of people.
 
@@ -169,11 +176,12 @@ class TriGridGenerator(nn.Module):
             camera: labels [B, 25].
             deform: of their poses.
             raw_size: pixels a side of the rays; the config's by default.
-            draws: see :meth:`march`.
+            draws, density_noise: see :meth:`march`.
             noise: of the super-resolution.
         """
         size = raw_size or self.config.raw_size
-        marched = self.march(planes, labels.label_rays(camera, size), deform, draws)
+        rays = labels.label_rays(camera, size)
+        marched = self.march(planes, rays, deform, draws, density_noise=density_noise)
 
         def as_picture(values: Tensor) -> Tensor:
             return values.transpose(1, 2).unflatten(-1, (size, size))

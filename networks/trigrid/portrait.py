@@ -72,18 +72,20 @@ class TriGridPortrait(nn.Module):
 
     def pictures(
         self, person: TriGridPerson, rotations: Tensor, label: Tensor, *, raw_size: int | None = None,
-        draws: Draws | None = None, noise: Noise = "none",
+        draws: Draws | None = None, noise: Noise = "none", density_noise: float = 0.0,
     ) -> Pictures:  # fmt: skip
         """Pictures of people.
 
         Args:
             rotations: [B, 6, 3, 3] of their bodies (:class:`networks.trigrid.deformation.PosedSpace`).
             label: [B, 25] cameras.
-            raw_size, draws, noise: of :meth:`networks.trigrid.generator.TriGridGenerator.render`.
+            raw_size, draws, noise, density_noise: of :meth:`networks.trigrid.generator.TriGridGenerator.render`.
         """
         rays = label_rays(label, raw_size or self.config.raw_size)
         deform = self.space(self.body, rotations, rays)
-        return self.trigrid.render(*person, label, deform, raw_size=raw_size, draws=draws, noise=noise)
+        return self.trigrid.render(
+            *person, label, deform, raw_size=raw_size, draws=draws, noise=noise, density_noise=density_noise
+        )
 
     def render(self, person: TriGridPerson, joint_eulers: Tensor, camera: Tensor) -> Frame:
         """Frames of people.

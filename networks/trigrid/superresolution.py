@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -9,9 +10,10 @@ from networks.stylegan_layers import Noise, SynthesisBlock
 
 
 def resized(x: Tensor, size: int) -> Tensor:
-    """[B, C, H, W] -> [B, C, size, size], bilinear, antialiased where it shrinks."""
+    """[B, C, H, W] -> [B, C, size, size], bilinear, antialiased where it shrinks; single precision at least."""
     if x.shape[-1] == size:
         return x
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # bfloat16 has no antialiased interpolation on a CPU
     return F.interpolate(x, (size, size), mode="bilinear", align_corners=False, antialias=True)
 
 

@@ -15,6 +15,7 @@ import pytest
 from inference.keyframes import make_motion
 from inference.viewer.__main__ import listen, main, page_url
 from inference.viewer.controls import NAMED_EXPRESSIONS, make_groups, motion_rows, rest_row
+from networks.person.controls import Controls
 from networks.person.expressions import ARKIT, BASEL, FACE_MODELS, expression
 from networks.person.open_body.actions import ACTIONS
 from networks.saved_model import pack_model
@@ -162,3 +163,13 @@ def test_the_command_serves_until_ctrl_c(tmp_path):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_what_a_model_lacks_is_shown_disabled():
+    groups = {group.title: group for group in make_groups(None, Controls(False, False, True))}
+    assert list(groups) == ["Expression", "Head", "Shoulders", "Camera"]
+    assert groups["Expression"].disabled == "This model has no expressions." and not groups["Expression"].open
+    assert groups["Shoulders"].disabled and not groups["Shoulders"].rest and not groups["Head"].disabled
+    assert groups["Camera"].sliders[0].high == 180  # all round
+    assert groups["Expression"].plain()["disabled"]
+    assert not any(group.disabled for group in make_groups(ARKIT))

@@ -31,6 +31,7 @@ from tests.readme.runners import (
 )
 from tests.training.avatar.captures import make_set as make_capture
 from tests.training.tiny_run import CONFIG
+from tests.training.trigrid.tiny_portraits import CONFIG as PORTRAITS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,6 +69,10 @@ TINY_AVATAR = (
     " --optim.static_steps 0 --run.held_out 1 --run.snapshot_views 1 --distillation.frames 2 --distillation.window 0.5"
     " --distillation.expression_draws 2"
 )
+TINY_PORTRAITS = " ".join(
+    f"--{section}.{name} {value}".replace(", ", ",").replace("'", "")
+    for section in ("generator", "discriminator", "run") for name, value in PORTRAITS[section].items()
+) + " --batch_size 4 --run.total_kimg 0.004 --mirror false"  # fmt: skip
 SIZES = [name for name in CONFIG["generator"] if name != "superresolution"]  # of both stages
 TINY_RUN = " ".join(
     (
@@ -132,6 +137,7 @@ RULES = (
     Rule("inference.splat_file"),
     Rule("inference.avatar_video", "--size 16 --frames 0 2 1", "two small frames"),
     Rule("inference.invert", f"{TINY_INVERSION} --ckpt ckpts/named.safetensors", DRAWN, instead=without_detectors()),
+    Rule("inference.sheet --ckpt", "", "two people of a tiny model"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
     Rule("inference.keyframes"),
@@ -170,6 +176,8 @@ RULES = (
          swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {OPEN_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
+    Rule("train.py .*portrait360", TINY_PORTRAITS, "a step at 32^2"),
+    Rule("training.trigrid.poses", "--num 8 --device cpu", "eight portraits"),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
     Rule("training.avatar .*--format portraits", TINY_AVATAR, "a step to maps of 16^2"),
@@ -219,6 +227,7 @@ RULES = (
     Rule("bm_ray_manifold", "--samples 2 --levels 1 --repeats 1", "one turn"),
     Rule("bm_avatar", "--frames 1", "a frame of a tiny model"),
     Rule("bm_rasterize_layers", "--size 16 --layers 2 --nodes 3 --repeats 1", "two small layers"),
+    Rule("bm_trigrid", "--size tiny --frames 1", "a tiny model, one frame of each kind"),
     Rule("bm_splat", "--num 50 --size 32 --repeats 1", "fifty Gaussians"),
     Rule("bm_metrics", "--num 1000", "the fewest it takes; what it times has tests of its own",
          instead={f"training.metrics.distances.{name}_distance": lambda *_: 0.0 for name in ("frechet", "kernel")}),

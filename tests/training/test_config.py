@@ -11,7 +11,7 @@ from networks.person.body_assets import default_body, head_shoulder_vertices
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
 from torch_utils.config import config_from_dict, differences, find_config, load_layered, merge, parse_overrides
 from torch_utils.misc import UserError
-from train import main
+from train import main, recipe_of
 from training.config import TrainConfig, load_train_config
 from training.models import build_discriminators
 from training.run.memory import estimate
@@ -30,9 +30,9 @@ def names(paths):
 
 @pytest.mark.parametrize("path", RUNS, ids=names(RUNS))
 def test_shipped_configurations_load(path):
-    overrides = ["--init_from", "runs/s1/latest"] if "stage2" in path.name else []
-    config = load_train_config(path, overrides=overrides)
-    assert config.stage == (2 if "stage2" in path.name else 1)
+    overrides = ["--init_from", "runs/s1/latest"] if re.search("stage[23]", path.name) else []
+    config = load_train_config(path, overrides=overrides, cls=recipe_of(path).config_class)
+    assert config.stage == int(re.search(r"stage(\d)", path.name + " stage1")[1])
 
 
 @pytest.mark.parametrize("path", RUNS + PRESETS, ids=names(RUNS + PRESETS))

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from torch_utils.misc import UserError
 from training.data.checks import require_sound
-from training.data.layout import DEPTH, FACE_DEPTH, FACE_NORMALS, FACES, IMAGES, MAPS, NORMALS
+from training.data.layout import DEPTH, FACE_DEPTH, FACE_NORMALS, FACES, IMAGES, MAPS, MASKS, NORMALS
 from training.data.maps import decode_depth, decode_normals, mirror_normals
 from training.data.mirror import LabelMirror
 from training.data.png import decode_png
@@ -34,7 +34,8 @@ class Batch(NamedTuple):
     labels: dict[str, Tensor]  # float32 [B, ...], shapes: layout.LABEL_SHAPES
     index: Tensor  # type: ignore[assignment]  # [B] int64, rows of the data set; hides tuple.index
     flipped: Tensor  # [B] bool
-    # By layout.MAPS if asked for: depth [B, H, W] in canonical units, unit normals [B, 3, H, W]; 0 where nobody is.
+    # By folder if asked for: masks [B, H, W] uint8;
+    # of layout.MAPS: depth [B, H, W] in canonical units, unit normals [B, 3, H, W]; 0 where nobody is.
     maps: dict[str, Tensor]
 
 
@@ -58,9 +59,11 @@ class PortraitReader(Iterator[Batch]):
         workers: processes that decode; 0: this one does, when it is asked for a batch.
         pin_memory: put batches into page-locked memory, for a GPU.
         maps: read depth and normals, too.
+        masks: read masks, too.
 
     Raises:
-        UserError: the data set is not sound, or has no maps and they are asked for; in iteration, a picture is damaged.
+        UserError: the data set is not sound, or has no maps or masks and they are asked for; in iteration, a picture is
+            damaged.
     """
 
     def __init__(
@@ -75,13 +78,17 @@ class PortraitReader(Iterator[Batch]):
         workers: int = 2,
         pin_memory: bool = False,
         maps: bool = False,
+        masks: bool = False,
     ) -> None:
         if batch_size < 1 or workers < 0 or not 0 <= rank < world_size:
             raise ValueError("expected batch_size >= 1, workers >= 0 and 0 <= rank < world_size")
         require_sound(dataset)
         if maps and not dataset.has_maps:
             raise UserError(f"{dataset.path}: expected depth and normals, found none (synthesize --maps makes them)")
-        self._dataset, self._mirror, self._seed, self._maps = dataset, mirror, seed, maps
+        if masks and not dataset.has_masks:
+            raise UserError(f"{dataset.path}: expected masks, found none")
+        self._dataset, self._mirror, self._seed = dataset, mirror, seed
+        self._maps = (MAPS if maps else ()) + ((MASKS,) if masks else ())
         self._batch_size, self._rank, self._world_size = batch_size, rank, world_size
         self._workers, self._pin_memory = workers, pin_memory
         self._labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
@@ -172,9 +179,9 @@ class _Decoded(NamedTuple):
 class _DecodeTask(TorchDataset):
     """What worker processes run; a map-style data set for DataLoader that fetches whole batches."""
 
-    def __init__(self, pictures: Pictures, image_size: int, face_size: int, maps: bool) -> None:
-        self._pictures, self._maps = pictures, MAPS if maps else ()
-        self._sizes = dict.fromkeys((IMAGES, DEPTH, NORMALS), image_size)
+    def __init__(self, pictures: Pictures, image_size: int, face_size: int, maps: tuple[str, ...]) -> None:
+        self._pictures, self._maps = pictures, maps
+        self._sizes = dict.fromkeys((IMAGES, MASKS, DEPTH, NORMALS), image_size)
         self._sizes |= dict.fromkeys((FACES, FACE_DEPTH, FACE_NORMALS), face_size)
 
     def __getitems__(self, codes: list[int]) -> _Decoded | UserError:
@@ -204,6 +211,7 @@ _DECODERS: dict[str, Callable[[bytes, int, str], np.ndarray]] = {
     FACE_DEPTH: decode_depth,
     NORMALS: decode_normals,
     FACE_NORMALS: decode_normals,
+    MASKS: partial(decode_png, mode="L"),
 }
 
 

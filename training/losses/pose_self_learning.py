@@ -12,11 +12,11 @@ from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
 from networks.trigrid.superresolution import resized
 from torch_utils.bounds import Range, check_ranges
+from torch_utils.device import full_precision
 
 Amount = Annotated[float, Range(-1e6, 1e6)]
 
@@ -55,12 +55,10 @@ class Conditions(NamedTuple):
     pose: Tensor  # [B, 6]
 
 
-def neighbours(camera: Tensor, pose: Tensor, takes: Tensor) -> Conditions:
+def exchanged(own: Conditions, others: Conditions, takes: Tensor) -> Conditions:
     """Own camera and pose, or the batch neighbour's where ``takes`` [B, 1] says so: a picture must not depend on its
     own camera alone (EG3D, section 4.4). Gradients flow to the poses."""
-    return Conditions(
-        torch.where(takes, camera.roll(1, 0), camera), torch.where(takes, pose.roll(1, 0), pose)
-    )  # fmt: skip
+    return Conditions(*(torch.where(takes, *pair) for pair in zip(others, own, strict=True)))
 
 
 def pose_error(found: Tensor, wanted: Tensor) -> Tensor:
@@ -73,10 +71,18 @@ def blurred(x: Tensor, sigma: float) -> Tensor:
     reach = math.floor(3 * sigma)
     if reach == 0:
         return x
-    taps = torch.exp2(-(torch.arange(-reach, reach + 1, dtype=x.dtype) / sigma).square())
-    taps = (taps / taps.sum()).to(x.device, non_blocking=True).expand(x.shape[1], 1, -1)
-    x = F.conv2d(x, taps[:, :, None], padding=(0, reach), groups=x.shape[1])
-    return F.conv2d(x, taps[..., None], padding=(reach, 0), groups=x.shape[1])
+    rows, columns = (_blurring(size, sigma, reach).to(x) for size in x.shape[-2:])
+    # Two small products: a convolution channel by channel may take a hundred times as long on a CPU.
+    with full_precision():
+        return rows @ x @ columns
+
+
+def _blurring(size: int, sigma: float, reach: int) -> Tensor:
+    """The filter of a line of ``size`` pixels, as a symmetric matrix."""
+    taps = torch.exp2(-(torch.arange(-reach, reach + 1) / sigma).square())
+    places = torch.arange(size)
+    apart = (places[:, None] - places).abs()
+    return torch.where(apart <= reach, torch.exp2(-(apart / sigma).square()), 0.0) / taps.sum()
 
 
 def observed_real(image: Tensor, mask: Tensor, raw_size: int, sigma: float) -> Observed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from dataclasses import replace
+from typing import Any
 
 import torch
 import yaml
@@ -13,27 +13,28 @@ import yaml
 from torch_utils.config import config_to_dict
 from torch_utils.distributed import World
 from torch_utils.ops.point_network import cpu_is_compiled
-from training.config import TrainConfig
 from training.data.storage import Dataset
 from training.evaluation import metric_features
-from training.run.memory import check_memory, estimate
-from training.training_loop import begin, check_finite, describe, train_step
+from training.recipe import Recipe
+from training.training_loop import MANIFOLDS, check_finite
 
 GIB = 2**30
 
 
-def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
+def dry_run(config: Any, dataset: Dataset, world: World, recipe: Recipe = MANIFOLDS) -> None:
     """Print it all, write nothing. Raises UserError as training would."""
     if world.is_main:
         metric_features(config, world.device)
-    task, state = begin(replace(config, expression_warmup=0, superresolution_init="random"), dataset, world)
+    task, state = recipe.begin(recipe.trial(config), dataset, world)
     local = config.optim.batch_size // world.size
     batch = min(config.run.micro_batch or local, local)
     of_generator, of_discriminators = (
         sum(p.numel() for p in part.parameters()) for part in (state.networks.generator, state.networks.discriminators)
     )
     compiled = world.device.type == "cpu" and cpu_is_compiled()
-    memory = estimate(config, local, bf16=task.bf16, parameters=(of_generator, of_discriminators), compiled=compiled)
+    memory = recipe.estimate(
+        config, local, bf16=task.bf16, parameters=(of_generator, of_discriminators), compiled=compiled
+    )
     device = torch.cuda.get_device_name(world.device) if world.device.type == "cuda" else "CPU"
 
     def show(*lines: str) -> None:
@@ -44,14 +45,14 @@ def dry_run(config: TrainConfig, dataset: Dataset, world: World) -> None:
     show(
         yaml.safe_dump(config_to_dict(config), sort_keys=False),
         f"data: {dataset.path}, {len(dataset)} images, checksum {dataset.checksum[:12]}",
-        *describe(config, state),
+        *recipe.describe(config, state),
         f"{world.size} process(es) on {device}, {local} images each a step, {batch} at a time",
         f"memory estimate: {memory.total / GIB:.2f} GiB (weights and moments {memory.weights / GIB:.2f}, "
         f"G's step {memory.generator / GIB:.2f}, D's step {memory.discriminators / GIB:.2f})",
     )
-    check_memory(config, world)
+    recipe.check_memory(config, world)
     start = time.perf_counter()
-    losses = train_step(task, state)
+    losses = recipe.train_step(task, state)
     seconds = time.perf_counter() - start
     state.reader.close()
     check_finite(losses, 0, dataset.path)

@@ -37,6 +37,11 @@ class WeightAverage:
         """Move towards the weights of ``module``; ``step`` counts updates from 1."""
         ours, theirs = ([p.detach() for p in part.parameters()] for part in (self.average, module))
         torch._foreach_lerp_(ours, theirs, 1 - self.decay_at(step))
+        self.take_buffers(module)
+
+    @torch.no_grad()
+    def take_buffers(self, module: nn.Module) -> None:
+        """Those of ``module``."""
         for own, given in zip(self.average.buffers(), module.buffers(), strict=True):
             own.copy_(given)
 

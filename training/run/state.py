@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from networks.manifold.generator import Generator
 from networks.person.expressions import face_model_name
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
@@ -21,9 +20,7 @@ from torch_utils.config import completed, config_to_dict, differences
 from torch_utils.distributed import World, mean_over_processes
 from torch_utils.misc import UserError, atomic_path, one_line
 from torch_utils.tensor_file import write_tensor_file
-from training.config import TrainConfig
 from training.data.reader import PortraitReader
-from training.models import Networks
 from training.run.ema import WeightAverage
 from training.run.optimizers import discriminator_optimizer, generator_optimizer
 from training.sampling import random_generator
@@ -42,23 +39,32 @@ class RunState:
         intact: whether the newest state in the run folder is good, as far as is known.
     """
 
-    def __init__(self, config: TrainConfig, networks: Networks, reader: PortraitReader, dataset: str):
+    def __init__(self, config: Any, networks: Any, reader: PortraitReader, dataset: str):
         self.config, self.networks, self.reader, self.dataset = config, networks, reader, dataset
-        self.g_opt = generator_optimizer(networks.generator, config.optim)
-        self.d_opt = discriminator_optimizer(networks.discriminators, config.optim)
-        optim = config.optim
-        self.ema = [WeightAverage(networks.generator, decay, optim.ema_rampup) for decay in optim.ema_decays]
+        self.g_opt, self.d_opt = self.optimizers()
+        self.ema = self.averages()
         self.step = self.cur_nimg = 0
         self.seconds = 0.0
         self.best: float | None = None
         self.intact = True
 
+    def optimizers(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+        """Of the generator and of the discriminators."""
+        optim = self.config.optim
+        return (
+            generator_optimizer(self.networks.generator, optim),
+            discriminator_optimizer(self.networks.discriminators, optim),
+        )
+
+    def averages(self) -> list[WeightAverage]:
+        """Running means; the first one's generator is kept and shown."""
+        optim = self.config.optim
+        return [WeightAverage(self.networks.generator, decay, optim.ema_rampup) for decay in optim.ema_decays]
+
     @property
-    def g_ema(self) -> Generator:
+    def g_ema(self) -> Any:
         """The generator that is kept and shown."""
-        average = self.ema[0].average
-        assert isinstance(average, Generator)
-        return average
+        return self.ema[0].average
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""
@@ -111,6 +117,7 @@ class RunState:
             _load_optimizer(self.d_opt, data["d_opt"])
             for average, state in zip(self.ema, data["ema"], strict=True):
                 average.load_state_dict(state)
+            self.load_more(data)
         except (ValueError, KeyError, RuntimeError) as error:
             raise UserError(f"{where}: optimizers and means do not fit: {one_line(str(error))}") from error
         if data["dataset"] == self.dataset:
@@ -119,11 +126,12 @@ class RunState:
             setattr(self, name, value)
         return [f"{remark}; going on from {path.name} at {self.cur_nimg} images" for remark in remarks]
 
+    def load_more(self, data: dict[str, Any]) -> None:
+        """What a kind of run has beside that; raises KeyError, ValueError or RuntimeError where it does not fit."""
+
     def save_model(self, path: Path, priors: LabelPriors) -> None:
         """Write the averaged generator, its mean styles measured, as ``gen_video.py --ckpt`` reads it."""
-        latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
-        device = self.g_ema.mean_phase.device
-        self.g_ema.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
+        self.settle(priors)
         metadata = {
             "training": config_to_dict(self.config),
             "face_model": face_model_name(self.config.face_model),
@@ -131,6 +139,12 @@ class RunState:
             "cur_nimg": self.cur_nimg,
         }
         save_checkpoint(path, pack_model(SavedModel(self.g_ema, priors, metadata)))
+
+    def settle(self, priors: LabelPriors) -> None:
+        """Measure what a saved model holds beside its weights."""
+        latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
+        device = self.g_ema.mean_phase.device
+        self.g_ema.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))
 
 
 def find_states(outdir: Path) -> list[Path]:
@@ -185,9 +199,9 @@ def _load_optimizer(optimizer, state: dict[str, Any]) -> None:
         group.update(settings)
 
 
-def changes(data: dict[str, Any], config: TrainConfig, dataset: str) -> list[str]:
+def changes(data: dict[str, Any], config: Any, dataset: str) -> list[str]:
     """In what a saved run differs from this one, a phrase each; the section ``run`` does not count."""
-    old = completed(TrainConfig, data["config"])
+    old = completed(type(config), data["config"])
     found = differences(old | {"run": None}, config_to_dict(config) | {"run": None})
     if data["dataset"] != dataset:
         found.append(f"data set with checksum {str(data['dataset'])[:12]} -> {dataset[:12]}")

@@ -11,7 +11,7 @@ export class Sliders {
     this.show();
   }
 
-  makeGroup({ title, sliders, rest_title: restTitle, rest, open }) {
+  makeGroup({ title, sliders, rest_title: restTitle, rest, open, disabled }) {
     const own = [];
     const group = fold(title, sliders.map((slider) => this.makeSlider(title, slider, own)));
     group.open = open;
@@ -29,6 +29,11 @@ export class Sliders {
     const space = document.createElement("span");
     space.className = "space";
     group.querySelector("summary").append(space, reset);
+    if (disabled) {
+      group.title = disabled;
+      group.classList.add("disabled");
+      for (const input of [reset, ...group.querySelectorAll("input")]) input.disabled = true;
+    }
     return group;
   }
 
@@ -56,6 +61,7 @@ export class Sliders {
 
   // Moves a slider to `value`, and everything that it moves.
   set(entry, value) {
+    if (entry.range.disabled) return;
     const change = value - sum(entry.reads, this.row, this.rest);
     for (const [i, weight] of Object.entries(entry.moves)) this.row[i] += weight * change;
     this.moved(Number(Object.keys(entry.moves)[0]));

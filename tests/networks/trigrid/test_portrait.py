@@ -107,6 +107,7 @@ def test_a_checkpoint_of_the_other_representation_is_refused():
         ({"pose": "smoothed", "rest_pose": "t_pose"}, "rest_pose: expected mean"),
         ({"shoulders": True, "rest_pose": "t_pose"}, "rest_pose: expected mean"),
         ({"pose": "smoothed", "samples": 8}, "at least 10"),
+        ({"raw_size": 18}, "raw_size: expected at most superresolution_input"),
     ],
 )
 def test_what_does_not_go_together(changes, message):

@@ -8,7 +8,7 @@ from tests.networks.golden import requires_golden
 from tests.networks.trigrid.golden import read_golden, weights_of
 from tests.networks.trigrid.test_generator import golden_generator
 from training.losses import pose_self_learning as learning
-from training.losses.pose_self_learning import Ramp
+from training.losses.pose_self_learning import Conditions, Ramp
 
 CLOSE = {"rtol": 0, "atol": 1e-4}  # float32 sums of some hundred terms
 
@@ -49,7 +49,8 @@ def test_golden_generator_step():
     camera, z = golden["gen_c"], golden["gen_z"]
     pose = generator.predict_pose(z, camera)
     torch.testing.assert_close(pose, golden["G.pose"], **CLOSE)
-    conditions = learning.neighbours(camera, pose, golden["G.swap_uniform"] < golden["swapping_probability"][0])
+    own, others = Conditions(camera, pose), Conditions(camera.roll(1, 0), pose.roll(1, 0))
+    conditions = learning.exchanged(own, others, golden["G.swap_uniform"] < golden["swapping_probability"][0])
     torch.testing.assert_close(generator.style(z, *conditions)[:, 0], golden["G.ws"], **CLOSE)
     regularisation = learning.ROUGH_POSE_WEIGHT.at(180) * learning.pose_error(pose, golden["gen_pose"])
     torch.testing.assert_close(regularisation, golden["G.pose_regularisation"], **CLOSE)
@@ -79,10 +80,10 @@ def test_golden_reals_and_penalty():
     assert all(parameter.grad is None for parameter in network.pose_branch.parameters())
 
 
-def test_neighbours_by_hand():
-    camera, pose = torch.arange(3.0)[:, None].expand(3, 25), torch.arange(3.0)[:, None].expand(3, 6)
-    found = learning.neighbours(camera, pose, torch.tensor([[True], [False], [True]]))
-    assert found.camera[:, 0].tolist() == [2, 1, 1] and found.pose[:, 0].tolist() == [2, 1, 1]
+def test_exchanged_conditions_by_hand():
+    own, others = (Conditions(torch.full((3, 25), value), torch.full((3, 6), value)) for value in (1.0, 2.0))
+    found = learning.exchanged(own, others, torch.tensor([[True], [False], [True]]))
+    assert found.camera[:, 0].tolist() == [2, 1, 2] and found.pose[:, 5].tolist() == [2, 1, 2]
 
 
 def test_pose_error_sums():

@@ -1,0 +1,67 @@
+"""E_D by itself: poses of neck and head off photographs whose cameras are known (3DPortraitGAN, section 3.3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
+from networks.trigrid.superresolution import resized
+from torch_utils.checkpoint import in_single_precision, load_weights
+from torch_utils.misc import UserError
+
+CONVENTION = "trigrid_pose_reader"
+SETTINGS = ("image_size", "channel_base", "max_channels", "pose_widths", "group", "fold_mirror")
+
+
+class PoseReader(nn.Module):
+    """What a discriminator has learned of poses.
+
+    Args:
+        discriminator: whose E_D it is.
+        raw_size: pixels a side of its raw pictures and masks.
+        rest_pose: of the body that poses turn: ``mean`` or ``t_pose``.
+    """
+
+    def __init__(self, discriminator: PoseAwareDiscriminator, raw_size: int, rest_pose: str = "mean"):
+        super().__init__()
+        self.discriminator, self.raw_size, self.rest_pose = discriminator, raw_size, rest_pose
+
+    def forward(self, image: Tensor, mask: Tensor, camera: Tensor) -> Tensor:
+        """Photographs [B, 3, H, H] in -1..1, masks [B, 1, H, H] in 0..1, labels [B, 25] -> poses [B, 6].
+
+        H is the discriminator's size, or larger.
+        """
+        image = resized(image, self.discriminator.image_size)
+        seen = Observed(image, resized(image, self.raw_size), resized(mask, self.raw_size))
+        return self.discriminator.predict_pose(seen, camera)
+
+
+def pack_pose_reader(reader: PoseReader, settings: dict[str, Any], rest_pose: str) -> dict[str, Any]:
+    """Plain data for :func:`torch_utils.checkpoint.save_checkpoint`; ``settings`` has those of the discriminator."""
+    return {
+        "convention": CONVENTION,
+        "settings": {name: settings[name] for name in SETTINGS},
+        "raw_size": reader.raw_size,
+        "rest_pose": rest_pose,
+        "state": {name: value.detach().cpu().clone() for name, value in reader.discriminator.state_dict().items()},
+    }
+
+
+def unpack_pose_reader(data: dict[str, Any], where: str) -> PoseReader:
+    """The inverse of :func:`pack_pose_reader`, in eval mode. Raises UserError: ``where`` holds something else."""
+    if data.get("convention") != CONVENTION or not isinstance(data.get("settings"), dict):
+        found = data.get("convention")
+        raise UserError(f"{where}: expected what reads poses (RUN/latest_pose_reader), found {found!r}")
+    try:
+        settings = {name: data["settings"][name] for name in SETTINGS}
+        settings["pose_widths"] = tuple(settings["pose_widths"])
+        with torch.random.fork_rng(devices=[]):
+            discriminator = PoseAwareDiscriminator(settings.pop("image_size"), **settings)
+        reader = PoseReader(discriminator, int(data["raw_size"]), str(data["rest_pose"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where}: settings: cannot be used ({error})") from error
+    load_weights(discriminator, in_single_precision(data.get("state", {})), where)
+    return reader.eval().requires_grad_(False)

@@ -1,0 +1,103 @@
+"""The networks of a run of the tri-grid generator, built from its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
+from networks.person.face_model import FaceArrays, default_face, load_bfm
+from networks.stylegan_layers import EqualLinear
+from networks.trigrid.config import TriGridConfig
+from networks.trigrid.discriminator import PoseAwareDiscriminator
+from networks.trigrid.portrait import TriGridPortrait
+from torch_utils.checkpoint import load_checkpoint, load_weights
+from torch_utils.config import config_from_dict
+from torch_utils.misc import UserError
+from training.trigrid.config import GROUP, TriGridTrainConfig
+
+FIRST_TURNS = 0.1  # of E_G's last layer, times its usual first weights
+# What a later stage may change: nothing among the weights depends on it.
+FREE = ("raw_size", "samples", "importance_samples")
+
+
+class TriGridNetworks(NamedTuple):
+    """G and D with their pose predictors."""
+
+    generator: TriGridPortrait
+    discriminators: nn.ModuleDict  # by name: portrait
+
+    @property
+    def discriminator(self) -> PoseAwareDiscriminator:
+        """D of portraits."""
+        found = self.discriminators["portrait"]
+        assert isinstance(found, PoseAwareDiscriminator)
+        return found
+
+    def to(self, device: torch.device) -> TriGridNetworks:
+        """The same networks on ``device``."""
+        for part in self:
+            part.to(device)
+        return self
+
+
+def load_body(config: TriGridTrainConfig) -> BodyArrays:
+    """The body that the run's labels belong to."""
+    return default_body() if config.body_model is None else load_smpl(config.body_model)
+
+
+def load_face(config: TriGridTrainConfig) -> FaceArrays:
+    """The morphable face that the run's labels belong to."""
+    return default_face() if config.face_model is None else load_bfm(config.face_model)
+
+
+def build_networks(config: TriGridTrainConfig) -> TriGridNetworks:
+    """The networks as a run begins with them, on the CPU; they follow from ``config.seed``."""
+    torch.manual_seed(config.seed)
+    body = load_body(config)
+    generator = TriGridPortrait(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
+    discriminators = nn.ModuleDict({"portrait": build_discriminator(config)})
+    generator.space.requires_grad_(False)  # D^p stays the mean filter that it begins as
+    generator.trigrid.pose_branch.requires_grad_(config.stage == 1)
+    last = generator.trigrid.pose_branch.net[-1]
+    assert isinstance(last, EqualLinear)
+    with torch.no_grad():  # heads begin near rest, not turned by a radian
+        last.weight.mul_(FIRST_TURNS)
+    return TriGridNetworks(generator, discriminators)
+
+
+def build_discriminator(config: TriGridTrainConfig) -> PoseAwareDiscriminator:
+    """D of portraits."""
+    d = config.discriminator
+    return PoseAwareDiscriminator(
+        config.generator.image_size, channel_base=d.channel_base, max_channels=d.max_channels,
+        pose_widths=d.pose_widths, group=GROUP, fold_mirror=d.fold_mirror,
+    )  # fmt: skip
+
+
+def read_stage(path: str, config: TriGridTrainConfig) -> dict[str, Any]:
+    """The state of the stage before.
+
+    Raises:
+        UserError: the file is no such state, or the generator there is another.
+    """
+    data = load_checkpoint(path)
+    for key in ("config", "generator", "discriminators", "ema", "d_ema"):
+        if key not in data:
+            raise UserError(f"{path}: expected the state of a tri-grid run (state.safetensors), found no '{key}'")
+    there = config_from_dict(TriGridConfig, data["config"].get("generator"), f"{path}: generator")
+    if replace(there, **{name: getattr(config.generator, name) for name in FREE}) != config.generator:
+        changed = [name for name in TriGridConfig.__dataclass_fields__ if name not in FREE]
+        name = next(name for name in changed if getattr(there, name) != getattr(config.generator, name))
+        found = f"{getattr(there, name)}, in the configuration {getattr(config.generator, name)}"
+        raise UserError(f"{path}: generator.{name}: expected the same in both runs, found {found}")
+    return data
+
+
+def take_over(networks: TriGridNetworks, data: dict[str, Any], path: str) -> None:
+    """The weights of the stage before. Raises UserError where they do not fit."""
+    load_weights(networks.generator, data["generator"], f"{path}: generator")
+    load_weights(networks.discriminators, data["discriminators"], f"{path}: discriminators")

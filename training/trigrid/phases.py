@@ -1,0 +1,203 @@
+"""The two phases of a step of the tri-grid generator (3DPortraitGAN, section 3.3).
+
+As for the manifolds, people are rendered once a step: the pictures that gave G its gradients are, detached, the fakes
+that D learns from, and R1 is a part of D's step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from networks.trigrid.camera_labels import LABEL_SIZE
+from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
+from networks.trigrid.generator import Draws, Pictures
+from networks.trigrid.portrait import TriGridPerson, TriGridPortrait
+from torch_utils.device import full_precision
+from training.losses.adversarial import discriminator_loss, generator_loss, lazy_gamma
+from training.losses.pose_self_learning import (
+    Conditions,
+    blurred,
+    exchanged,
+    gradient_penalty,
+    observed_real,
+    pose_error,
+)
+from training.phases import Terms, add_terms
+from training.trigrid.config import TriGridTrainConfig
+from training.trigrid.models import TriGridNetworks
+from training.trigrid.sampling import Inputs
+
+
+class Clock(NamedTuple):
+    """The schedules' numbers at a step."""
+
+    rough_pose: float
+    swap: float
+    blur: float
+    density_noise: float
+    raw_size: int
+
+    @staticmethod
+    def at(config: TriGridTrainConfig, cur_nimg: int) -> Clock:
+        """After so many images of this run."""
+        kimg, schedules = config.first_kimg + cur_nimg / 1000, config.schedules
+        ramps = schedules.rough_pose, schedules.swap, schedules.blur, schedules.density_noise
+        rough_pose, swap, blur, density_noise = (ramp.at(kimg) for ramp in ramps)
+        return Clock(rough_pose, swap, blur, density_noise, config.raw_size_at(kimg))
+
+
+class Fakes(NamedTuple):
+    """Generated people."""
+
+    seen: Observed
+    pose: Tensor  # [B, 6] with which they were rendered
+    w: Tensor  # [B, style_dim] whose mean truncation draws to
+
+    def detached(self) -> Fakes:
+        """Without gradients."""
+        return Fakes(Observed(*(part.detach() for part in self.seen)), self.pose.detach(), self.w.detach())
+
+
+class Reals(NamedTuple):
+    """Photographs."""
+
+    image: Tensor  # [B, 3, H, H] in -1..1
+    mask: Tensor  # [B, 1, H, H] in 0..1
+    camera: Tensor  # [B, LABEL_SIZE]
+
+
+def draws_of(portrait: TriGridPortrait, batch: int, size: int, device: torch.device) -> Draws:
+    """Random depths of ``batch`` pictures of size^2 rays, by torch's own generator."""
+    config = portrait.config
+    counts = (config.samples, config.importance_samples)
+    return Draws(*(torch.rand(batch, size * size, count, device=device) for count in counts))
+
+
+def make_people(
+    portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: Inputs, clock: Clock
+) -> tuple[Pictures, Tensor, Tensor]:
+    """Render a batch as training sees it.
+
+    Returns:
+        pictures; the poses [B, 6] that E_G has chosen, with gradients; w [B, style_dim].
+    """
+    trigrid, batch = portrait.trigrid, len(inputs.z)
+    with full_precision():  # poses and cameras are positions
+        pose = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
+        known = [Conditions(inputs.camera[:, k], pose[:, k]) for k in range(inputs.z.shape[1])]
+        ws = []
+        for k in range(2):  # oneself, and the neighbour for the background
+            condition = exchanged(known[k], known[k + 1], inputs.takes[:, k : k + 1] < clock.swap)
+            ws.append(trigrid.style(inputs.z[:, k], *condition))
+        rotations = portrait.space.rotations(pose[:, 0])
+        rotations = portrait.space.with_shoulders(portrait.body, rotations, inputs.joint_eulers)
+    others = (inputs.background < config.schedules.background_swap)[:, None, None]
+    background = trigrid.background(torch.where(others, ws[1], ws[0]), "random")
+    person = TriGridPerson(ws[0], trigrid.planes(ws[0], "random").float(), background)
+    pictures = portrait.pictures(
+        person, rotations, inputs.camera[:, 0], raw_size=clock.raw_size, density_noise=clock.density_noise,
+        draws=draws_of(portrait, batch, clock.raw_size, inputs.z.device),
+    )  # fmt: skip
+    return pictures, pose[:, 0], ws[0][:, 0]
+
+
+def generator_terms(
+    networks: TriGridNetworks, config: TriGridTrainConfig, inputs: Inputs, clock: Clock
+) -> tuple[Terms, Fakes]:
+    """G's losses, unweighted, and the people they were computed from."""
+    pictures, pose, w = make_people(networks.generator, config, inputs, clock)
+    image, raw = blurred(pictures.image.float(), clock.blur), pictures.raw.float()
+    fakes = Fakes(Observed(image, raw, pictures.mask), pose, w)
+    score = networks.discriminator(fakes.seen, inputs.camera[:, 0]).score
+    terms = {
+        "G/portrait": generator_loss(score.float()),
+        "rough_pose": pose_error(pose, inputs.rough_pose).mean(),
+    }
+    return terms, fakes
+
+
+def discriminator_terms(
+    discriminator: PoseAwareDiscriminator, config: TriGridTrainConfig, reals: Reals, fakes: Fakes, camera: Tensor,
+    clock: Clock, gamma: float,
+) -> Terms:  # fmt: skip
+    """D's losses, unweighted (R1 contains gamma); ``camera`` [B, 25] of the fakes."""
+    real = observed_real(reals.image, reals.mask, clock.raw_size, clock.blur)
+    of_fake, of_real = discriminator(fakes.seen, camera), discriminator(real, reals.camera)
+    terms = {
+        "D/portrait": discriminator_loss(of_real.score.float(), of_fake.score.float()),
+        "D/pose": pose_error(of_fake.pose.float(), fakes.pose).mean(),
+    }
+    if gamma:
+        terms["D/portrait_r1"] = gamma * gradient_penalty(discriminator, real, reals.camera).loss.mean()
+    return terms
+
+
+def weighted(terms: Terms, weights: dict[str, float]) -> Tensor:
+    """The sum of losses; those that ``weights`` does not name count once."""
+    return torch.stack([weights.get(name, 1.0) * value for name, value in terms.items()]).sum()
+
+
+def strided(total: int, size: int) -> Iterator[slice]:
+    """Rows for micro-batches of at most ``size`` (0: all at once): every n-th one, so that D's groups stay together."""
+    count = -(-total // (size or total))
+    return (slice(i, None, count) for i in range(count))
+
+
+def accumulate_generator(
+    networks: TriGridNetworks, config: TriGridTrainConfig, inputs: Inputs, clock: Clock, autocast: torch.autocast
+) -> tuple[Terms, Fakes]:
+    """Add G's gradients of one batch, micro-batch by micro-batch; returns its losses and its people, detached."""
+    networks.discriminators.requires_grad_(False)
+    sums: Terms = {}
+    made: list[tuple[slice, Fakes]] = []
+    total = len(inputs.z)
+    weights = {"rough_pose": clock.rough_pose if config.stage == 1 else 0.0}
+    for rows in strided(total, config.run.micro_batch):
+        part = inputs.part(rows)
+        with autocast:
+            terms, fakes = generator_terms(networks, config, part, clock)
+        share = len(part.z) / total
+        (share * weighted(terms, weights)).backward()
+        made.append((rows, fakes.detached()))
+        add_terms(sums, terms, share)
+    networks.discriminators.requires_grad_(True)
+    return sums, _together(made, total)
+
+
+def _together(made: list[tuple[slice, Fakes]], total: int) -> Fakes:
+    """Fakes of micro-batches in the order of the batch."""
+
+    def joined(parts: list[tuple[slice, Tensor]]) -> Tensor:
+        whole = parts[0][1].new_empty(total, *parts[0][1].shape[1:])
+        for rows, values in parts:
+            whole[rows] = values
+        return whole
+
+    seen = (joined([(rows, fakes.seen[k]) for rows, fakes in made]) for k in range(len(Observed._fields)))
+    pose, w = (joined([(rows, getattr(fakes, name)) for rows, fakes in made]) for name in ("pose", "w"))
+    return Fakes(Observed(*seen), pose, w)
+
+
+def accumulate_discriminator(
+    networks: TriGridNetworks, config: TriGridTrainConfig, reals: Reals, fakes: Fakes, camera: Tensor, clock: Clock,
+    step: int, autocast: torch.autocast,
+) -> Terms:  # fmt: skip
+    """Add D's gradients of one batch; ``camera`` [B, 25] of the fakes."""
+    assert reals.camera.shape[1] == LABEL_SIZE
+    sums: Terms = {}
+    d, total = config.discriminator, len(camera)
+    gamma = lazy_gamma(d.r1_gamma, d.r1_interval, step)
+    weights = {"D/pose": config.losses.pose}
+    for rows in strided(total, config.run.d_micro_batch or config.run.micro_batch):
+        real = Reals(*(part[rows] for part in reals))
+        fake = Fakes(Observed(*(part[rows] for part in fakes.seen)), fakes.pose[rows], fakes.w[rows])
+        with autocast:
+            terms = discriminator_terms(networks.discriminator, config, real, fake, camera[rows], clock, gamma)
+        share = len(real.image) / total
+        (share * weighted(terms, weights)).backward()
+        add_terms(sums, terms, share)
+    return sums
