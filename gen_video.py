@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.keyframes import Kind, load_file, make_motion
+from inference.keyframes import ALL_ROUND, Kind, load_file, make_motion
 from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
@@ -73,9 +73,9 @@ def make_parser() -> CliParser:
     )
     drive.add_argument(
         "--cam_yaw_range",
-        type=real_number(0, round(math.pi, 5)),
+        type=yaw_range,
         default=0.2,
-        help="swing to either side, radians (default: 0.2)",
+        help="swing to either side, radians (default: 0.2); 360: once round, by models that are seen from all sides",
     )
     drive.add_argument(
         "--cam_cycle", type=whole_number(1, MAX_FRAMES), default=96, help="frames per swing of the camera (default: 96)"
@@ -94,6 +94,11 @@ def make_parser() -> CliParser:
     out.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     out.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     return parser
+
+
+def yaw_range(text: str) -> float:
+    """Radians of a swing, or 360."""
+    return ALL_ROUND if text == f"{ALL_ROUND:g}" else real_number(0, round(math.pi, 5))(text)
 
 
 def parse_grid(text: str | None, n_people: int) -> tuple[int, int] | None:
@@ -156,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = resolve_device(args.device)
     check_output_dir(Path(args.output_dir))
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=device)
+    if args.cam_yaw_range == ALL_ROUND and not pipe.controls.all_round:
+        raise UserError(f"--cam_yaw_range: expected 0 to pi, for {args.ckpt} has no back of the head, found 360")
     seeds = pipe.people(seeds, by_default=args.seeds is None)
     if not pipe.controls.expression:
         if not by_default and paths["expression"] not in (None, "none"):

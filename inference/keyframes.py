@@ -37,6 +37,7 @@ from torch_utils.misc import (
 Kind = Literal["expression", "pose", "camera"]
 
 # Shape of one keyframe, and what to call it in messages.
+ALL_ROUND = 360.0  # in place of a swing in radians: once round
 SHAPES: dict[Kind, tuple[int, ...]] = {"expression": (64,), "pose": (6, 3), "camera": (2,)}
 MEANING: dict[Kind, str] = {
     "expression": "facial actions, or coefficients of the checkpoint's face model",
@@ -242,8 +243,10 @@ def _slerp_eulers(start: np.ndarray, end: np.ndarray, steps: np.ndarray) -> np.n
 
 
 def swing_camera(n_frames: int, yaw_range: float, cycle: int) -> np.ndarray:
-    """Cameras [F,2] at frontal pitch whose yaw swings `yaw_range` radians to either side, once every `cycle` frames."""
-    yaw = FRONTAL + yaw_range * np.sin(2 * np.pi * np.arange(n_frames) / cycle)
+    """Cameras [F,2] at frontal pitch whose yaw swings `yaw_range` radians to either side, once every `cycle` frames; of
+    ALL_ROUND it goes round instead, by the person's left first, at one speed."""
+    turn = 2 * np.pi * np.arange(n_frames) / cycle
+    yaw = FRONTAL - turn if yaw_range == ALL_ROUND else FRONTAL + yaw_range * np.sin(turn)
     return np.stack([np.full(n_frames, FRONTAL), yaw], axis=1)
 
 
@@ -269,8 +272,8 @@ def make_motion(
         camera: [N,2] or None for a camera that swings (`swing_camera`).
         n_interval: frames from each keyframe to the next.
         video_length: frames in all; None takes N * n_interval, or one `cam_cycle` where only the camera's swing moves.
-        cam_yaw_range: half-width of the swing in radians.
-        cam_cycle: frames per swing.
+        cam_yaw_range: half-width of the swing in radians, or ALL_ROUND.
+        cam_cycle: frames per swing, or once round.
         names: how messages name the three (e.g. their files).
 
     Raises:

@@ -1,5 +1,8 @@
 """A tri-grid model through the pipeline and the programs that all models share."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -9,9 +12,11 @@ from inference import sheet
 from inference.pipeline import PortraitPipeline
 from inference.trigrid import TriGridPipeline
 from networks.saved_model import SavedModel, pack_model
+from tests.networks.helpers import make_generator
 from tests.networks.trigrid.test_portrait import make_portrait
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +98,18 @@ def test_a_sheet_has_the_sides_and_no_expressions(checkpoint, tmp_path):
         assert picture.width >= columns * 32
     with pytest.raises(UserError, match="--smoothing: expected a model of manifolds"):
         sheet.main(["--ckpt", str(checkpoint), "--smoothing", "--out", str(out)])
+
+
+def test_once_round(checkpoint, tmp_path):
+    """Four frames: front, the person's left, back, right; a model of manifolds has no back."""
+    words = "--seeds 0 --cam_yaw_range 360 --cam_cycle 4 --exp_path none --psi 1 --ext png"
+    gen_video.main([*words.split(), "--ckpt", str(checkpoint), "--output_dir", str(tmp_path)])
+    person = PortraitPipeline.from_checkpoint(checkpoint).person(seed=0)
+    for i, yaw in enumerate((math.pi / 2, 0.0, -math.pi / 2, -math.pi)):
+        expected = image_to_uint8(person.render(camera=(math.pi / 2, yaw)).image)
+        with Image.open(tmp_path / f"video_0_rgb_{i:03d}.png") as picture:
+            # Cameras of a motion are doubles: half a grey level of rounding, and sines of a turn.
+            assert np.abs(np.asarray(picture).astype(int) - expected).max() <= 2
+    save_checkpoint(tmp_path / "front.safetensors", pack_model(SavedModel(make_generator(), None, {})))
+    with pytest.raises(UserError, match="--cam_yaw_range: expected 0 to pi, for .* has no back of the head, found 360"):
+        gen_video.main([*words.split(), "--ckpt", str(tmp_path / "front.safetensors"), "--output_dir", str(tmp_path)])
