@@ -11,6 +11,7 @@ in the head's frame; and as the face net finds them in the crops. PSNR: of whole
 
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from inference.invert import METHODS
 from inference.pipeline import DEMO, PortraitPipeline, pipeline_of
 from networks.person.body_model import HEAD
 from networks.person.face_recon import FaceReconstructor, load_face_recon
-from networks.person.fitting.photo import track_photo
+from networks.person.fitting.photo import TrackedPhoto, track_photo
 from networks.person.tracking import MILLIMETRES
 from tests.benchmarks.records import add_record, record
 from torch_utils.bounds import MAX_SEED, whole_number
@@ -62,11 +63,11 @@ def main() -> None:
         seen = person.render(tracked.expression, tracked.joint_eulers, tracked.camera.tolist()).image
         again = person.render(*posed(second)).image
         rows.append(
-            figures("as in the photo", pipe, net, seen, drawn(first, size), first)
-            | figures("elsewhere", pipe, net, again, drawn(second, size), second)
+            figures("as in the photo", pipe, net, seen, tracked.picture(size)[0], tracked)
+            | figures("elsewhere", pipe, net, again, drawn(second, size), labels_of(second))
             | {"landmarks, mm, tracked": landmarks_of(net, found, first), "s of processor time": seconds}
         )
-        pictures.append(torch.cat([drawn(first, size), seen, again, drawn(second, size)], 2))
+        pictures.append(torch.cat([tracked.picture(size)[0], seen, again, drawn(second, size)], 2))
         print(f"person {number}: " + ", ".join(f"{key} {value:.2f}" for key, value in rows[-1].items()), flush=True)
     means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
     for key, value in means.items():
@@ -82,6 +83,17 @@ def drawn(sitting: Sitting, size: int) -> Tensor:
     return torch.from_numpy(draw(sitting.posed, sitting.camera, size).image)
 
 
+class Held(NamedTuple):
+    betas: Tensor  # [10]
+    joint_eulers: Tensor  # [6, 3]
+    camera: Tensor  # [2]
+
+
+def labels_of(sitting: Sitting) -> Held:
+    arrays = (sitting.labels["betas"], sitting.labels["joint_eulers"], sitting.camera)
+    return Held(*(torch.from_numpy(array).float() for array in arrays))
+
+
 def posed(sitting: Sitting) -> tuple[Tensor, Tensor, list[float]]:
     """Expression, pose and camera, as people are rendered."""
     labels = sitting.labels
@@ -93,14 +105,16 @@ def posed(sitting: Sitting) -> tuple[Tensor, Tensor, list[float]]:
 
 
 def figures(
-    where: str, pipe: PortraitPipeline, net: FaceReconstructor, image: Tensor, truth: Tensor, sitting: Sitting
+    where: str,
+    pipe: PortraitPipeline,
+    net: FaceReconstructor,
+    image: Tensor,
+    truth: Tensor,
+    held: TrackedPhoto | Held,
 ) -> dict[str, float]:
-    """A portrait against the drawing of the same sitting, by name."""
-    eulers = torch.from_numpy(sitting.labels["joint_eulers"]).float()[None]
-    betas = torch.from_numpy(sitting.labels["betas"]).float()[None]
-    frame = pipe.generator.body.joint_transforms(betas, eulers)[:, HEAD]
-    camera = torch.from_numpy(sitting.camera).float()[None]
-    crops = [face_crop(picture[None].float(), frame, camera, CROP) for picture in (image, truth)]
+    """A portrait against the drawing in the same frame, by name; ``held`` says where in it the face is."""
+    frame = pipe.generator.body.joint_transforms(held.betas[None], held.joint_eulers[None])[:, HEAD]
+    crops = [face_crop(picture[None].float(), frame, held.camera[None], CROP) for picture in (image, truth)]
     one, other = (net.coefficients(crop) for crop in crops)
     marks = [net.landmark_face(found.z_id, found.z_exp) for found in (one, other)]
     error = (image - truth).square().mean().item() / 4

@@ -16,6 +16,7 @@ from networks.person.priors import LABEL_FILES, LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.recordings import make_rows, write
 from tests.inference.released_files import write_released_file
+from tests.inference.snapshots import write_snapshot
 from tests.networks.helpers import make_generator, make_priors_dict
 from tests.networks.person.fitting.drawn_photos import draw_photo, write_folder, write_video
 from tests.readme.documents import ROOT
@@ -116,6 +117,11 @@ def phq(place: Place) -> None:
     (place.root / "masks.zip").rename(place.root / "phq512_masks.zip")
 
 
+def snapshot(place: Place) -> None:
+    """portrait360.pkl: a snapshot of 3DPortraitGAN."""
+    write_snapshot(place.root / "portrait360.pkl")
+
+
 def model_of_photos(place: Place) -> None:
     """runs/shhq2/latest."""
     (place.root / "runs/shhq2").mkdir(parents=True)
@@ -131,6 +137,7 @@ MADE_UP: dict[str, Callable[[Place], None]] = {
     "published": published, "ckpts/named.safetensors": named,
     "old.pt": old, "SHHQ": photos, "deep3d": photos, "fits.npz": photos, "sshq512.pt": released, "released": released,
     "datasets/shhq_hs.zip": photos_in_a_zip, "runs/shhq2": model_of_photos, "take.csv": recording, "walk.npz": motion,
-    "me.mp4": own_pictures, "photo.png": own_pictures, "phq512.zip": phq, "phq512_masks.zip": phq,
+    "me.mp4": own_pictures, "photo.png": own_pictures, "portrait360.pkl": snapshot,
+    "phq512.zip": phq, "phq512_masks.zip": phq,
     "my_photos": own_pictures, "my_videos": own_pictures,
 }  # fmt: skip

@@ -147,6 +147,7 @@ RULES = (
         swap={"FOLDER": "released", "FILE.npy": "released/index.npy"},
     ),
     Rule("inference.convert old.pt"),
+    Rule(r"inference.convert .*\.pkl", why="a file of that layout, but small"),
     Rule("^python -c "),
     # ---- data
     Rule("training.data blender", how=modules_are_there, why="installs Blender's module"),
@@ -212,6 +213,7 @@ RULES = (
          instead={"networks.manifold.generator.GeneratorConfig": lambda: TINY_CONFIG}),
     Rule("bm_reader", "--data datasets/synth --reads 20", "eight pictures"),
     Rule("bm_synthesize", "--num 1 --size 32", "one person"),
+    Rule("bm_invert", how=modules_are_there, why="minutes a person, and detectors may be absent"),
     Rule("bm_from_video", how=modules_are_there, why="draws a video for minutes, and detectors may be absent"),
     Rule("bm_floor"),
     Rule("benchmarks.records"),

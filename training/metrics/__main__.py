@@ -28,7 +28,6 @@ from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.recon import Frames, load_judges, measure_recon
 from training.metrics.renderers import (
     DrawingRenderer,
-    GeneratorRenderer,
     Renderer,
     face_model_of_labels,
     is_synthetic,
@@ -178,7 +177,7 @@ def control_config(args: argparse.Namespace, metrics: tuple[str, ...]) -> Contro
     return ControlConfig(metrics=metrics, num=args.control_num, seed=args.seed, face_recon=args.face_recon)
 
 
-def models_and_data(args: argparse.Namespace, device: torch.device) -> tuple[list[GeneratorRenderer], Dataset]:
+def models_and_data(args: argparse.Namespace, device: torch.device) -> tuple[list[Renderer], Dataset]:
     """All that are named. Raises UserError: one cannot be read, or their expressions are of different face models."""
     renderers, dataset = [load_renderer(path, device) for path in args.ckpt], open_dataset(args.data)
     for renderer in renderers:

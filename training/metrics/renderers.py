@@ -14,7 +14,8 @@ from networks.manifold.generator import Generator, ManifoldMaps
 from networks.manifold.generator_config import UPSCALE
 from networks.person.body_model import HEAD, BodyModel
 from networks.person.expressions import ARKIT, BASEL, EMBEDDED, face_model_of
-from networks.saved_model import unpack_model
+from networks.saved_model import REPRESENTATIONS, unpack_model
+from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from torch_utils.ops.point_network import cpu_has_bf16
@@ -90,9 +91,13 @@ class GeneratorRenderer:
         return self._people[1]
 
 
-def load_renderer(path: str | Path, device: torch.device) -> GeneratorRenderer:
+def load_renderer(path: str | Path, device: torch.device) -> Renderer:
     """The model that a training run saved, or any other in our format. Raises UserError as loading does."""
-    model = unpack_model(load_checkpoint(path), str(path))
+    model = unpack_model(load_checkpoint(path), str(path), REPRESENTATIONS)
+    if isinstance(model.generator, TriGridPortrait):
+        from training.metrics.trigrid import TriGridRenderer  # which builds on this module
+
+        return TriGridRenderer(model.generator.to(device).eval(), model.priors, str(path))
     training = model.metadata.get("training")
     stage = training.get("stage", 2) if isinstance(training, dict) else 2
     return GeneratorRenderer(model.generator.to(device).eval(), stage, str(path), face_model_of(model.metadata))
