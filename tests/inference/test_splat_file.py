@@ -1,14 +1,20 @@
 """A frame as a file of Gaussians, read back as viewers read it."""
 
+import json
+import subprocess
+
 import numpy as np
 import pytest
 import torch
 
 from inference import splat_file
-from inference.splat_file import COLUMNS, SH_C0, ellipsoids, parse_actions
+from inference.portable.gltf import METRES
+from inference.splat_file import COLUMNS, SH_C0, ellipsoids, parse_actions, splat_glb
 from networks.gaussian.avatar import View, pack_avatar
 from networks.person.expressions import expression
 from networks.saved_model import SavedModel, pack_model
+from tests.inference.portable.gltf_reader import Gltf
+from tests.inference.portable.test_gltf import VALIDATE, validator_environment
 from tests.networks.gaussian.made_up import make_avatar, make_view
 from tests.networks.helpers import make_generator
 from torch_utils.checkpoint import save_checkpoint
@@ -60,6 +66,51 @@ def test_a_viewer_draws_the_same(tmp_path, capsys):
     with torch.no_grad():
         expected = avatar(pose, view.origin, project=True).draw(view, 1.0)
     assert torch.allclose(drawn.image, expected.image, atol=2e-3)  # alphas near 1/255 may fall to either side
+
+
+def test_gltf(tmp_path):
+    """KHR_gaussian_splatting, read back by its own rules: covariances, opacities and colours, in metres."""
+    avatar = make_avatar("static")
+    with torch.no_grad():
+        avatar.canonical["colour"].uniform_(-0.1, 1.1)
+        avatar.canonical["other"][:, 0] = torch.linspace(-8, 4, len(avatar.maps.pixels))
+        avatar.canonical["other"][:, 1:].add_(0.3 * torch.randn(len(avatar.maps.pixels), 7))
+        expected = avatar.driven(avatar.pose(torch.zeros(64), torch.zeros(6, 3)), make_view().origin)
+    save_checkpoint(tmp_path / "latest", pack_avatar(avatar, {"face_model": "arkit", "source": "a ball"}))
+    splat_file.main(["--ckpt", str(tmp_path / "latest"), "--out", str(tmp_path / "a.glb")])
+    glb = Gltf((tmp_path / "a.glb").read_bytes())
+    assert glb.document["extensionsUsed"] == ["KHR_gaussian_splatting"] and glb.primitive["mode"] == 0
+    assert glb.primitive["extensions"]["KHR_gaussian_splatting"]["colorSpace"] == "srgb_rec709_display"
+    assert glb.document["asset"]["extras"]["source"] == "a ball"
+
+    def attribute(name: str) -> torch.Tensor:
+        return torch.from_numpy(glb.attribute(f"KHR_gaussian_splatting:{name}").copy())
+
+    seen = expected.opacities >= 1 / 255
+    assert seen.sum() < len(seen)
+    assert torch.allclose(attribute("OPACITY"), expected.opacities[seen])
+    assert torch.allclose(0.5 + SH_C0 * attribute("SH_DEGREE_0_COEF_0"), expected.colours[seen], atol=1e-6)
+    means = torch.from_numpy(glb.attribute("POSITION").copy())
+    assert torch.allclose(means, METRES * expected.means[seen], atol=1e-6)
+    axes = rotation_matrices(attribute("ROTATION").roll(1, 1)) * attribute("SCALE")[:, None]
+    wanted = METRES**2 * (expected.axes @ expected.axes.mT)[seen]
+    assert torch.allclose(axes @ axes.mT, wanted, atol=1e-7)  # of squares up to 1e-3
+    shown = torch.from_numpy(glb.attribute("COLOR_0").copy()).float() / 255
+    assert torch.allclose(shown[:, :3], expected.colours[seen].clamp(0, 1), atol=0.003)  # half a step of a byte
+
+
+def test_the_validator_knows_all_but_the_extension(tmp_path):
+    avatar = make_avatar("static")
+    with torch.no_grad():
+        gaussians = avatar.driven(avatar.pose(torch.zeros(64), torch.zeros(6, 3)), make_view().origin)
+    environment = validator_environment()
+    done = subprocess.run(
+        ["node", "-e", VALIDATE], input=splat_glb(gaussians, {}), capture_output=True, env=environment
+    )
+    if b"Cannot find module" in done.stderr:
+        pytest.skip("needs npm's gltf-validator (npm install -g gltf-validator)")
+    said = json.loads(done.stdout)["issues"]["messages"]
+    assert all("KHR_gaussian_splatting" in one["message"] + one["pointer"] for one in said)
 
 
 def test_bad_input(tmp_path):
