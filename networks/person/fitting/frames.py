@@ -68,6 +68,12 @@ def to_picture(posed: Tensor, frames: Tensor) -> Tensor:
     return (seen * seen.new_tensor([1.0, -1.0])) @ matrix.mT + shift[:, None]
 
 
+def pixels_of(points: BodyPoints, shape: Tensor, frames: Tensor, actions: Tensor) -> Tensor:
+    """Where N points of a person of a shape [90] are seen in frames [F, Q] with actions [F, 52]: [F, N, 2] pixels."""
+    transforms = points.transforms(points.joints(shape), joint_eulers(frames))
+    return to_picture(points.pose(points.canonical(shape, actions), transforms), frames)
+
+
 class Linear(NamedTuple):
     """Pixels of N points in F frames, and what moves them."""
 

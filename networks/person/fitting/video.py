@@ -21,6 +21,7 @@ from networks.person.fitting.frames import (
     SCALE,
     camera,
     joint_eulers,
+    pixels_of,
 )
 from networks.person.fitting.measured import Landmarks, expressions, observed
 from networks.person.fitting.priors import priors
@@ -39,12 +40,18 @@ for _part, _quick, _fast, _far in (
     (CAMERA, 1.5, 1.0, (0.15, 0.35)),
     (ROLL, 0.5, 1.0, 0.06),
     (SCALE, 0.3, 1.0, np.inf),
-    (HEAD_TURN, 6.0, 3.0, (0.10, 0.12, 0.06)),
-    (COLLARS, 5.0, 2.0, (0.12, 0.08) * 2),
+    (HEAD_TURN, 6.0, 3.0, (0.10, 0.10, 0.05)),
+    (COLLARS, 15.0, 3.0, (0.15, 0.04) * 2),
     (ARMS, 3.0, 2.0, (0.40, 0.24, 0.20) * 2),
 ):
     _ACCELERATION[_part], _SPEED[_part], _LEVEL[_part] = _quick, _fast, _far
 WINDOW, MARGIN = 1000, 100  # frames that are put together at once, and how far they look beyond those that count
+SHOULDERS = slice(COLLARS.start, ARMS.stop)
+RISES, _UP = [COLLARS.start, COLLARS.start + 2], np.array([1.0, -1.0])  # left and right collar, and which way is up
+_REST = 0.4  # the share of frames whose shoulders are no higher than at rest
+_RISE = 1.5  # how many times as far shoulders rise as their detector sees (tests/benchmarks/bm_from_video.py)
+# How many times surer landmarks of the body are once it is known how far off they lie; seconds until half of it is.
+_STEADY, _SETTLING = 6.0, 0.5
 _ROUNDS = 2  # what pictures tell is linear near the course
 _LIDS, _GAZE, _OTHERS = 25.0, 8.0, 10.0  # the same of actions: shares per second squared
 _ACTION_SPEED = 20.0
@@ -94,20 +101,60 @@ def _in_motion(
     """Frames [F, Q], actions [F, 52] and error [F] of a stretch of video, from where its ``known`` frames start.
 
     First every frame is fitted by itself. What pictures tell of head, shoulders and camera is then put together with
-    how these move, and so are the actions under the course that this gives.
+    how these move; then shoulders once more, by themselves, and the actions under the course that all this gives.
     """
     held = torch.full((NUM_FRAME,), _HELD, dtype=torch.float64)
+    motion = _LEVEL, _ACCELERATION / rate**2, _SPEED / rate
     fit = fit_frames(marks.points, seen, shape, frames, actions)
     for _ in range(_ROUNDS):
-        course = _together(fit.of_frames, known, _LEVEL, _ACCELERATION / rate**2, _SPEED / rate)
+        course = _together(fit.of_frames, known, *motion)
         anchor = Anchor(torch.from_numpy(course[known]), held)
         fit = fit_frames(marks.points, seen, shape, anchor.place, fit.actions, anchor=anchor)
+    alone = _shoulders_alone(marks, _settled(seen, marks, fit, rate), fit)
+    course[:, RISES] = _risen(_together(alone, known, *(values[SHOULDERS] for values in motion)))
+    anchor = Anchor(torch.from_numpy(course[known]), held)
+    fit = fit_frames(marks.points, seen, shape, anchor.place, fit.actions, anchor=anchor)
     quick, far = _action_acceleration() / rate**2, np.full(NUM_ACTIONS, np.inf)
     speed = np.full(NUM_ACTIONS, _ACTION_SPEED / rate)
     acted = _together(fit.of_actions, known, far, quick, speed, (0.0, 1.0))
     error = np.full(len(known), np.nan)
     error[known] = fit.error.numpy()
     return course, acted, error
+
+
+def _settled(seen: Observed, marks: Landmarks, fit: Fit, rate: float) -> Observed:
+    """What was seen, without how far landmarks of the body lie off on the whole, and so much the surer.
+
+    In close portraits their detector guesses where shoulders are, of one person always about as wrongly; that they rise
+    it sees.
+    """
+    body = slice(len(marks.face), None)
+    model = pixels_of(marks.points, fit.shape, fit.frames, fit.actions)[:, body]
+    there = seen.certainty[:, body] > 0
+    off = torch.where(there[..., None], seen.pixels[:, body] - model, torch.nan).nanmedian(0).values.nan_to_num()
+    seconds = there.sum(0) / rate
+    share = seconds / (seconds + _SETTLING)
+    pixels, certainty = seen.pixels.clone(), seen.certainty.clone()
+    pixels[:, body] -= share[:, None] * off
+    certainty[:, body] *= 1 + share * (_STEADY - 1)
+    return seen._replace(pixels=pixels, certainty=certainty)
+
+
+def _shoulders_alone(marks: Landmarks, seen: Observed, fit: Fit) -> Told:
+    """What is told of SHOULDERS where all else of the frames is as in the fit."""
+    held = torch.full((NUM_FRAME,), _HELD, dtype=torch.float64)
+    held[SHOULDERS] = 0
+    told = fit_frames(marks.points, seen, fit.shape, fit.frames, fit.actions, anchor=Anchor(fit.frames, held)).of_frames
+    others = fit.frames.clone()
+    others[:, SHOULDERS] = 0
+    slope = told.slope - (told.matrix @ others[..., None]).squeeze(-1)
+    return Told(told.matrix[:, SHOULDERS, SHOULDERS], slope[:, SHOULDERS])
+
+
+def _risen(shoulders: np.ndarray) -> np.ndarray:
+    """Turns of the collars [F, 2] by which shoulders are raised: from where they mostly are, and never below it."""
+    raised = shoulders[:, [column - SHOULDERS.start for column in RISES]] * _UP
+    return (raised - np.quantile(raised, _REST, axis=0)).clip(0) * _RISE * _UP
 
 
 def _together(told: Told, known: np.ndarray, level: np.ndarray, *motion) -> np.ndarray:
