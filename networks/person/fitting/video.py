@@ -48,7 +48,7 @@ for _part, _quick, _fast, _far in (
 WINDOW, MARGIN = 1000, 100  # frames that are put together at once, and how far they look beyond those that count
 SHOULDERS = slice(COLLARS.start, ARMS.stop)
 RISES, _UP = [COLLARS.start, COLLARS.start + 2], np.array([1.0, -1.0])  # left and right collar, and which way is up
-_REST = 0.4  # the share of frames whose shoulders are no higher than at rest
+_REST = 0.33  # the share of frames whose shoulders are no higher than at rest
 _RISE = 1.5  # how many times as far shoulders rise as their detector sees (tests/benchmarks/bm_from_video.py)
 # How many times surer landmarks of the body are once it is known how far off they lie; seconds until half of it is.
 _STEADY, _SETTLING = 6.0, 0.5

@@ -12,7 +12,7 @@ from networks.person.fitting import video
 from networks.person.fitting.fit import HUBER, fit_frames, fit_person
 from networks.person.fitting.frames import CAMERA, COLLARS, HEAD_TURN, ROLL, SHIFT, TURNS
 from networks.person.fitting.live import LiveFit
-from networks.person.fitting.measured import observed
+from networks.person.fitting.measured import expressions, observed
 from networks.person.fitting.priors import priors
 from networks.person.fitting.start import first_guess
 from networks.person.fitting.video import fit_video, spread_out, windows
@@ -187,6 +187,27 @@ def test_frames_of_a_person_are_spread_over_head_turns():
     turns = frames[chosen, HEAD_TURN.start + 1]
     assert len(chosen) == 5 and turns.max() - turns.min() > 0.4
     assert len(spread_out(frames[:3], 5)) == 3
+
+
+def test_what_detectors_see_too_little_of_counts_for_more():
+    found = expressions(torch.full((1, 52), 0.4, dtype=torch.float64))[0]
+    assert found.shape == (64,) and found[52:].eq(0).all()
+    expected = {
+        "jawOpen": 0.4,
+        "mouthSmileLeft": 0.6,
+        "browDownRight": 0.56,
+        "eyeBlinkLeft": 0.72,
+        "eyeLookUpRight": 0.6,
+    }
+    assert {name: round(float(found[ACTIONS.index(name)]), 6) for name in expected} == expected
+    assert expressions(torch.ones(1, 52))[0, :52].eq(1).all()
+
+
+def test_shoulders_never_sink_below_their_rest(performance):
+    _, _, frames, _, _, found = performance
+    left, right = found.frames[:, COLLARS.start], -found.frames[:, COLLARS.start + 2]
+    assert min(left.min(), right.min()) == 0 and (left == 0).mean() > 0.2
+    assert left.argmax() == pytest.approx(int(frames[:, COLLARS.start].argmax()), abs=3)
 
 
 def test_made_tracks_show_what_they_say():
