@@ -38,7 +38,10 @@ class TriGridRenderer:
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
         """Raises UserError: the face camera is asked for, which stands nearer than these models render."""
         if set(views) != {"portrait"}:
-            raise UserError(f"--regions: expected full, for {self.name} is a tri-grid, which no face camera sees")
+            raise UserError(
+                f"--regions: expected full, for {self.name} is a tri-grid, which no face camera sees; nor are metrics "
+                "of control for it"
+            )
         portrait, device = self.portrait, next(self.portrait.parameters()).device
         ws = torch.cat([self.style(row) for row in inputs.z_noise]).to(device)
         rotations = portrait.space.rotations_of(portrait.body, inputs.joint_eulers.to(device))
