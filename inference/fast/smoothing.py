@@ -6,18 +6,40 @@ from torch import Tensor
 from networks.person.pose_deformation import KERNEL, PoseDeformationProcessor
 from torch_utils.ops.smooth_volume import smooth_volume
 
-
-def filters_of(smoother: PoseDeformationProcessor) -> tuple[Tensor, Tensor]:
-    """D^p's two filters as :func:`smooth_entries` takes them."""
-    return normalised_filter(smoother.weight1), after_upsampling(normalised_filter(smoother.weight2))
+Filter = tuple[Tensor, ...]  # as smooth_volume takes one, or three, one an axis, that are the same one after another
 
 
-def smooth_entries(entries: Tensor, index: Tensor, filters: tuple[Tensor, Tensor], *, impl: str = "auto") -> Tensor:
+def filters_of(smoother: PoseDeformationProcessor, *, mean: bool = False) -> tuple[Filter, Filter]:
+    """D^p's two filters as :func:`smooth_entries` takes them, or the ``mean`` of the entries' filters for all."""
+    first, second = normalised_filter(smoother.weight1), after_upsampling(normalised_filter(smoother.weight2))
+    if mean:
+        first, second = (weight.mean(-1, keepdim=True).expand_as(weight) for weight in (first, second))
+    return separated(first), separated(second)
+
+
+def separated(weight: Tensor) -> Filter:
+    """A filter [h, w, s, 16] whose entries sum to 1 as three, where it is a product of such: 23 taps instead of 405.
+
+    D^p's are until it learns: it starts with mean filters. A GPU has a launch to do for each, and time for all taps.
+    """
+    parts = [weight.sum(axes, keepdim=True) for axes in ((1, 2), (0, 2), (0, 1))]
+    product = parts[0] * parts[1] * parts[2]
+    is_product = weight.device.type == "cpu" and (product - weight).abs().max() <= 1e-5 * weight.abs().max()
+    return tuple(parts) if is_product else (weight,)
+
+
+def smooth_entries(entries: Tensor, index: Tensor, filters: tuple[Filter, Filter], *, impl: str = "auto") -> Tensor:
     """entries [V, 16] of the vertices ``index`` [H, W, S], smoothed -> [H + 1, W + 1, S + 1, 16] at the even cells."""
     depth, height, width = (k // 2 for k in KERNEL)
-    volume = smooth_volume(entries[reflect(index, (height, width, depth))], filters[0], impl=impl)
+    volume = _smooth(entries[reflect(index, (height, width, depth))], filters[0], impl)
     volume = reflect_upsampled(volume, (height // 2 + 1, width // 2 + 1, depth // 2 + 1))
-    return smooth_volume(volume, filters[1], impl=impl)
+    return _smooth(volume, filters[1], impl)
+
+
+def _smooth(volume: Tensor, weights: Filter, impl: str) -> Tensor:
+    for weight in weights:
+        volume = smooth_volume(volume, weight, impl=impl)
+    return volume
 
 
 def normalised_filter(weight: Tensor) -> Tensor:

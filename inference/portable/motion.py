@@ -149,8 +149,7 @@ def skinning_weights(generator: Generator, body: FastBody) -> Weights:
     index = nearest_vertices(_Nodes(generator, device).at(portrait_view(_FRONT, size, device)), vertices)
     entries = F.pad(body.weights, (0, _ENTRIES - count))
     if config.pose == "smoothed":
-        filters = [part.mean(-1, keepdim=True).expand_as(part) for part in filters_of(generator.pose_deformation)]
-        values = smooth_entries(entries, index, (filters[0], filters[1]))
+        values = smooth_entries(entries, index, filters_of(generator.pose_deformation, mean=True))
     else:
         still = F.one_hot(torch.tensor(0), _ENTRIES).to(entries)
         values = entries[index] if config.pose == "nearest" else still.expand(*index.shape, -1)

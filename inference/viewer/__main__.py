@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from inference.pipeline import DEMO, PortraitPipeline
+from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
 from inference.viewer.server import make_app
 from inference.viewer.studio import Studio
 from torch_utils.bounds import whole_number
@@ -32,6 +32,8 @@ def make_parser() -> CliParser:
     parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    quality_help = "of frames, as in gen_video.py; layers are the quickest (default: fast)"
+    parser.add_argument("--quality", choices=QUALITIES, default="fast", help=quality_help)
     host_help = "address to listen on; anybody who reaches it may use the page (default: 127.0.0.1, this machine only)"
     parser.add_argument("--host", default="127.0.0.1", help=host_help)
     parser.add_argument("--port", type=whole_number(0, 65535), default=8765, help="0 takes a free one (default: 8765)")
@@ -85,7 +87,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.ckpt != str(DEMO):
             named = {"--ckpt": args.ckpt} | ({"--config": args.config} if args.config else {})
             command += "".join(f" {option} {shlex.quote(value)}" for option, value in named.items())
-        server = make_server(Studio(pipe), host=args.host, checkpoint=Path(args.ckpt).name, command=command)
+        studio = Studio(pipe, args.quality)
+        server = make_server(studio, host=args.host, checkpoint=Path(args.ckpt).name, command=command)
         url = page_url(listening)
         print(f"{url} (Ctrl-C stops)", flush=True)
         if not args.no_browser and has_display():

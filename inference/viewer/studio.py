@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import Image
 
-from inference.pipeline import Person, PortraitPipeline
+from inference.pipeline import Person, PortraitPipeline, Quality
 from inference.portable.clips import Clip
 from inference.portable.export import export_avatar
 from inference.viewer.messages import Shot
@@ -28,10 +28,15 @@ JPEG = {"quality": 92, "subsampling": 0}
 
 
 class Studio:
-    """A pipeline whose slow work is awaited. Its coroutines belong to one event loop."""
+    """A pipeline whose slow work is awaited. Its coroutines belong to one event loop.
 
-    def __init__(self, pipe: PortraitPipeline):
-        self._pipe = pipe
+    Args:
+        pipe: whose people are shown.
+        quality: of Person.render.
+    """
+
+    def __init__(self, pipe: PortraitPipeline, quality: Quality = "fast"):
+        self._pipe, self._quality = pipe, quality
         self._drawing = ThreadPoolExecutor(1, "drawing")
         self._making = ThreadPoolExecutor(1, "making")
         self._people: OrderedDict[Who, Person] = OrderedDict()
@@ -62,7 +67,8 @@ class Studio:
 
     async def warm_up(self) -> None:
         """Does what the first fast frame would have to wait for."""
-        await self._run(self._drawing, self._pipe.warm_up)
+        if self._quality == "fast":
+            await self._run(self._drawing, self._pipe.warm_up)
 
     def ready(self, who: Who) -> Person | None:
         """The person, if made before and still kept."""
@@ -75,11 +81,16 @@ class Studio:
         if (known := self.ready(who)) is not None:
             return known
         if who not in self._begun:
-            seed, psi = who
-            made = self._run(self._making, functools.partial(self._pipe.person, seed, psi=psi))
+            made = self._run(self._making, functools.partial(self._make, *who))
             self._begun[who] = asyncio.ensure_future(made)
             self._begun[who].add_done_callback(functools.partial(self._keep, who))
         return await asyncio.shield(self._begun[who])  # another page may wait for it, too
+
+    def _make(self, seed: int, psi: float) -> Person:
+        person = self._pipe.person(seed, psi=psi)
+        if self._quality == "layers":
+            person.render(quality="layers")  # the first one makes them: frames of others are not to wait for it
+        return person
 
     def _keep(self, who: Who, made: asyncio.Future[Person]) -> None:
         del self._begun[who]
@@ -90,10 +101,10 @@ class Studio:
             self._people.popitem(last=False)
 
     async def draw(self, person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
-        """A fast frame as a file."""
+        """A frame as a file."""
         if not self.controls.expression:  # motions may have some
             shot = shot._replace(expression=np.zeros_like(shot.expression))
-        return await self._run(self._drawing, functools.partial(draw, person, shot, ext))
+        return await self._run(self._drawing, functools.partial(draw, person, shot, ext, self._quality))
 
     async def export(self, who: Who, clips: Sequence[Clip], source: Mapping[str, Any]) -> bytes:
         """A portable avatar of the person, as a .glb file; takes seconds."""
@@ -112,9 +123,9 @@ class Studio:
         return asyncio.get_running_loop().run_in_executor(threads, function)
 
 
-def draw(person: Person, shot: Shot, ext: Literal["jpeg", "png"]) -> bytes:
-    """A fast frame of ``person`` as the bytes of a JPEG or PNG file."""
-    frame = person.render(shot.expression, shot.joint_eulers, shot.camera, quality="fast")
+def draw(person: Person, shot: Shot, ext: Literal["jpeg", "png"], quality: Quality = "fast") -> bytes:
+    """A frame of ``person`` as the bytes of a JPEG or PNG file."""
+    frame = person.render(shot.expression, shot.joint_eulers, shot.camera, quality=quality)
     file = io.BytesIO()
     Image.fromarray(image_to_uint8(frame.image)).save(file, ext, **(JPEG if ext == "jpeg" else {}))
     return file.getvalue()

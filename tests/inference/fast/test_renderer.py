@@ -1,6 +1,7 @@
 """Fast frames against the generator's own, stage by stage and as pictures."""
 
 import copy
+import functools
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from inference.fast.renderer import (
     Motion,
     _apply,
 )
-from inference.fast.smoothing import after_upsampling, normalised_filter
+from inference.fast.smoothing import after_upsampling, normalised_filter, separated
 from inference.keyframes import load_expressions
 from inference.pipeline import PortraitPipeline
 from inference.released_checkpoint import ReleasedGenerator
@@ -29,7 +30,7 @@ from networks.compositing import Frame
 from networks.manifold.generator import Generator, ManifoldMaps
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.body_model import BodyModel
-from networks.person.pose_deformation import inverse_vertex_transforms
+from networks.person.pose_deformation import KERNEL, inverse_vertex_transforms
 from networks.saved_model import SavedModel
 from tests.networks.helpers import TINY_CONFIG, make_body, make_generator, make_inputs, max_error
 from torch_utils.ops.smooth_volume import smooth_volume
@@ -99,6 +100,20 @@ def test_one_filter_for_upsampling_and_filtering():
     expected = smooth_volume(upsampled.permute(1, 2, 3, 0), weight)[::2, ::2, ::2]  # centres 4, 4, 2 and so on
     ours = smooth_volume(volume, after_upsampling(weight))  # centres at cells 3, 3, 2, which are upsampled 6, 6, 4
     assert max_error(ours[:6, :6, :6], expected[1:7, 1:7, 1:7]) < 1e-4
+
+
+def test_filters_that_are_products_are_taken_one_axis_after_another():
+    """Mean filters, upsampled or not; one number changed by a hundredth, and it is no product any more."""
+    random = torch.Generator().manual_seed(0)
+    volume = torch.randn(10, 11, 7, 16, generator=random)
+    weight = torch.ones(16, 1, *KERNEL)
+    for whole in (normalised_filter(weight), after_upsampling(normalised_filter(weight))):
+        parts = separated(whole)
+        assert [part.shape[:3].numel() for part in parts] == list(whole.shape[:3])
+        found = functools.reduce(smooth_volume, parts, volume)
+        torch.testing.assert_close(found, smooth_volume(volume, whole), atol=1e-5, rtol=0)
+    weight[3, 0, 2, 4, 4] = 1.01
+    assert len(separated(normalised_filter(weight))) == 1
 
 
 def test_filters_keep_constants():

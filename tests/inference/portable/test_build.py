@@ -1,9 +1,13 @@
 """Avatars of people: their motion by the method's own deformations, their pictures against exact frames."""
 
+import asyncio
+import io
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from inference.fast.body import FastBody
 from inference.pipeline import PortraitPipeline
@@ -12,6 +16,8 @@ from inference.portable.avatar import POSED
 from inference.portable.build import AvatarOptions
 from inference.portable.motion import SmoothedSkinning, inverse_expressions, portrait_view, settle, skinning_weights
 from inference.released_checkpoint import ReleasedGenerator
+from inference.viewer.messages import Shot
+from inference.viewer.studio import Studio
 from networks.cameras import PORTRAIT_CAMERA, cast_rays, sample_depths
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import GeneratorConfig
@@ -19,6 +25,7 @@ from networks.person.expressions import ARKIT
 from networks.saved_model import SavedModel
 from tests.networks.helpers import TINY_CONFIG, make_generator, make_inputs
 from torch_utils.misc import UserError
+from torch_utils.pixels import image_to_uint8
 
 CONFIG = GeneratorConfig(**{
     **vars(TINY_CONFIG), "image_size": 160, "lowres_size": 40, "num_samples": 64, "num_fine_samples": 256,
@@ -172,6 +179,21 @@ def test_people_without_layers_are_refused(person):
         empty.avatar()
     with pytest.raises(ValueError, match="error: expected a positive number, found 0"):
         AvatarOptions(error=0)
+
+
+def test_the_viewer_shows_layers(person, generator):
+    """Made with the person, so that no frame waits for them."""
+    pipe = PortraitPipeline(SavedModel(generator, None, {}))
+    pipe.person = lambda seed, psi: person
+    shot = Shot(0, 0.7, np.zeros(64), np.zeros((6, 3)), np.array([1.5, 1.6]))
+
+    async def visit() -> bytes:
+        studio = Studio(pipe, "layers")
+        return await studio.draw(await studio.person((0, 0.7)), shot, "png")
+
+    shown = torch.from_numpy(np.array(Image.open(io.BytesIO(asyncio.run(visit())))))
+    expected = image_to_uint8(person.render(camera=shot.camera, quality="layers").image)
+    assert torch.equal(shown, torch.as_tensor(expected))
 
 
 def test_cells_are_visible_unless_transparent_or_hidden():
