@@ -88,8 +88,6 @@ class AvatarPipeline(PortraitPipeline):
         self._where = where
         self.avatar = avatar.to(self.device).requires_grad_(False)
 
-    one_person = True
-
     def warm_up(self) -> None:
         """Nothing: all frames are alike."""
 

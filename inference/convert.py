@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from inference.released_checkpoint import load_config, load_labels, load_released, released_state
 from inference.released_portrait360 import is_snapshot, load_portrait360
@@ -39,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_snapshot(args.input):
         if given := _given(args):
             raise UserError(f"--{given}: {args.input} is a snapshot of 3DPortraitGAN; all it needs is inside")
-        save_checkpoint(args.output, pack_model(load_portrait360(args.input).model))
-        print(f"wrote {args.output}")
+        _from_snapshot(args.input, Path(args.output))
         return
     data = load_raw(args.input)
     if data.get("format") != FORMAT and released_state(data) is not None:
@@ -51,6 +51,17 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise UserError(f"--{given}: {args.input} is not in the released layout; all it needs is inside")
     save_checkpoint(args.output, data)
     print(f"wrote {args.output}")
+
+
+def _from_snapshot(path: str, output: Path) -> None:
+    """Writes the generator, and E_D beside it."""
+    found = load_portrait360(path)
+    save_checkpoint(output, pack_model(found.model))
+    print(f"wrote {output}")
+    if found.pose_reader is not None:
+        beside = output.with_name(f"{output.stem}_pose_reader{output.suffix}")
+        save_checkpoint(beside, found.pose_reader)
+        print(f"wrote {beside}: E_D, which inference.pose_transfer takes")
 
 
 def _given(args: argparse.Namespace) -> str | None:

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     photo = read_picture(args.photo)
     pipe = PortraitPipeline.from_checkpoint(args.ckpt, device=resolve_device(args.device))
     check_face_model(pipe.face_model, ARKIT, args.ckpt)  # of which the tracker speaks
-    if pipe.of_one_person:
+    if pipe.one_person:
         raise UserError(f"{args.ckpt}: expected a model of many people, found one of one person")
     with atomic_path(args.out / PERSON) as temporary:  # a folder that cannot be written to is refused before the work
         name, distance = load_distance(args.perceptual, pipe.device)

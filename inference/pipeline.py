@@ -152,7 +152,7 @@ class PortraitPipeline:
         self._only = None if model.person is None else {n: part.to(self.device) for n, part in model.person.items()}
 
     @property
-    def of_one_person(self) -> bool:
+    def one_person(self) -> bool:
         """Whether there is nobody but seed 0: the file is a person's, of a photo (inference.invert) or of captures."""
         return self._only is not None
 
@@ -170,8 +170,6 @@ class PortraitPipeline:
     def image_size(self) -> int:
         """Pixels a side of its frames."""
         return self.generator.config.image_size
-
-    one_person = False  # whether it draws but one, seed 0
 
     def warm_up(self) -> None:
         """Make what the first fast frame would have to wait for."""
@@ -236,19 +234,19 @@ class PortraitPipeline:
         return load_released(data, load_config(config), where, body=body, head_shoulder_index=head_shoulder_index)
 
     def people(self, seeds: tuple[int, ...], *, by_default: bool) -> tuple[int, ...]:
-        """The seeds that are meant: those, but ``by_default`` the one that a model :attr:`of_one_person` has.
+        """The seeds that are meant: those, but ``by_default`` the one that a model :attr:`one_person` has.
 
         Raises:
             UserError: it has not those.
         """
-        if not self.of_one_person:
+        if not self.one_person:
             return seeds
         for seed in () if by_default else seeds:
             self.check_only(seed)
         return (0,)
 
     def check_only(self, seed: int | None, **latents: Any) -> None:
-        """UserError unless a model :attr:`of_one_person` is asked for that one."""
+        """UserError unless a model :attr:`one_person` is asked for that one."""
         given = [name for name, value in latents.items() if value is not None]
         if seed not in (None, 0) or given:
             found = given[0] if given else f"seed {seed}"
@@ -303,7 +301,7 @@ class PortraitPipeline:
 
         Raises:
             ValueError: another seed, a wrong shape, NaN or infinity.
-            UserError: anybody but seed 0, of a model :attr:`of_one_person`; ``psi`` does not change them.
+            UserError: anybody but seed 0, of a model :attr:`one_person`; ``psi`` does not change them.
         """
         if self._only is not None:
             self.check_only(seed, z_id=z_id, z_noise=z_noise, betas=betas)

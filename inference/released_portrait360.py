@@ -25,6 +25,7 @@ from networks.saved_model import SavedModel
 from networks.trigrid.config import TriGridConfig
 from networks.trigrid.discriminator import PoseAwareDiscriminator
 from networks.trigrid.portrait import TriGridPortrait
+from networks.trigrid.pose_reader import PoseReader, pack_pose_reader
 from torch_utils.checkpoint import load_weights
 from torch_utils.misc import UserError
 from torch_utils.safe_pickle import Inert, load_inert
@@ -46,7 +47,7 @@ class Released(NamedTuple):
     """A released snapshot."""
 
     model: SavedModel
-    discriminator: PoseAwareDiscriminator | None  # E_D is a part of it; None where the file has none
+    pose_reader: dict[str, Any] | None  # E_D, packed (networks/trigrid/pose_reader.py); None where the file has none
 
 
 def is_snapshot(path: str | Path) -> bool:
@@ -60,7 +61,7 @@ def is_snapshot(path: str | Path) -> bool:
 
 
 def load_portrait360(path: str | Path) -> Released:
-    """Generator and discriminator of a released snapshot.
+    """The generator of a released snapshot, and what its discriminator has learned of poses.
 
     Raises:
         UserError: no such file, no snapshot of theirs, or missing or misshapen weights, by name.
@@ -77,7 +78,7 @@ def load_portrait360(path: str | Path) -> Released:
     weights = {f"trigrid.{name}": value for name, value in state.items() if not name.startswith(_LEFTOVERS)}
     load_weights(portrait, {**own, **weights}, f"{path}: {GENERATOR}")
     model = SavedModel(portrait.eval(), None, {"source": "released 3DPortraitGAN"})
-    return Released(model, _discriminator(data.get(DISCRIMINATOR), config, f"{path}: {DISCRIMINATOR}"))
+    return Released(model, _pose_reader(data.get(DISCRIMINATOR), config, f"{path}: {DISCRIMINATOR}"))
 
 
 class _Module(NamedTuple):
@@ -184,7 +185,7 @@ def _sizes(state: Mapping[str, Tensor], prefix: str) -> dict[int, int]:
     return found
 
 
-def _discriminator(pickled: Any, config: TriGridConfig, where: str) -> PoseAwareDiscriminator | None:
+def _pose_reader(pickled: Any, config: TriGridConfig, where: str) -> dict[str, Any] | None:
     if pickled is None:
         return None
     state = _Module.of(pickled, where).tensors()
@@ -193,11 +194,14 @@ def _discriminator(pickled: Any, config: TriGridConfig, where: str) -> PoseAware
     layers = sorted(name for name in state if re.fullmatch(r"pose_branch\.net\.\d+\.weight", name))
     if not widths or "b4.conv.weight" not in state or not layers:
         raise UserError(f"{where}: expected weights of a discriminator with a pose branch, found others")
-    net = PoseAwareDiscriminator(
-        config.image_size,
-        channel_base=widths[max(widths)] * max(widths),
-        max_channels=state["b4.conv.weight"].shape[0],
-        pose_widths=tuple(state[name].shape[0] for name in layers[:-1]),
-    )
+    settings: dict[str, Any] = {
+        "image_size": config.image_size,
+        "channel_base": widths[max(widths)] * max(widths),
+        "max_channels": state["b4.conv.weight"].shape[0],
+        "pose_widths": tuple(state[name].shape[0] for name in layers[:-1]),
+        "group": 4,
+        "fold_mirror": False,
+    }
+    net = PoseAwareDiscriminator(**settings)
     load_weights(net, state, where)
-    return net.eval()
+    return pack_pose_reader(PoseReader(net, config.raw_size, config.rest_pose), settings, config.rest_pose)

@@ -154,7 +154,7 @@ def test_the_person_s_files(me, photo):
         assert picture.size == (40, 40)
     np.testing.assert_allclose(np.load(me / "camera.npy"), photo.camera[None], atol=1e-6)
     pipe = PortraitPipeline.from_checkpoint(me / "person.safetensors")
-    assert pipe.of_one_person and set(pipe.metadata["photo"]["psnr"]) == {"tracked", "latents", "styles", "weights"}
+    assert pipe.one_person and set(pipe.metadata["photo"]["psnr"]) == {"tracked", "latents", "styles", "weights"}
     one, again = (pipe.person(seed, psi=psi).render().image for seed, psi in ((0, 0.7), (None, 1.0)))
     assert torch.equal(one, again)  # nobody else, whatever the truncation
 
@@ -184,7 +184,7 @@ def test_a_tri_grid_s_person_comes_back(photo, tmp_path):
     save_checkpoint(tmp_path / "me.safetensors", pack_model(last.model))
     pipe = PortraitPipeline.from_checkpoint(tmp_path / "me.safetensors")
     expected = pipeline_of(last.model).person().render().image
-    assert pipe.of_one_person and max_error(pipe.person().render().image, expected) == 0
+    assert pipe.one_person and max_error(pipe.person().render().image, expected) == 0
     with pytest.raises(UserError, match="expected seed 0"):
         pipe.person(2)
 

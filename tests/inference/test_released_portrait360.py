@@ -13,8 +13,10 @@ from networks.person.body_assets import BodyArrays
 from networks.trigrid.config import TriGridConfig
 from networks.trigrid.discriminator import PoseAwareDiscriminator
 from networks.trigrid.generator import TriGridGenerator
+from networks.trigrid.pose_reader import unpack_pose_reader
 from tests.inference.snapshots import write_snapshot
 from tests.networks.golden import GOLDEN, requires_golden
+from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 
 
@@ -24,7 +26,9 @@ def test_a_snapshot_is_read_without_running_it(tmp_path):
     assert is_snapshot(tmp_path / "model.pkl")
     found = load_portrait360(tmp_path / "model.pkl")
     assert found.model.generator.config == portrait.config
-    for ours, theirs in ((portrait.trigrid, found.model.generator.trigrid), (judge, found.discriminator)):
+    reader = unpack_pose_reader(found.pose_reader, "here")
+    assert (reader.raw_size, reader.rest_pose) == (10, "t_pose")
+    for ours, theirs in ((portrait.trigrid, found.model.generator.trigrid), (judge, reader.discriminator)):
         for name, value in ours.state_dict().items():
             assert torch.equal(value, theirs.state_dict()[name]), name
     assert torch.equal(found.model.generator.body.v_template, portrait.body.v_template)
@@ -34,6 +38,7 @@ def test_it_becomes_a_file_of_ours(tmp_path):
     portrait, _ = write_snapshot(tmp_path / "model.pkl")
     convert.main([str(tmp_path / "model.pkl"), str(tmp_path / "model.safetensors")])
     pipe = PortraitPipeline.from_checkpoint(tmp_path / "model.safetensors")
+    assert unpack_pose_reader(load_checkpoint(tmp_path / "model_pose_reader.safetensors"), "it").raw_size == 10
     z = pipe.sample_latents(3).z
     camera = torch.tensor([[1.4, -1.0]])
     expected = portrait.render(portrait.person(z[None]), torch.zeros(1, 6, 3), camera).image[0]

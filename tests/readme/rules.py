@@ -136,6 +136,7 @@ RULES = (
     Rule("inference.mesh", "--ckpt ckpts/demo.safetensors --resolution 16", "a tiny model"),
     Rule("inference.splat_file"),
     Rule("inference.avatar_video", "--size 16 --frames 0 2 1", "two small frames"),
+    Rule("inference.pose_transfer", "--seeds 0", DRAWN, instead=without_detectors()),
     Rule("inference.invert", f"{TINY_INVERSION} --ckpt ckpts/named.safetensors", DRAWN, instead=without_detectors()),
     Rule("inference.sheet --ckpt", "", "two people of a tiny model"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
