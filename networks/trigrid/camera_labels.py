@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from networks.cameras import FACE_OFFSET, FACE_RADIUS, PORTRAIT_CAMERA, SMPL_SCALE, Rays, camera_frame
+from networks.cameras import FACE_OFFSET, FACE_RADIUS, PORTRAIT_CAMERA, SMPL_SCALE, CameraModel, Rays, camera_frame
 from torch_utils.device import constant, full_precision
 
 LABEL_SIZE, POSE_SIZE = 25, 6
@@ -58,21 +58,27 @@ def orbit_label(camera: Tensor) -> Tensor:
 
 
 @full_precision()
-def portrait_label(camera: Tensor, size: int) -> Tensor:
-    """Labels [B, 25] of this house's portrait cameras [B, 2] (pitch, yaw).
+def portrait_label(
+    camera: Tensor, size: int, model: CameraModel = PORTRAIT_CAMERA, frame: Tensor | None = None
+) -> Tensor:
+    """Labels [B, 25] of this house's cameras [B, 2] (pitch, yaw).
 
     Args:
         size: pixels a side of the picture: its angle of view is that between the centres of its border pixels, of a
             label that between its edges.
+        model: which camera it is.
+        frame: rigid transform [B, 4, 4], canonical units, that the camera rides on.
     """
-    rotation, origin = camera_frame(camera, PORTRAIT_CAMERA.radius)
-    position = SMPL_SCALE * (
-        FACE_RADIUS * (origin + constant(PORTRAIT_CAMERA.offset, camera)) + constant(FACE_OFFSET, camera)
-    )
+    rotation, origin = camera_frame(camera, model.radius)
+    origin = origin + constant(model.offset, camera)
+    if frame is not None:
+        rotation = frame[:, :3, :3] @ rotation
+        origin = (frame[:, :3, :3] @ origin[..., None]).squeeze(-1) + frame[:, :3, 3]
+    position = SMPL_SCALE * (FACE_RADIUS * origin + constant(FACE_OFFSET, camera))
     right, up, backward = rotation.unbind(-1)
     matrix = torch.eye(4, dtype=camera.dtype, device=camera.device).repeat(len(camera), 1, 1)
     matrix[:, :3] = torch.stack([right, -up, -backward, position], -1)
-    focal = (size - 1) / size / (2 * math.tan(math.radians(PORTRAIT_CAMERA.fov_degrees) / 2))
+    focal = (size - 1) / size / (2 * math.tan(math.radians(model.fov_degrees) / 2))
     return make_label(matrix, focal)
 
 

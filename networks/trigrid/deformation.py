@@ -99,27 +99,39 @@ class PosedSpace(nn.Module):
     # ---- space ------------------------------------------------------------------------------------------------------
 
     @full_precision()
-    def forward(self, body: BodyModel, rotations: Tensor, rays: Rays) -> Deformation | None:
+    def forward(
+        self, body: BodyModel, rotations: Tensor, rays: Rays, depths: tuple[float, float] | None = None
+    ) -> Deformation | None:
         """What :meth:`networks.trigrid.generator.TriGridGenerator.render` takes for the rays [B, R] of square pictures.
-        Gradients flow to ``rotations`` through the body. None: nothing moves, by config."""
+        Gradients flow to ``rotations`` through the body. None: nothing moves, by config. ``depths``: near and far of
+        the samples; the config's by default."""
         if self.config.pose == "none":
             return None
         if self.config.pose == "frames":
             return partial(self._by_frames, body.metric_vertices(rotations))
-        turns = rotations @ euler_to_matrix(body.mean_pose).transpose(-1, -2)
-        posed = body.posed(body.shapedirs.new_zeros(len(turns), body.shapedirs.shape[-1]), turns)
+        posed = self._posed(body, rotations)
         if self.config.pose == "nearest":
             return partial(_by_nearest, posed)
-        return partial(_by_volume, self.config, self._volume(posed, rays), rays)
+        depths = depths or (self.config.near, self.config.far)
+        return partial(_by_volume, self._volume(posed, rays, depths), rays, depths)
+
+    def _posed(self, body: BodyModel, rotations: Tensor) -> PosedBody:
+        turns = rotations @ euler_to_matrix(body.mean_pose).transpose(-1, -2)
+        return body.posed(body.shapedirs.new_zeros(len(turns), body.shapedirs.shape[-1]), turns)
+
+    @full_precision()
+    def head_frame(self, body: BodyModel, rotations: Tensor) -> Tensor:
+        """The posed head joint's rigid transform [B, 4, 4] from the mean pose, canonical units."""
+        return self._posed(body, rotations).joint_transforms[:, HEAD]
 
     def _by_frames(self, vertices: Tensor, points: Tensor) -> Tensor:
         return to_rest_pose(points, vertices, self.rest, self.faces, self.config.thickness)
 
-    def _volume(self, posed: PosedBody, rays: Rays) -> Tensor:
+    def _volume(self, posed: PosedBody, rays: Rays, ends: tuple[float, float]) -> Tensor:
         """D^p(T) [B, R, S, 12] at evenly spread depths of the rays."""
         assert self.smoothing is not None
         config, size = self.config, round(rays.directions.shape[1] ** 0.5)
-        depths = torch.linspace(config.near, config.far, config.samples, device=rays.directions.device)
+        depths = torch.linspace(*ends, config.samples, device=rays.directions.device)
         points = to_canonical(rays.at(depths)).unflatten(1, (size, size))[
             :, ::GRID_STRIDE, ::GRID_STRIDE, ::GRID_STRIDE
         ]
@@ -140,12 +152,12 @@ def _by_nearest(posed: PosedBody, points: Tensor) -> Tensor:
 
 
 @full_precision()
-def _by_volume(config: TriGridConfig, volume: Tensor, rays: Rays, points: Tensor) -> Tensor:
+def _by_volume(volume: Tensor, rays: Rays, ends: tuple[float, float], points: Tensor) -> Tensor:
     """Transforms [B, R, S, 12] between whose depths the samples [B, R, N, 3] of the same rays lie."""
     depths = ((points - rays.origins[:, :, None]) * rays.directions[:, :, None]).sum(-1)
-    place = (depths - config.near) / (config.far - config.near) * (config.samples - 1)
-    place = place.clamp(0, config.samples - 1).detach()
-    below = place.floor().clamp_max(config.samples - 2)
+    last = volume.shape[2] - 1
+    place = ((depths - ends[0]) / (ends[1] - ends[0]) * last).clamp(0, last).detach()
+    below = place.floor().clamp_max(last - 1)
     first, second = (
         volume.gather(2, (below.long() + k)[..., None].expand(*below.shape, 12)) for k in range(2)
     )  # fmt: skip

@@ -130,7 +130,7 @@ class TriGridGenerator(nn.Module):
     @full_precision()
     def march(
         self, planes: Tensor, rays: Rays, deform: Deformation | None, draws: Draws | None = None,
-        *, density_noise: float = 0.0,
+        *, density_noise: float = 0.0, depths: tuple[float, float] | None = None,
     ) -> Marched:  # fmt: skip
         """Render features along rays, coarse and fine samples together.
 
@@ -140,6 +140,7 @@ class TriGridGenerator(nn.Module):
             deform: of the pose; None: the body is at rest.
             draws: None: the middle of every number's range, the same for every frame.
             density_noise: standard deviation of what is added to raw densities.
+            depths: near and far; the config's by default.
         """
         config = self.config
         batch, count = rays.directions.shape[:2]
@@ -154,19 +155,20 @@ class TriGridGenerator(nn.Module):
             density, colour = self.radiance(planes, points if deform is None else deform(points))
             return density + density_noise * torch.randn_like(density) if density_noise else density, colour
 
-        coarse = stratified_depths(config.near, config.far, draws.jitter)
+        coarse = stratified_depths(*(depths or (config.near, config.far)), draws.jitter)
         density, colour = sampled(coarse)
         fine = importance_depths(coarse, march(colour, density, coarse).weights, draws.importance)
         fine_density, fine_colour = sampled(fine)
-        depths = torch.cat([coarse, fine], -1)
-        order = depths.argsort(-1)
+        both = torch.cat([coarse, fine], -1)
+        order = both.argsort(-1)
         parts = ((colour, fine_colour), (density, fine_density))
         colour, density = (in_order(order, torch.cat(pair, 2)) for pair in parts)
-        return march(colour, density, in_order(order, depths))
+        return march(colour, density, in_order(order, both))
 
     def render(
         self, ws: Tensor, planes: Tensor, background: Background, camera: Tensor, deform: Deformation | None = None,
         *, raw_size: int | None = None, draws: Draws | None = None, noise: Noise = "none", density_noise: float = 0.0,
+        depths: tuple[float, float] | None = None,
     ) -> Pictures:  # fmt: skip
         """Pictures of people.
 
@@ -176,12 +178,12 @@ class TriGridGenerator(nn.Module):
             camera: labels [B, 25].
             deform: of their poses.
             raw_size: pixels a side of the rays; the config's by default.
-            draws, density_noise: see :meth:`march`.
+            draws, density_noise, depths: see :meth:`march`.
             noise: of the super-resolution.
         """
         size = raw_size or self.config.raw_size
         rays = labels.label_rays(camera, size)
-        marched = self.march(planes, rays, deform, draws, density_noise=density_noise)
+        marched = self.march(planes, rays, deform, draws, density_noise=density_noise, depths=depths)
 
         def as_picture(values: Tensor) -> Tensor:
             return values.transpose(1, 2).unflatten(-1, (size, size))

@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from networks.cameras import FRONTAL
+from networks.cameras import FACE_CAMERA, FRONTAL
 from networks.compositing import Frame
 from networks.person.body_assets import BodyArrays
 from networks.person.body_model import BodyModel
@@ -17,6 +17,9 @@ from networks.trigrid.config import TriGridConfig
 from networks.trigrid.deformation import UNIT, PosedSpace
 from networks.trigrid.generator import Background, Draws, Pictures, TriGridGenerator
 from networks.trigrid.superresolution import resized
+
+# Metres: the whole head and what is behind it, which drawn faces show, too.
+FACE_DEPTHS = (0.75 * UNIT, 1.4 * UNIT)
 
 
 class TriGridPerson(NamedTuple):
@@ -52,6 +55,11 @@ class TriGridPortrait(nn.Module):
             return orbit_label(camera)
         return portrait_label(camera, self.config.image_size)
 
+    def face_label(self, camera: Tensor, rotations: Tensor) -> Tensor:
+        """Labels [B, 25] of face cameras [B, 2] (pitch, yaw), which ride on the heads of bodies [B, 6, 3, 3]; gradients
+        flow to the latter. :data:`FACE_DEPTHS` are their near and far."""
+        return portrait_label(camera, self.config.image_size, FACE_CAMERA, self.space.head_frame(self.body, rotations))
+
     def person(self, z: Tensor, *, psi: float = 1.0, cutoff: int | None = None) -> TriGridPerson:
         """People of z [B, latent_dim]; arguments as of :meth:`style`."""
         return self.person_of(self.style(z, psi=psi, cutoff=cutoff))
@@ -73,19 +81,22 @@ class TriGridPortrait(nn.Module):
     def pictures(
         self, person: TriGridPerson, rotations: Tensor, label: Tensor, *, raw_size: int | None = None,
         draws: Draws | None = None, noise: Noise = "none", density_noise: float = 0.0,
+        depths: tuple[float, float] | None = None,
     ) -> Pictures:  # fmt: skip
         """Pictures of people.
 
         Args:
             rotations: [B, 6, 3, 3] of their bodies (:class:`networks.trigrid.deformation.PosedSpace`).
             label: [B, 25] cameras.
-            raw_size, draws, noise, density_noise: of :meth:`networks.trigrid.generator.TriGridGenerator.render`.
+            raw_size, draws, noise, density_noise, depths: of
+                :meth:`networks.trigrid.generator.TriGridGenerator.render`.
         """
         rays = label_rays(label, raw_size or self.config.raw_size)
-        deform = self.space(self.body, rotations, rays)
+        deform = self.space(self.body, rotations, rays, depths)
         return self.trigrid.render(
-            *person, label, deform, raw_size=raw_size, draws=draws, noise=noise, density_noise=density_noise
-        )
+            *person, label, deform, raw_size=raw_size, draws=draws, noise=noise, density_noise=density_noise,
+            depths=depths,
+        )  # fmt: skip
 
     def render(self, person: TriGridPerson, joint_eulers: Tensor, camera: Tensor) -> Frame:
         """Frames of people.

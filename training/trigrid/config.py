@@ -37,6 +37,20 @@ class PoseAwareConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaceConfig:
+    """D_face, which the original does without: AniPortraitGAN's, on faces of a camera that rides on the head."""
+
+    weight: Weight = 0.0  # of its score in G's loss; 0 leaves it out
+    r1_gamma: Weight = 1.0  # 0.5 * gamma * |grad|^2 on real faces
+    camera: Weight = 15.0  # of its regression of (pitch, yaw)
+    channel_base: ChannelBase = 8192  # channels of a block that sees W pixels: min(channel_base / W, max_channels)
+    max_channels: MaxChannels = 400
+
+    def __post_init__(self):
+        check_ranges(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """Numbers that change while images are shown. The clock counts those of earlier stages (``first_kimg``), too."""
 
@@ -92,6 +106,7 @@ class TriGridTrainConfig:
     stage: Literal[1, 2, 3]  # 1: E_G learns; 2 and 3: it is frozen, and goes on posing the fakes
     generator: TriGridConfig
     discriminator: PoseAwareConfig = field(default_factory=PoseAwareConfig)
+    face: FaceConfig = field(default_factory=FaceConfig)
     losses: PoseLossConfig = field(default_factory=PoseLossConfig)
     schedules: ScheduleConfig = field(default_factory=ScheduleConfig)
     optim: TriGridOptimConfig = field(default_factory=TriGridOptimConfig)
@@ -108,11 +123,20 @@ class TriGridTrainConfig:
         check_ranges(self)
         checks = {
             "init_from": (self.stage == 1 or self.init_from is not None, "the state of the stage before"),
+            "face.weight": (
+                not self.face.weight or self.generator.orbit == "portrait",
+                "0 unless generator.orbit is portrait, whose sets have faces",
+            ),
             "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
         }
         for name, (holds, expected) in checks.items():
             if not holds:
                 raise ValueError(f"{name}: expected {expected}")
+
+    @property
+    def face_size(self) -> int:
+        """Pixels a side of the faces that D_face sees: half of the portrait's."""
+        return self.generator.image_size // 2
 
     def raw_size_at(self, kimg: float) -> int:
         """Pixels a side of the rays; even, as D^p needs them."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from networks.discriminators import Discriminator, DiscriminatorConfig
 from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
 from networks.person.face_model import FaceArrays, default_face, load_bfm
 from networks.stylegan_layers import EqualLinear
@@ -28,7 +29,7 @@ class TriGridNetworks(NamedTuple):
     """G and D with their pose predictors."""
 
     generator: TriGridPortrait
-    discriminators: nn.ModuleDict  # by name: portrait
+    discriminators: nn.ModuleDict  # by name: portrait; and face, where it takes part
 
     @property
     def discriminator(self) -> PoseAwareDiscriminator:
@@ -60,6 +61,12 @@ def build_networks(config: TriGridTrainConfig) -> TriGridNetworks:
     body = load_body(config)
     generator = TriGridPortrait(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
     discriminators = nn.ModuleDict({"portrait": build_discriminator(config)})
+    if config.face.weight:
+        size, face = config.face_size, config.face
+        sizes = DiscriminatorConfig(
+            width=size, height=size, channel_base=face.channel_base, max_channels=face.max_channels
+        )
+        discriminators["face"] = Discriminator(sizes)
     generator.space.requires_grad_(False)  # D^p stays the mean filter that it begins as
     generator.trigrid.pose_branch.requires_grad_(config.stage == 1)
     last = generator.trigrid.pose_branch.net[-1]

@@ -6,18 +6,20 @@ that D learns from, and R1 is a part of D's step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from networks.trigrid.camera_labels import LABEL_SIZE
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
 from networks.trigrid.generator import Draws, Pictures
-from networks.trigrid.portrait import TriGridPerson, TriGridPortrait
+from networks.trigrid.portrait import FACE_DEPTHS, TriGridPerson, TriGridPortrait
 from torch_utils.device import full_precision
-from training.losses.adversarial import discriminator_loss, generator_loss, lazy_gamma
+from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
+from training.losses.consistency import downsample_image
 from training.losses.pose_self_learning import (
     Conditions,
     blurred,
@@ -56,10 +58,11 @@ class Fakes(NamedTuple):
     seen: Observed
     pose: Tensor  # [B, 6] with which they were rendered
     w: Tensor  # [B, style_dim] whose mean truncation draws to
+    face: Tensor  # [B, 3, h, h] what D_face sees; [B, 0] where it takes no part
 
-    def detached(self) -> Fakes:
-        """Without gradients."""
-        return Fakes(Observed(*(part.detach() for part in self.seen)), self.pose.detach(), self.w.detach())
+    def map(self, change: Callable[[Tensor], Tensor]) -> Fakes:
+        """``change`` of all tensors."""
+        return Fakes(Observed(*map(change, self.seen)), *map(change, self[1:]))
 
 
 class Reals(NamedTuple):
@@ -68,6 +71,17 @@ class Reals(NamedTuple):
     image: Tensor  # [B, 3, H, H] in -1..1
     mask: Tensor  # [B, 1, H, H] in 0..1
     camera: Tensor  # [B, LABEL_SIZE]
+    face: Tensor  # [B, 3, h, h] in -1..1
+    face_camera: Tensor  # [B, 2] (pitch, yaw)
+
+
+class Made(NamedTuple):
+    """People as training renders them."""
+
+    pictures: Pictures
+    pose: Tensor  # [B, 6] that E_G has chosen, with gradients
+    w: Tensor  # [B, style_dim]
+    face: Tensor  # [B, 3, H, H] of the face camera; [B, 0] where nobody looks at it
 
 
 def draws_of(portrait: TriGridPortrait, batch: int, size: int, device: torch.device) -> Draws:
@@ -77,14 +91,8 @@ def draws_of(portrait: TriGridPortrait, batch: int, size: int, device: torch.dev
     return Draws(*(torch.rand(batch, size * size, count, device=device) for count in counts))
 
 
-def make_people(
-    portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: Inputs, clock: Clock
-) -> tuple[Pictures, Tensor, Tensor]:
-    """Render a batch as training sees it.
-
-    Returns:
-        pictures; the poses [B, 6] that E_G has chosen, with gradients; w [B, style_dim].
-    """
+def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: Inputs, clock: Clock) -> Made:
+    """Render a batch as training sees it."""
     trigrid, batch = portrait.trigrid, len(inputs.z)
     with full_precision():  # poses and cameras are positions
         pose = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
@@ -98,26 +106,58 @@ def make_people(
     others = (inputs.background < config.schedules.background_swap)[:, None, None]
     background = trigrid.background(torch.where(others, ws[1], ws[0]), "random")
     person = TriGridPerson(ws[0], trigrid.planes(ws[0], "random").float(), background)
-    pictures = portrait.pictures(
-        person, rotations, inputs.camera[:, 0], raw_size=clock.raw_size, density_noise=clock.density_noise,
-        draws=draws_of(portrait, batch, clock.raw_size, inputs.z.device),
-    )  # fmt: skip
-    return pictures, pose[:, 0], ws[0][:, 0]
+
+    def pictures(label: Tensor, depths: tuple[float, float] | None = None) -> Pictures:
+        draws = draws_of(portrait, batch, clock.raw_size, inputs.z.device)
+        return portrait.pictures(
+            person, rotations, label, raw_size=clock.raw_size, density_noise=clock.density_noise, draws=draws,
+            depths=depths,
+        )  # fmt: skip
+
+    face = pose.new_empty(batch, 0)
+    if config.face.weight:
+        face = pictures(portrait.face_label(inputs.face_camera, rotations), FACE_DEPTHS).image.float()
+    return Made(pictures(inputs.camera[:, 0]), pose[:, 0], ws[0][:, 0], face)
 
 
 def generator_terms(
     networks: TriGridNetworks, config: TriGridTrainConfig, inputs: Inputs, clock: Clock
 ) -> tuple[Terms, Fakes]:
     """G's losses, unweighted, and the people they were computed from."""
-    pictures, pose, w = make_people(networks.generator, config, inputs, clock)
+    pictures, pose, w, face = make_people(networks.generator, config, inputs, clock)
     image, raw = blurred(pictures.image.float(), clock.blur), pictures.raw.float()
-    fakes = Fakes(Observed(image, raw, pictures.mask), pose, w)
+    fakes = Fakes(Observed(image, raw, pictures.mask), pose, w, face)
     score = networks.discriminator(fakes.seen, inputs.camera[:, 0]).score
     terms = {
         "G/portrait": generator_loss(score.float()),
         "rough_pose": pose_error(pose, inputs.rough_pose).mean(),
     }
+    if config.face.weight:
+        fakes = fakes._replace(face=resize_face(face, config.face_size))
+        judgement = networks.discriminators["face"](fakes.face)
+        terms["G/face"] = generator_loss(judgement.score.float())
+        terms["G/face_camera"] = camera_loss(judgement.camera, inputs.face_camera)
     return terms, fakes
+
+
+def resize_face(image: Tensor, size: int) -> Tensor:
+    """Faces [B, 3, H, H] -> [B, 3, size, size], on the pixel grid of this house's cameras."""
+    return downsample_image(image, size)
+
+
+def face_terms(
+    discriminator: nn.Module, reals: Reals, fake: Tensor, fake_camera: Tensor, gamma: float
+) -> Terms:  # fmt: skip
+    """D_face's losses, unweighted (R1 contains gamma): of real and of fake [B, 3, h, h], whose cameras are [B, 2]."""
+    real = reals.face.detach().requires_grad_(gamma > 0)
+    of_real, of_fake = discriminator(real), discriminator(fake)
+    terms = {
+        "D/face": discriminator_loss(of_real.score.float(), of_fake.score.float()),
+        "D/face_camera": camera_loss(of_real.camera, reals.face_camera) + camera_loss(of_fake.camera, fake_camera),
+    }
+    if gamma:
+        terms["D/face_r1"] = r1_penalty(of_real.score, real, gamma)
+    return terms
 
 
 def discriminator_terms(
@@ -155,14 +195,16 @@ def accumulate_generator(
     sums: Terms = {}
     made: list[tuple[slice, Fakes]] = []
     total = len(inputs.z)
+    face = config.face
     weights = {"rough_pose": clock.rough_pose if config.stage == 1 else 0.0}
+    weights |= {"G/face": face.weight, "G/face_camera": face.weight * face.camera}
     for rows in strided(total, config.run.micro_batch):
         part = inputs.part(rows)
         with autocast:
             terms, fakes = generator_terms(networks, config, part, clock)
         share = len(part.z) / total
         (share * weighted(terms, weights)).backward()
-        made.append((rows, fakes.detached()))
+        made.append((rows, fakes.map(Tensor.detach)))
         add_terms(sums, terms, share)
     networks.discriminators.requires_grad_(True)
     return sums, _together(made, total)
@@ -178,25 +220,29 @@ def _together(made: list[tuple[slice, Fakes]], total: int) -> Fakes:
         return whole
 
     seen = (joined([(rows, fakes.seen[k]) for rows, fakes in made]) for k in range(len(Observed._fields)))
-    pose, w = (joined([(rows, getattr(fakes, name)) for rows, fakes in made]) for name in ("pose", "w"))
-    return Fakes(Observed(*seen), pose, w)
+    others = (joined([(rows, getattr(fakes, name)) for rows, fakes in made]) for name in Fakes._fields[1:])
+    return Fakes(Observed(*seen), *others)
 
 
 def accumulate_discriminator(
-    networks: TriGridNetworks, config: TriGridTrainConfig, reals: Reals, fakes: Fakes, camera: Tensor, clock: Clock,
+    networks: TriGridNetworks, config: TriGridTrainConfig, reals: Reals, fakes: Fakes, inputs: Inputs, clock: Clock,
     step: int, autocast: torch.autocast,
 ) -> Terms:  # fmt: skip
-    """Add D's gradients of one batch; ``camera`` [B, 25] of the fakes."""
+    """Add the discriminators' gradients of one batch; ``inputs`` of the fakes."""
     assert reals.camera.shape[1] == LABEL_SIZE
     sums: Terms = {}
-    d, total = config.discriminator, len(camera)
-    gamma = lazy_gamma(d.r1_gamma, d.r1_interval, step)
-    weights = {"D/pose": config.losses.pose}
+    d, face, camera = config.discriminator, config.face, inputs.camera[:, 0]
+    total = len(camera)
+    gamma, of_face = (lazy_gamma(part.r1_gamma, d.r1_interval, step) for part in (d, face))
+    weights = {"D/pose": config.losses.pose, "D/face_camera": face.camera}
     for rows in strided(total, config.run.d_micro_batch or config.run.micro_batch):
         real = Reals(*(part[rows] for part in reals))
-        fake = Fakes(Observed(*(part[rows] for part in fakes.seen)), fakes.pose[rows], fakes.w[rows])
+        fake = fakes.map(itemgetter(rows))
         with autocast:
             terms = discriminator_terms(networks.discriminator, config, real, fake, camera[rows], clock, gamma)
+            if face.weight:
+                judge = networks.discriminators["face"]
+                terms |= face_terms(judge, real, fake.face, inputs.face_camera[rows], of_face)
         share = len(real.image) / total
         (share * weighted(terms, weights)).backward()
         add_terms(sums, terms, share)

@@ -147,9 +147,8 @@ class TriGrid:
         norm = update(state.g_opt, networks.generator.trigrid.children(), optim.clip_norm)
         networks.generator.trigrid.backbone.mapping.track(mean_over_processes(fakes.w.mean(0))[None])
 
-        camera = inputs.camera[:, 0]
         losses |= accumulate_discriminator(
-            networks, config, reals, fakes, camera, clock, state.step, task.autocast
+            networks, config, reals, fakes, inputs, clock, state.step, task.autocast
         )  # fmt: skip
         losses |= {"G/gradient_norm": norm}
         losses["D/gradient_norm"] = update(state.d_opt, networks.discriminators.values(), optim.clip_norm)
@@ -175,7 +174,10 @@ def real_people(task: Task, portrait: TriGridPortrait, batch: Batch) -> Reals:
     config, device = task.config, task.world.device
     labels = {name: value.to(device, non_blocking=True) for name, value in batch.labels.items()}
     image, mask = (part.to(device, non_blocking=True) for part in (batch.image, batch.maps[MASKS][:, None]))
-    return Reals(*pictures(image, mask, config.generator.image_size, labels), cameras(portrait, labels))
+    face = batch.face.to(device, non_blocking=True)
+    face = resize(face, config.face_size) if config.face.weight else image.new_empty(len(image), 0)
+    seen = pictures(image, mask, config.generator.image_size, labels)
+    return Reals(*seen, cameras(portrait, labels), face, labels["face_camera"])
 
 
 def pictures(image: Tensor, mask: Tensor, size: int, labels: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -206,7 +208,7 @@ class TriGridEvaluation(Evaluation):
             torch.manual_seed(0)
             for row in range(len(inputs.z)):
                 part = inputs.part(slice(row, row + 1)).to(device)
-                found.append(portraits(make_people(generator, self.config, part, clock)[0]))
+                found.append(portraits(make_people(generator, self.config, part, clock).pictures))
         return {"portrait": torch.cat(found)}
 
 
@@ -232,6 +234,9 @@ def check_data(config: TriGridTrainConfig, dataset: Dataset, world: World) -> No
     size = config.generator.image_size
     if dataset.image_size < size:
         raise UserError(f"{dataset.path}: images: expected at least {size} pixels a side, found {dataset.image_size}")
+    if config.face.weight and dataset.face_size < config.face_size:
+        found = f"found {dataset.face_size}"
+        raise UserError(f"{dataset.path}: faces: expected at least {config.face_size} pixels a side, {found}")
     share, rest = divmod(config.optim.batch_size, world.size)
     if rest:
         found = f"{config.optim.batch_size} for {world.size} processes"

@@ -30,6 +30,7 @@ class Inputs(NamedTuple):
     background: Tensor  # [B] in 0..1: whether the neighbour's background is taken
     rough_pose: Tensor  # [B, 6] axis-angle of neck and head
     joint_eulers: Tensor  # [B, 6, 3] radians: collars and shoulders, where the model has them
+    face_camera: Tensor  # [B, 2] (pitch, yaw) of the face camera, which rides on the head
 
     def part(self, rows: slice) -> Inputs:
         """Some of the rows."""
@@ -58,10 +59,10 @@ class TriGridSampler:
         self.mirror, self.latent_dim = mirror, config.generator.latent_dim
         labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
         mirrored = {} if mirror is None else mirror(labels, dataset.image_size)
-        names = [name for name in ("camera", "joint_eulers", CAMERA25, ROUGH_POSE) if name in labels]
+        names = [name for name in ("camera", "face_camera", "joint_eulers", CAMERA25, ROUGH_POSE) if name in labels]
         labels = {name: torch.cat([labels[name], *([mirrored[name]] if mirrored else [])]) for name in names}
         self.camera = cameras(portrait, labels)
-        self.joint_eulers = labels["joint_eulers"]
+        self.joint_eulers, self.face_camera = labels["joint_eulers"], labels["face_camera"]
         self.rough_pose = _rough(labelled_poses(portrait, labels), config)
 
     def draw(self, count: int, *key: int) -> Inputs:
@@ -76,6 +77,7 @@ class TriGridSampler:
             background=torch.rand(count, generator=random),
             rough_pose=self.rough_pose[rows],
             joint_eulers=self.joint_eulers[rows],
+            face_camera=self.face_camera[rows],
         )
 
 

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from networks.cameras import FRONTAL, PORTRAIT_CAMERA, cast_rays
+from networks.cameras import FACE_CAMERA, FRONTAL, PORTRAIT_CAMERA, cast_rays
 from networks.manifold.generator import Generator
+from networks.person.body_model import HEAD
 from networks.saved_model import REPRESENTATIONS, SavedModel, pack_model, unpack_model
 from networks.trigrid.camera_labels import FOCAL, label_rays, orbit, orbit_label, portrait_label
 from networks.trigrid.config import TriGridConfig
@@ -48,6 +49,18 @@ def test_the_orbit_of_360phq_in_this_house_s_angles():
     torch.testing.assert_close(found[1, 3], torch.tensor(2.7), rtol=0, atol=1e-5)  # x
     torch.testing.assert_close(found[2, 7], torch.tensor(1.35), rtol=0, atol=1e-5)  # y = r cos(pitch)
     assert found[0, 16] == pytest.approx(FOCAL)
+
+
+def test_face_cameras_ride_on_the_head():
+    """Their rays are those of :func:`networks.cameras.cast_rays` on the posed head joint, in canonical units."""
+    portrait = make_portrait(image_size=32)
+    eulers, camera = torch.zeros(1, 6, 3), torch.tensor([[1.4, 1.8]])
+    eulers[:, 0, 1], eulers[:, 3, 2] = 0.3, 0.2
+    frame = portrait.body.joint_transforms(torch.zeros(1, 10), eulers)[:, HEAD]
+    ours = cast_rays(camera, FACE_CAMERA, 32, frame)
+    found = label_rays(portrait.face_label(camera, portrait.space.rotations_of(portrait.body, eulers)), 32)
+    torch.testing.assert_close(to_canonical(found.origins), ours.origins, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.directions, ours.directions, rtol=0, atol=1e-5)
 
 
 def test_metres_and_canonical_units_are_inverses():

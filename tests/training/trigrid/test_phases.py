@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import training.trigrid.phases as phases
+from networks.discriminators import Judgement
 from networks.trigrid.discriminator import Observed, PoseAwareJudgement
 from networks.trigrid.generator import Draws
 from tests.training.trigrid.tiny_portraits import SIZE, make_config, make_dataset, make_step
@@ -64,8 +65,9 @@ def test_discriminator_terms_by_hand(dataset):
     """R1: |grad|^2 is a^2 times the numbers of a picture, and so on; gamma / 2 of it."""
     config, _, inputs, _, clock = make_step(dataset)
     camera = inputs.camera[:2, 0]
-    reals = Reals(torch.full((2, 3, SIZE, SIZE), 0.1), torch.ones(2, 1, SIZE, SIZE), camera)
-    fakes = Fakes(observed(2, 0.0), torch.tensor([[0.5] * 6, [0.0] * 6]), torch.zeros(2, 1))
+    none = torch.empty(2, 0)
+    reals = Reals(torch.full((2, 3, SIZE, SIZE), 0.1), torch.ones(2, 1, SIZE, SIZE), camera, none, none)
+    fakes = Fakes(observed(2, 0.0), torch.tensor([[0.5] * 6, [0.0] * 6]), torch.zeros(2, 1), none)
     judge = LinearD(a=0.01, b=0.02, c=0.03, bias=0.25, pose=0.1)
     terms = phases.discriminator_terms(judge, config, reals, fakes, camera, clock, gamma=2.0)
     real = 0.01 * 0.1 * 3 * SIZE**2 + 0.02 * 0.1 * 300 + 0.03 * 100 + 0.25
@@ -75,6 +77,23 @@ def test_discriminator_terms_by_hand(dataset):
     squared = 0.01**2 * 3 * SIZE**2 + 0.02**2 * 300 + 0.03**2 * 100
     assert terms["D/portrait_r1"].item() == pytest.approx(2.0 * squared / 2, rel=1e-5)
     assert "D/portrait_r1" not in phases.discriminator_terms(judge, config, reals, fakes, camera, clock, gamma=0.0)
+
+
+class LinearFace(torch.nn.Module):
+    """score = a (sum of the face); the camera is always where it should be, and 0.1 above it."""
+
+    def forward(self, face):
+        return Judgement(0.01 * face.sum((1, 2, 3)), torch.full((len(face), 2), 0.1))
+
+
+def test_face_terms_by_hand(dataset):
+    none, camera = torch.empty(1, 0), torch.zeros(1, 2)
+    reals = Reals(none, none, none, torch.full((1, 3, 4, 4), 0.5), camera)
+    terms = phases.face_terms(LinearFace(), reals, torch.zeros(1, 3, 4, 4), camera, gamma=3.0)
+    expected = math.log1p(math.exp(-0.24)) + math.log(2)  # softplus(-0.01 * 48 * 0.5) + softplus(0)
+    assert terms["D/face"].item() == pytest.approx(expected, rel=1e-5)
+    assert terms["D/face_camera"].item() == pytest.approx(2 * 0.01, rel=1e-5)
+    assert terms["D/face_r1"].item() == pytest.approx(0.5 * 3.0 * 48 * 0.01**2, rel=1e-5)
 
 
 def test_clock():
@@ -105,7 +124,7 @@ def step_of(config, networks, inputs, reals, clock):
 
     def both():
         _, fakes = phases.accumulate_generator(networks, config, inputs, clock, OFF)
-        phases.accumulate_discriminator(networks, config, reals, fakes, inputs.camera[:, 0], clock, 0, OFF)
+        phases.accumulate_discriminator(networks, config, reals, fakes, inputs, clock, 0, OFF)
 
     return gradients(networks, both)
 
@@ -115,9 +134,9 @@ def assert_close(found, expected):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5 + 1e-4 * b.abs().max().item())  # float32 sums reordered
 
 
-@pytest.mark.parametrize("pose", ["frames", "smoothed"])
-def test_micro_batches_and_processes_are_the_same_arithmetic(dataset, still, pose):
-    changes = {"generator": {"pose": pose}}
+@pytest.mark.parametrize(("pose", "face"), [("frames", 0.0), ("smoothed", 1.0)])
+def test_micro_batches_and_processes_are_the_same_arithmetic(dataset, still, pose, face):
+    changes = {"generator": {"pose": pose}, "face": {"weight": face, "channel_base": 64, "max_channels": 8}}
     config, networks, inputs, reals, clock = make_step(dataset, changes, count=8)
     whole = step_of(config, networks, inputs, reals, clock)
     assert sum(g.abs().sum() for g in whole) > 0
@@ -148,8 +167,8 @@ def test_d_learns_from_its_own_losses_alone(dataset, still):
 def test_bf16_leaves_positions_alone(dataset, still):
     config, networks, inputs, _, clock = make_step(dataset)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        rounded, pose, _ = phases.make_people(networks.generator, config, inputs, clock)
+        rounded, pose, *_ = phases.make_people(networks.generator, config, inputs, clock)
     with torch.no_grad():
-        exact, expected, _ = phases.make_people(networks.generator, config, inputs, clock)
+        exact, expected, *_ = phases.make_people(networks.generator, config, inputs, clock)
     assert torch.equal(pose, expected) and rounded.mask.dtype == torch.float32
     torch.testing.assert_close(rounded.depth, exact.depth, rtol=0, atol=0.05)  # metres: densities are rounded

@@ -91,6 +91,15 @@ def test_no_state_of_a_tri_grid_run(finished, dataset):
         TRIGRID.begin(config, dataset, ALONE)
 
 
+def test_faces_have_a_judge_of_their_own_by_config(dataset, tmp_path):
+    face = {"face": {"weight": 1.0, "channel_base": 64, "max_channels": 8}}
+    run(dataset, tmp_path, {**face, "run": {"total_kimg": 0.004}})
+    line = json.loads((tmp_path / "stats.jsonl").read_text().splitlines()[-1])
+    assert {"G/face", "G/face_camera", "D/face", "D/face_camera", "D/face_r1"} <= line.keys()
+    with pytest.raises(UserError, match="face.weight: expected 0 unless generator.orbit is portrait"):
+        make_config({**face, "generator": {"orbit": "phq"}})
+
+
 def test_what_does_not_fit_is_one_line(dataset, tmp_path):
     with pytest.raises(UserError, match="expected masks beside the images"):
         check_data(make_config(), make_dataset(tmp_path / "unmasked", masks=False), ALONE)

@@ -74,5 +74,7 @@ def make_step(dataset: Dataset, changes: dict[str, Any] | None = None, count: in
         torch.rand(count, 3, SIZE, SIZE, generator=noise) * 2 - 1,
         torch.rand(count, 1, SIZE, SIZE, generator=noise),
         inputs.camera[:, 0].flip(0),
+        torch.rand(count, 3, SIZE // 2, SIZE // 2, generator=noise) * 2 - 1,
+        inputs.face_camera.flip(0),
     )
     return config, networks, inputs, reals, Clock.at(config, 10**9)
