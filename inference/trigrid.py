@@ -75,7 +75,7 @@ class TriGridPipeline(PortraitPipeline):
     @property
     def controls(self) -> Controls:
         """Heads turn; shoulders move where the model has learned it."""
-        return Controls(expression=False, shoulders=self.portraits.config.shoulders, all_round=True)
+        return self.portraits.controls
 
     def warm_up(self) -> None:
         """Nothing: all frames are alike."""

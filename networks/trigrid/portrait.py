@@ -11,6 +11,7 @@ from networks.cameras import FACE_CAMERA, FRONTAL
 from networks.compositing import Frame
 from networks.person.body_assets import BodyArrays
 from networks.person.body_model import BodyModel
+from networks.person.controls import Controls
 from networks.stylegan_layers import Noise
 from networks.trigrid.camera_labels import POSE_SIZE, label_rays, orbit_label, portrait_label
 from networks.trigrid.config import TriGridConfig
@@ -48,6 +49,11 @@ class TriGridPortrait(nn.Module):
         self.trigrid = TriGridGenerator(config)
         self.body = BodyModel(body, head_shoulder_index)
         self.space = PosedSpace(self.body, config)
+
+    @property
+    def controls(self) -> Controls:
+        """Heads turn, cameras stand anywhere; shoulders move where the model has learned it."""
+        return Controls(expression=False, shoulders=self.config.shoulders, all_round=True)
 
     def camera_label(self, camera: Tensor) -> Tensor:
         """Labels [B, 25] of cameras [B, 2] (pitch, yaw), on the orbit that the config names."""

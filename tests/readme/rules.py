@@ -178,6 +178,7 @@ RULES = (
          swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {OPEN_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
+    Rule("train.py .*portrait360_stage3", TINY_PORTRAITS + " --schedules.raw_size null", "a step at 32^2"),
     Rule("train.py .*portrait360", TINY_PORTRAITS, "a step at 32^2"),
     Rule("training.trigrid.poses", "--num 8 --device cpu", "eight portraits"),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),

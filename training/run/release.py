@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from networks.saved_model import SavedModel, pack_model, unpack_model
+from networks.saved_model import REPRESENTATIONS, SavedModel, pack_model, unpack_model
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.config import load_yaml
 from torch_utils.misc import CliParser, UserError
@@ -43,7 +43,7 @@ def collect(run_dirs: Sequence[Path], model: str, what: str) -> SavedModel:
         if found is None or Path(found).parent.name != before.resolve().name:
             raise UserError(f"{folder}: expected a run that began from a model in {before}, found init_from: {found}")
     path = run_dirs[-1] / model
-    saved = unpack_model(load_checkpoint(path), str(path))
+    saved = unpack_model(load_checkpoint(path), str(path), REPRESENTATIONS)
     return saved._replace(metadata={**saved.metadata, "what": what, "model": model, "runs": runs})
 
 

@@ -129,6 +129,10 @@ class TriGridTrainConfig:
             ),
             "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
         }
+        sizes, ramp = self.generator, self.schedules.raw_size
+        if ramp is not None and sizes.image_size == 2 * sizes.superresolution_input:
+            fits = max(ramp.first, ramp.last) <= sizes.superresolution_input
+            checks["schedules.raw_size"] = fits, f"at most superresolution_input ({sizes.superresolution_input})"
         for name, (holds, expected) in checks.items():
             if not holds:
                 raise ValueError(f"{name}: expected {expected}")

@@ -15,6 +15,7 @@ from tests.training.trigrid.tiny_portraits import make_config, make_dataset, run
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from training.data.layout import CAMERA25, ROUGH_POSE
+from training.run import release, report
 from training.trigrid import poses
 from training.trigrid.recipe import TRIGRID, check_data, pictures
 from training.trigrid.sampling import cameras, labelled_poses
@@ -60,6 +61,13 @@ def test_gen_video_draws_what_was_trained(finished, tmp_path):
     assert generator.trigrid.backbone.mapping.w_avg.any()  # tracked
     shown = load_checkpoint(finished / "state.safetensors")["ema"][0]["trigrid.decoder.net.0.weight"]
     assert torch.equal(generator.trigrid.decoder.net[0].weight, shown)
+
+
+def test_a_release_and_a_report(finished, tmp_path):
+    release.main([str(finished), "--out", str(tmp_path / "mine.safetensors"), "--what", "noise"])
+    assert PortraitPipeline.from_checkpoint(tmp_path / "mine.safetensors").metadata["what"] == "noise"
+    report.main([str(finished), "--people", "1", "--out", str(tmp_path / "report.html"), "--device", "cpu"])
+    assert "control sheet" in (tmp_path / "report.html").read_text()
 
 
 def test_the_next_stage_begins_where_the_last_one_ended(dataset, finished, tmp_path):
@@ -118,6 +126,10 @@ def test_what_does_not_fit_is_one_line(dataset, tmp_path):
         ({"losses": {"rough_labels": "guessed"}}, "rough_labels"),
         ({"discriminators": {}}, "unknown key 'discriminators'"),
         ({"run": {"metric_images": 1}}, "run.metric_images"),
+        (
+            {"schedules": {"raw_size": {"first": 10, "last": 18}}},
+            r"raw_size: expected at most superresolution_input \(16\)",
+        ),
     ],
 )
 def test_configurations_that_are_refused(changes, message):
