@@ -95,6 +95,7 @@ class AvatarTrainConfig:
     distillation: DistillationConfig
     capture: CaptureConfig
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
+    template: str | None = None  # a mesh in place of the body's surface (training/avatar/template.py)
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -12,6 +12,7 @@ from networks.gaussian.maps import Template, Window
 from networks.manifold.generator import Generator
 from networks.person.expressions import expression, face_model_of, has_actions
 from networks.person.priors import LabelPriors, Latents
+from networks.person.tracking import UNIT
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
@@ -71,7 +72,7 @@ class GeneratedViews:
         if has_actions(self.metadata["face_model"]):
             drawn = vertices + whole @ torch.from_numpy(expression(**DRAWN_FACE)).to(whole)
         template = Template(vertices, body.faces, body.lbs_weights, whole, drawn)
-        return Actor(template, window, self.joints, body.parents)
+        return Actor(template, window, self.joints, body.parents, UNIT)
 
     def _expressions(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Canonical points [V, 3] without an expression, and their displacement by coefficients [V, 3, 64], fitted."""

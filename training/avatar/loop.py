@@ -21,6 +21,7 @@ from torch_utils.locks import hold
 from torch_utils.misc import UserError, atomic_path, one_line
 from torch_utils.tensor_file import write_tensor_file
 from training.avatar.config import AvatarLossConfig, AvatarOptimConfig, AvatarTrainConfig
+from training.avatar.template import with_mesh
 from training.avatar.views import Shot, Views
 from training.losses.similarity import structural_similarity
 from training.run.log import CONFIG, RunLog, snapshot_path
@@ -52,6 +53,7 @@ class AvatarRun:
     def __init__(self, config: AvatarTrainConfig, views: Views, device: torch.device):
         self.config, self.views, self.device = config, views, device
         actor = views.actor(config.avatar.map_size)
+        actor = actor if config.template is None else with_mesh(actor, config.template)
         maps = CanonicalMaps.from_template(actor.template, actor.window)
         torch.manual_seed(random_generator(config.seed).initial_seed())
         self.avatar = GaussianAvatar(config.avatar, maps, actor.joints, actor.parents)

@@ -15,6 +15,7 @@ from networks.person.body_assets import default_body, head_shoulder_vertices, lo
 from networks.person.body_model import BodyModel
 from networks.person.expressions import ARKIT, BASEL, expression
 from networks.person.face_model import FaceModel, default_face, load_bfm
+from networks.person.tracking import UNIT
 from torch_utils.misc import UserError
 from training.avatar.config import AvatarTrainConfig
 from training.avatar.generated import DRAWN_FACE
@@ -80,7 +81,7 @@ class PortraitViews:
             drawn = vertices + basis @ torch.from_numpy(expression(**DRAWN_FACE)).float()
         window = Window(PORTRAIT_CAMERA.offset[:2], self.config.distillation.window, map_size)
         template = Template(vertices, self.body.faces, self.body.lbs_weights, basis, drawn)
-        return Actor(template, window, self.joints, self.body.parents)
+        return Actor(template, window, self.joints, self.body.parents, UNIT)
 
     def _pose(self, picture: int) -> Pose:
         face, eulers = self.labels["z_exp"][picture], self.labels["joint_eulers"][picture]

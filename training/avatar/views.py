@@ -29,6 +29,7 @@ class Actor(NamedTuple):
     window: Window
     joints: Tensor  # [J, 3] in the canonical pose
     parents: Tensor  # [J]
+    metres: float = 1.0  # of the template's unit
 
 
 class Views(Protocol):
