@@ -14,7 +14,10 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from networks import perceptual
 from tests.test_imports import ALLOWED, PROGRAMS, ROOT, imported_packages
+from torch_utils.assets import OPTIONAL
+from training.metrics import recognition
 
 # Used without an import of ours: the writer behind torch.utils.tensorboard, style, types, the lock.
 NOT_IMPORTED = {"tensorboard", "ruff", "mypy", "uv"}
@@ -49,9 +52,9 @@ def locked_in(environment: dict[str, str]) -> dict[str, str]:
     return versions
 
 
-def ranges() -> list[Requirement]:
-    """What requirements.txt asks for."""
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+def ranges(name: str = "requirements.txt") -> list[Requirement]:
+    """What a list asks for."""
+    lines = (line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
     return [Requirement(line) for line in lines if line]
 
 
@@ -73,6 +76,14 @@ def test_requirements_are_what_is_imported():
     packages = {"skimage": ["scikit-image"]} | packages_distributions()
     names = {name for package in imported for name in packages.get(package, [package])}
     assert set(map(canonicalize_name, names)) == {canonicalize_name(item.name) for item in ranges()} - NOT_IMPORTED
+
+
+def test_optional_packages_are_those_that_are_looked_for():
+    """None of them comes with the lock; what lacks one says how to install it."""
+    optional = {canonicalize_name(item.name) for item in ranges("requirements-metrics.txt")}
+    assert optional == {*map(canonicalize_name, (perceptual.PACKAGE, recognition.PACKAGE)), "dlib-bin", "lpips"}
+    assert not optional & {canonicalize_name(item.name) for item, _ in lock()}
+    assert OPTIONAL == "pip install -r requirements-metrics.txt"
 
 
 def test_every_entry_of_the_lock_has_one_version_and_hashes():
