@@ -23,7 +23,13 @@ from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from training.data.synthetic.person import SyntheticPerson
 from training.data.synthetic.portrait import seen_from_head
-from training.data.synthetic.sampling import Identity, sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic.sampling import (
+    Identity,
+    sample_expression,
+    sample_identity,
+    sample_pose_camera,
+    sample_strong,
+)
 from training.data.synthetic.sights import Sights, look
 from training.rendering import carry_to_neutral, pose_people, view_camera
 from training.sampling import NOISE_DIM, Inputs
@@ -32,6 +38,7 @@ SIZE = 256  # pixels a side of the pictures that rays are chosen from
 STEP = 0.5 / 32767  # of stored positions, canonical units
 AIR_SIZE, CELLS, REACH = 96, 64, 0.3  # points a side of a manifold; cells a side of space, and half of that side
 FAR = 1e3  # where crossings go that are none
+STRONG_SHARE = 3  # one of so many has a strong expression: closed lids, an open mouth
 BEHIND = 0.03  # so far behind a surface everything is as opaque
 BEHIND_WEIGHT = 0.15  # of what no camera has seen, beside what one has
 POINT = np.dtype([("position", "<i2", 3), ("colour", "u1", 3), ("alpha", "u1"), ("weights", "u1", 2)])
@@ -61,7 +68,8 @@ def draw_points(model: str, seed: int, rays: int, points: int, index: int) -> np
     """
     generator, identity = _load(model), drawn_identity(seed, index)
     rng = np.random.default_rng([seed, index, 1])
-    expression, pose = sample_expression(rng), sample_pose_camera(rng)
+    expression = (sample_expression if index % STRONG_SHARE else sample_strong)(rng)
+    pose = sample_pose_camera(rng)
     person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
     posed, head = person.posed(expression, pose.joint_eulers), person.joint_transforms(pose.joint_eulers)[HEAD]
     labels = {**identity._asdict(), **pose._asdict(), "z_exp": expression}

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import trange
 
-from networks.manifold.generator import Generator
+from networks.layers import weight_and_bias
+from networks.manifold.generator import ID_DIM, Generator
 from networks.person.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget, VertexSet
 from training.regression import Regression
@@ -25,13 +27,27 @@ class FaceSampler(Protocol):
 
 
 WARMUP_KEY = 0xDE  # of its draws
-PEOPLE, POINTS = 64, 64  # a step: many people with few points each say more than few with many
-FAR_SHARE = 8  # one point of so many lies far from the face, where nothing moves
+PEOPLE, POINTS = 64, 96  # a step: many people with few points each say more than few with many
+FAR_SHARE = 12  # one point of so many lies far from the face, where nothing moves
 SPREAD = 0.01  # of points around the face's vertices, canonical units (12 mm)
-OPENING_SHARE = 5  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
-NEAR_OPENINGS = 0.3  # times SPREAD: of those
-RIM_REACH = 0.002  # lids and lips hide what is behind them and so close to one of their vertices, seen from the front
-MAPPING_RATE, SIREN_RATE, OUTPUT_RATE = 3e-3, 3e-4, 6e-4  # Adam's, at their peak
+OPENING_SHARE = 3  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
+NEAR_OPENINGS = 0.05  # times SPREAD: of those, across the view from the front
+COLUMN = 0.02  # rays are bent at samples so far before and behind what they meet: along the view from the front
+CANDIDATES = 4  # times as many are drawn of what may be seen between them, for much of it is hidden
+# Upper and lower edges of eyes and mouth, from one corner to the other: landmarks.
+OPENINGS = (
+    ((36, 37, 38, 39), (36, 41, 40, 39)),
+    ((42, 43, 44, 45), (42, 47, 46, 45)),
+    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64)),
+)
+RIM_REACH = 0.002  # rims hide rims that are so close to one of their vertices, seen from the front,
+RIM_DEPTH = 0.001  # and so far behind it
+ON_TOP = 0.5  # times the way a rim's vertex has moved: it counts as so much farther in front, a closing lid above all
+MAPPING_RATE, SIREN_RATE, OUTPUT_RATE = 5e-4, 1e-4, 3e-4  # Adam's, at their peak
+# Times the usual, to begin with: sines of points, for lids and lips are thin; the mapping's view of expressions, whose
+# numbers are smaller than those of identities.
+DETAIL, EXPRESSIVE = 2.0, 2.0
+ROUNDED = 0.8  # share of the steps, the first ones, whose products may be bfloat16
 
 
 def warm_up_expression(
@@ -53,6 +69,9 @@ def warm_up_expression(
         root mean square error of the last tenth of the steps, canonical units.
     """
     d_e = generator.expression_deformation
+    with torch.no_grad():
+        weight_and_bias(d_e.layers[0])[0].mul_(DETAIL)
+        weight_and_bias(d_e.mapping[0])[0][:, ID_DIM:].mul_(EXPRESSIVE)
     parts = ((MAPPING_RATE, d_e.mapping), (SIREN_RATE, d_e.layers), (OUTPUT_RATE, d_e.output))
     regression = Regression([(rate, [part.parameters()]) for rate, part in parts], steps)
     device, errors = imitation.mean.device, []
@@ -61,7 +80,7 @@ def warm_up_expression(
         random = random_generator(seed, WARMUP_KEY + 1, step)
         points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)
         style = d_e.style(inputs.z_id.to(device), inputs.z_exp.to(device))
-        loss = (MILLIMETRES * (d_e(points, style) - expected)).square().sum(-1).mean()
+        loss = (MILLIMETRES * (d_e(points, style, bf16=step < ROUNDED * steps) - expected)).square().sum(-1).mean()
         errors.append(regression.step(loss))
     return float(np.mean(errors[-max(1, steps // 10) :])) ** 0.5 / MILLIMETRES
 
@@ -83,21 +102,29 @@ def face_points(
     def some(vertices: VertexSet, count: int) -> tuple[Tensor, Tensor]:
         return vertices.some(torch.randint(len(vertices), (batch, count), generator=random).to(device), z_id, z_exp)
 
-    beside, back = some(imitation, near)
+    beside, back = some(imitation.smooth, near)
     # Most of them close to the surface, some farther away: rays are bent before they arrive.
     away = SPREAD * torch.rand(batch, near, 1, generator=random).square().to(device)
-    if imitation.rims is not None and imitation.between is not None:
-        count = POINTS // OPENING_SHARE
-        beside[:, :count], back[:, :count] = some(imitation.rims, count)
-        inside, way = some(imitation.between, count)
-        seen = ~_behind(inside, imitation.rims.posed(z_id, z_exp)[0])[..., None]
-        part = slice(count, 2 * count)  # what is hidden leaves its place to the skin
-        beside[:, part], back[:, part] = (
-            torch.where(seen, inside, beside[:, part]),
-            torch.where(seen, way, back[:, part]),
-        )
+    along = COLUMN * (2 * torch.rand(batch, near, generator=random).to(device) - 1)
+    if imitation.rims is not None and imitation.patches is not None and imitation.between is not None:
+        count, rims = POINTS // OPENING_SHARE, raised(*imitation.rims.posed(z_id, z_exp))
+        lids, way = some(imitation.patches, 2 * count)
+        order = hidden_by(rims, raised(lids, way)).byte().argsort(dim=1, stable=True)[:, :count, None]
+        beside[:, :count], back[:, :count] = (value.gather(1, order.expand(-1, -1, 3)) for value in (lids, way))
+        inside, way = some(imitation.between, CANDIDATES * count)
+        seen = within_openings(inside, imitation.landmarks.posed(z_id, z_exp)[0])
+        order = seen.byte().argsort(dim=1, descending=True, stable=True)[:, :count, None]
+        inside, way = (value.gather(1, order.expand(-1, -1, 3)) for value in (inside, way))
+        hidden = ~seen[..., None].gather(1, order)
+        part = slice(count, 2 * count)  # what is hidden leaves its place to the rims
+        beside[:, part] = torch.where(hidden, beside[:, :count], inside)
+        back[:, part] = torch.where(hidden, back[:, :count], way)
         away[:, : 2 * count] *= NEAR_OPENINGS
+        # In a mouth, up to the lips and before them.
+        deep = (COLUMN - beside[:, part, 2]).clamp_min(COLUMN)
+        along[:, part] = torch.where(along[:, part] > 0, along[:, part] * deep / COLUMN, along[:, part])
     beside = beside + away * torch.randn(batch, near, 3, generator=random).to(device)
+    beside[..., 2] += along
     centre = imitation.mean.mean(0)
     radius = (imitation.mean - centre).norm(dim=-1).max() + imitation.reach
     direction = torch.nn.functional.normalize(torch.randn(batch, far, 3, generator=random), dim=-1)
@@ -106,7 +133,28 @@ def face_points(
     return torch.cat([beside, outside], 1), torch.cat([back, torch.zeros_like(outside)], 1)
 
 
-def _behind(points: Tensor, rims: Tensor) -> Tensor:
-    """Whether lids or lips [B, R, 3] hide points [B, P, 3] from the front -> [B, P] bool."""
-    aside = (points[:, :, None, :2] - rims[:, None, :, :2]).square().sum(-1)
-    return ((aside < RIM_REACH**2) & (rims[:, None, :, 2] > points[:, :, None, 2])).any(-1)
+def raised(points: Tensor, back: Tensor) -> Tensor:
+    """Points [B, P, 3] of lids and lips, what has moved, and goes ``back``, on top: overlapping lids are no average."""
+    return points + F.pad(ON_TOP * back.norm(dim=-1, keepdim=True), (2, 0))
+
+
+def hidden_by(rims: Tensor, points: Tensor) -> Tensor:
+    """Whether some of ``rims`` [B, R, 3] hide ``points`` [B, P, 3], both :func:`raised`, from the front -> bool."""
+    aside = torch.cdist(points[..., :2], rims[..., :2])
+    return ((aside < RIM_REACH) & (rims[:, None, :, 2] > points[:, :, None, 2] + RIM_DEPTH)).any(-1)
+
+
+def within_openings(points: Tensor, landmarks: Tensor) -> Tensor:
+    """Whether points [B, P, 3] lie between the edges of eyes or mouth of landmarks [B, 68, 3], seen from the front."""
+    below, above = (
+        torch.stack([_edge(points[..., 0], landmarks[:, list(pair[side])]) for pair in OPENINGS]) for side in (0, 1)
+    )
+    return ((points[..., 1] < below) & (points[..., 1] > above)).any(0)
+
+
+def _edge(x: Tensor, edge: Tensor) -> Tensor:
+    """y at x [B, P] of an edge through points [B, N, 3], from one side to the other; nan beside it."""
+    start, end = edge[:, None, :-1], edge[:, None, 1:]
+    share = (x[..., None] - start[..., 0]) / (end[..., 0] - start[..., 0])
+    y = torch.where((share >= 0) & (share <= 1), start[..., 1] + share * (end - start)[..., 1], torch.nan)
+    return y.nan_to_num(-torch.inf).amax(-1).nan_to_num(neginf=torch.nan)

@@ -13,7 +13,14 @@ from networks.discriminators import Discriminator, DiscriminatorConfig, grown
 from networks.manifold.generator import Generator
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
-from networks.person.expressions import check_face_model, face_model_name, face_model_of
+from networks.person.expressions import (
+    NUM_EXPRESSION,
+    check_face_model,
+    columns_of,
+    expression,
+    face_model_name,
+    face_model_of,
+)
 from networks.person.face_model import (
     FaceArrays,
     FaceModel,
@@ -32,6 +39,8 @@ from training.losses.imitation import ImitationTarget
 from training.manifold_shape import CLOSE, WIDE, fit_manifolds
 
 RELIEF_STEPS = 400
+LIDS_MEET = 0.55  # of a blink: what follows takes one lid over the other, where no smooth D^e can lead
+OPEN_FACE = {"eyeWide": 0.5, "jawOpen": 0.2, "mouthUpperUp": 0.4, "mouthLowerDown": 0.4}  # of ``canonical_face``
 # How files of a kind begin; ours, safetensors, with the length of a header that follows.
 TORCH, PICKLE, MAT = (b"PK\x03\x04", b"\x80\x02"), (b"PK\x03\x04", b"\x80", b"(", b"c"), (b"MATLAB", b"\x89HDF")
 NAMES = {TORCH: "checkpoint", PICKLE: "SMPL model (.pkl, .npz)", MAT: "face model (.mat)"}
@@ -118,11 +127,20 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
 
 def face_to_imitate(config: GeneratorConfig, face_model: str | None = None) -> ImitationTarget:
     """What D^e imitates: the open face, or that of a file. Raises UserError where the file cannot be loaded."""
-    to_mean_shape = config.canonical_shape == "mean"
+    to_mean_shape, is_open = config.canonical_shape == "mean", config.canonical_face == "open"
     if face_model is not None:
+        if is_open:
+            found = "open, which is an expression of the open face"
+            raise UserError(f"generator.canonical_face: expected neutral where a face_model is given, found {found}")
         return ImitationTarget(FaceModel(load_bfm(face_model)), to_mean_shape=to_mean_shape)
     face, skin, openings = FaceModel(default_face()), default_face_skin(), default_face_openings()
-    return ImitationTarget(face, vertex_index=skin, openings=openings, to_mean_shape=to_mean_shape)
+    towards = most = None
+    if is_open:
+        towards, most = torch.from_numpy(expression(**OPEN_FACE)), torch.full((NUM_EXPRESSION,), torch.inf)
+        most[list(columns_of("eyeBlink"))] = LIDS_MEET
+    return ImitationTarget(
+        face, vertex_index=skin, openings=openings, to_mean_shape=to_mean_shape, towards=towards, most=most
+    )
 
 
 def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.ModuleDict:
@@ -200,8 +218,8 @@ def load_generator(generator: Generator, path: str, face_model: str | None = Non
     check_face_model(face_model_of(model.metadata), face_model, path)
     saved = model.generator
     # Nothing among the weights tells these.
-    parts = ("pose", "expression", "canonical_shape", "num_manifolds", "first_level", "last_level", "manifold_centre")
-    for part in parts:
+    canonical = ("canonical_shape", "canonical_face")
+    for part in ("pose", "expression", *canonical, "num_manifolds", "first_level", "last_level", "manifold_centre"):
         if getattr(saved.config, part) != getattr(generator.config, part):
             found = f"{getattr(saved.config, part)}, in the configuration {getattr(generator.config, part)}"
             raise UserError(f"{path}: generator.{part}: expected the same in both runs, found {found}")

@@ -43,7 +43,7 @@ from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from torch_utils.worker_pool import usable_cores, worker_pool
 from training.data.synthetic.appearance import N_USED
-from training.data.synthetic.sampling import sample_expression, sample_pose_camera
+from training.data.synthetic.sampling import sample_actions, sample_expression, sample_pose_camera, sample_strong
 from training.drawn_points import POINT, Targets, draw_points, drawn_identity, find_air, unpack, with_air
 from training.expression_warmup import warm_up_expression
 from training.models import face_to_imitate, wrap_manifolds
@@ -77,6 +77,7 @@ class PretrainConfig:
     head_lr: Annotated[float, Range(1e-12, 1.0)] = 1e-3  # of phi's heads of colour
     sigma_lr: Annotated[float, Range(1e-12, 1.0)] = 5e-3  # of those of sigma, which has to reach 100
     colour: Annotated[float, Range(0.0, 1e3)] = 4.0  # weight of colours, beside opacity
+    sharpness: Annotated[float, Range(0.0, 1e3)] = 0.0  # weight of opacity's absolute errors, beside its cross-entropy
     precision: Literal["fp32", "bf16"] = "bf16"  # of phi; bf16 is 2.6 times as fast where the CPU has such products
     workers: Annotated[int, Range(-1, 256)] = -1  # processes that draw people; -1: one a core, 0: none but this one
     save_every: Annotated[int, Range(1, 10**6)] = 1000  # steps
@@ -107,6 +108,9 @@ class DrawnLabels:
         people = [drawn_identity(config.seed, index) for index in range(config.people)]
         rng = np.random.default_rng([config.seed, 3])
         self.expressions = torch.from_numpy(np.stack([sample_expression(rng) for _ in people]))
+        # D^e sees them and as many that are stronger or stranger: what videos ask for.
+        rare = [(sample_strong if index % 3 else sample_actions)(rng) for index in range(len(people))]
+        self.practice = torch.cat([self.expressions, torch.from_numpy(np.stack(rare))])
         self.identities = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.betas]) for one in people]))
         poses = [sample_pose_camera(rng) for _ in people]
         rows = [np.concatenate([pose.camera, pose.joint_eulers.ravel()]) for pose in poses]
@@ -114,8 +118,9 @@ class DrawnLabels:
 
     def draw(self, count: int, *key: int) -> Faces:
         """Of ``count`` faces, by the numbers ``key``."""
-        rows = torch.randint(len(self.identities), (2, count), generator=random_generator(*key))
-        return Faces(self.identities[rows[0], :80], self.expressions[rows[1]])
+        random = random_generator(*key)
+        rows = [torch.randint(len(part), (count,), generator=random) for part in (self.identities, self.practice)]
+        return Faces(self.identities[rows[0], :80], self.practice[rows[1]])
 
     def priors(self) -> LabelPriors:
         """What generated people are drawn from."""
@@ -168,12 +173,16 @@ def _open(path: Path, config: PretrainConfig) -> np.ndarray:
     return points
 
 
-def point_loss(colours: Tensor, targets: Targets, colour_weight: float) -> tuple[Tensor, Tensor]:
+def point_loss(
+    colours: Tensor, targets: Targets, colour_weight: float, sharpness: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Binary cross-entropy of opacity, less what uncertain targets cannot go below, and absolute errors of colours.
 
     Args:
         colours: [B, N, 4] of phi.
         colour_weight: beside opacity.
+        sharpness: weight of absolute errors of opacity: where strands are too thin to be known the median of what is
+            there, hair or none, takes the place of the mean, which is smoke.
 
     Returns:
         the loss, and the mean error of colours.
@@ -181,7 +190,8 @@ def point_loss(colours: Tensor, targets: Targets, colour_weight: float) -> tuple
     alpha, rgb = colours[..., 3].clamp(1e-5, 1 - 1e-5), colours[..., :3]
     entropy = -(targets.alpha * alpha.log() + (1 - targets.alpha) * (1 - alpha).log())
     least = torch.special.entr(targets.alpha) + torch.special.entr(1 - targets.alpha)
-    opacity = (targets.alpha_weight * (entropy - least)).mean()
+    off = (alpha - targets.alpha).abs()
+    opacity = (targets.alpha_weight * (entropy - least + sharpness * off)).mean()
     error = (targets.colour_weight * (rgb - targets.colour).abs().mean(-1)).sum()
     error = error / targets.colour_weight.sum().clamp_min(1)
     return opacity + colour_weight * error, error
@@ -231,7 +241,7 @@ class Pretraining:
         styled = phi.styled(phi.style(latents.to(device)))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             colours = phi.colours(targets.position, styled)
-        return point_loss(colours.float(), targets, self.config.colour)
+        return point_loss(colours.float(), targets, self.config.colour, self.config.sharpness)
 
     def __call__(self) -> tuple[float, float]:
         """One step; returns its loss and the error of colours."""

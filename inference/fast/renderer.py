@@ -119,7 +119,7 @@ class FastRenderer:
         spacing, margin = displacement_grid(config)
         nodes, box = nodes_of_reach(spacing, device)
         coarse = scalars(generator, nodes)
-        near = near_manifolds(coarse, generator.manifolds.levels, margin)
+        near = near_manifolds(coarse, generator.manifolds.levels, spacing, margin)
         self._field = tabulate(generator, coarse, near)
         self._active = near.flatten().nonzero().squeeze(1)  # [A]
         self._active_points = nodes.reshape(-1, 3)[self._active]  # [A, 3]

@@ -41,6 +41,9 @@ class GeneratorConfig:
     # Whose shape people have in canonical space: their own, as in the paper, or the mean person's, to which inverse
     # skinning (betas) and D^e (z_id) take them: phi then finds everybody's eyes in the same place.
     canonical_shape: Literal["own", "mean"] = "own"
+    # What face D^e leads to: the neutral one, as in the paper, or one with open eyes and parted lips, so that what lids
+    # and lips hide, teeth above all, has a place of its own on the manifolds.
+    canonical_face: Literal["neutral", "open"] = "neutral"
     superresolution: bool = True  # U; without it phi's maps are looked up
 
     def __post_init__(self):

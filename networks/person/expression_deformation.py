@@ -57,6 +57,6 @@ class ExpressionDeformation(nn.Module):
         return StyledExpression(layers, [None, None, self.output.weight[:entries]], self.output.bias[:entries])
 
     @full_precision()
-    def forward(self, points: Tensor, style: ExpressionStyle) -> Tensor:
-        """Pose-neutral points [B, N, 3] -> displacement [B, N, 3], canonical units."""
-        return point_network(points, *self.styled(style))
+    def forward(self, points: Tensor, style: ExpressionStyle, *, bf16: bool = False) -> Tensor:
+        """Pose-neutral points [B, N, 3] -> displacement [B, N, 3], canonical units; ``bf16``: see point_network."""
+        return point_network(points, *self.styled(style), bf16=bf16)

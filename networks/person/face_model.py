@@ -57,15 +57,23 @@ def default_face_skin() -> np.ndarray:
     return np.flatnonzero(body.outer_skin()[body.face_vertices])
 
 
-def default_face_openings() -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the open face's vertices where it opens: of lids and lips, and of what may be seen between them (eyes,
-    teeth, tongue and the mouth's inner skin)."""
+class FaceOpenings(NamedTuple):
+    """Indices of the open face's vertices where it opens."""
+
+    rims: np.ndarray  # edges of lids and lips
+    lids: np.ndarray  # all of lids and lips, the rims included
+    between: np.ndarray  # what may be seen between them: eyes, teeth, tongue and the mouth's inner skin
+
+
+def default_face_openings() -> FaceOpenings:
+    """Of the open face; see :class:`FaceOpenings`."""
     body = read_open_body()
     kept = body.face_vertices
-    part, label = body.part[kept], {name: body.labels[kept, i] >= 128 for i, name in enumerate(LABEL_NAMES)}
-    between = np.isin(part, (EYE, TEETH, TONGUE)) | ((part == SKIN) & label["mouth_inside"])
-    rims = (part == SKIN) & (label["eyelids"] | label["lips"]) & ~label["mouth_inside"] & ~label["eye_socket"]
-    return np.flatnonzero(rims), np.flatnonzero(between)
+    part, label = body.part[kept], {name: body.labels[kept, i] for i, name in enumerate(LABEL_NAMES)}
+    outside = (part == SKIN) & (label["mouth_inside"] < 128) & (label["eye_socket"] < 128)
+    between = np.isin(part, (EYE, TEETH, TONGUE)) | ((part == SKIN) & (label["mouth_inside"] >= 128))
+    rims, lids = (outside & (np.maximum(label["eyelids"], label["lips"]) >= least) for least in (128, 8))
+    return FaceOpenings(np.flatnonzero(rims), np.flatnonzero(lids), np.flatnonzero(between))
 
 
 def at_landmarks(face: FaceArrays) -> FaceArrays:

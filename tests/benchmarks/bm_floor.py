@@ -7,9 +7,11 @@ Counted is what inference/fast/renderer.py computes, with every array read and w
 cores. Launches, caches missed and threads that wait come on top: it is a floor, not a forecast. Needs no GPU.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from inference.fast.grids import DISPLACEMENT_SPACING, FIELD_SPACING, HALF_REACH
+from inference.fast.grids import FIELD_SPACING, HALF_REACH, displacement_grid
 from networks.manifold.generator_config import GeneratorConfig
 from networks.person.pose_deformation import GRID_STRIDE, KERNEL
 from tests.benchmarks.records import add_record, record
@@ -25,8 +27,8 @@ class Stage(NamedTuple):
     bytes: float
 
 
-def nodes(spacing: float) -> int:
-    return (round(2 * HALF_REACH / spacing) + 1) ** 3
+def nodes(spacing: Sequence[float]) -> int:
+    return math.prod(round(2 * HALF_REACH / along) + 1 for along in spacing)
 
 
 def stages(config: GeneratorConfig) -> list[Stage]:
@@ -39,7 +41,8 @@ def stages(config: GeneratorConfig) -> list[Stage]:
     merged = 1
     for k in KERNEL:
         merged *= 2 * (k // 4 + 1)
-    active = ACTIVE * nodes(DISPLACEMENT_SPACING)
+    deformed = nodes(displacement_grid(config)[0])
+    active = ACTIVE * deformed
     trilinear = 7 * 3  # interpolations of an addition, a subtraction and a multiplication
     texel, number = 4 * 2, 4  # bytes of RGBA in half precision, and of a float32
     crossings = rays * layers
@@ -47,11 +50,11 @@ def stages(config: GeneratorConfig) -> list[Stage]:
         Stage("skinning", VERTICES * 2 * (54 * 3 + 2 * 7 * 16), VERTICES * number * (54 * 3 + 7 + 3 + 16)),
         Stage("nearest vertices", cells * VERTICES * 8, cells * 8 + VERTICES * 3 * number),
         Stage("D^p", cells * 16 * 2 * (taps + merged), cells * 16 * number * 4),
-        Stage("D^e", active * 2 * (3 * width + 2 * width**2 + 4 * width), nodes(DISPLACEMENT_SPACING) * 4 * number),
+        Stage("D^e", active * 2 * (3 * width + 2 * width**2 + 4 * width), deformed * 4 * number),
         Stage(
             "march",
             rays * samples * (12 * 4 + 24 + 4 * trilinear) + rays * config.num_fine_samples * (9 + trilinear),
-            number * (cells * 16 + nodes(DISPLACEMENT_SPACING) * 4 + nodes(FIELD_SPACING) + crossings * 5),
+            number * (cells * 16 + deformed * 4 + nodes((FIELD_SPACING,) * 3) + crossings * 5),
         ),
         Stage(
             "compositing",

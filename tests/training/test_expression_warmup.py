@@ -4,11 +4,22 @@ import numpy as np
 import pytest
 import torch
 
+from networks.person.expressions import expression
+from networks.person.face_model import FaceModel, default_face
 from tests.training.tiny_run import ALONE, make_config, make_dataset, make_sampler, run
 from torch_utils.misc import UserError
 from training import training_loop
 from training.data.synthetic import sample_expression
-from training.expression_warmup import FAR_SHARE, POINTS, face_points, warm_up_expression
+from training.expression_warmup import (
+    FAR_SHARE,
+    POINTS,
+    face_points,
+    hidden_by,
+    raised,
+    warm_up_expression,
+    within_openings,
+)
+from training.losses.imitation import subdivided
 from training.models import build_networks
 from training.training_loop import begin
 
@@ -23,8 +34,42 @@ def test_points_beside_the_face_have_the_displacement_of_the_nearest_vertex_and_
     assert not reference.mask[:, -far:].any() and not expected[:, -far:].any()
     # Beside the face the vertex that a point was made from may not be the nearest: neighbours move alike.
     error = (expected - reference.displacement)[:, :-far].norm(dim=-1)[reference.mask[:, :-far]]
-    assert reference.mask[:, :-far].float().mean() > 0.9
+    assert reference.mask[:, :-far].float().mean() > 0.85  # along the view they reach farther from it
     assert error.median() < 2e-4 < reference.displacement.norm(dim=-1).max()  # a quarter of a millimetre
+
+
+def test_what_openings_show():
+    """Of the mean face: eyes ahead are seen between open lids, not between closed ones, and teeth in an open mouth."""
+    imitation = build_networks(make_config()).imitation
+    between_the_eyes = torch.zeros(1, 1, 3)
+    for names, seen in (({}, True), ({"eyeBlink": 1.0}, False)):
+        z_exp = torch.tensor(expression(jawOpen=0.5, **names), dtype=torch.float32)[None]
+        landmarks = imitation.landmarks.posed(torch.zeros(1, 80), z_exp)[0]
+        eyes = torch.stack([landmarks[:, start : start + 6].mean(1) for start in (36, 42)], 1)
+        assert within_openings(eyes, landmarks).tolist() == [[seen] * 2]
+        mouth = landmarks[:, 60:].mean(1, keepdim=True)
+        assert within_openings(torch.cat([mouth, between_the_eyes], 1), landmarks).tolist() == [[True, False]]
+
+
+def test_the_lid_that_has_closed_lies_on_top():
+    """Of the mean face: what closed lids hide of one another has moved less than what is seen."""
+    imitation = build_networks(make_config()).imitation
+    z_exp = torch.tensor(np.stack([expression(), expression(eyeBlink=1.0)]), dtype=torch.float32)
+    rims = raised(*imitation.rims.posed(torch.zeros(2, 80), z_exp))
+    points, back = imitation.patches.posed(torch.zeros(2, 80), z_exp)
+    hidden, way = hidden_by(rims, raised(points, back)), back.norm(dim=-1)
+    assert hidden[1].sum() > hidden[0].sum()
+    assert way[1, hidden[1] & ~hidden[0]].mean() < way[1, ~hidden[1]].max() / 2
+
+
+def test_points_in_triangles():
+    """Three to a triangle: their shares of its corners sum to 1, and the middle one of each corner is nearest to it."""
+    face = FaceModel(default_face())
+    corners = face.faces[:1].numpy()
+    fine = subdivided(face, corners[0], corners[0], parts=2)
+    triangle = face.mean[face.faces[0]]
+    expected = (triangle + triangle.mean(0)) / 2  # by hand: (1/6, 1/6, 2/3) and its turns
+    assert torch.cdist(fine.mean, expected).amin(0).max() < 1e-6 and fine.exp_basis.shape == (3, 3, 64)
 
 
 def test_d_e_follows_the_face_afterwards():

@@ -47,6 +47,8 @@ def test_the_loss_by_hand():
     loss, error = point_loss(colours, targets, 4.0)
     assert error.item() == pytest.approx(0.3, abs=1e-6)
     assert loss.item() == pytest.approx(np.log(2) / 2 + 4 * 0.3, abs=1e-5)  # the second is as good as can be
+    sharp, _ = point_loss(colours, targets, 4.0, sharpness=2.0)
+    assert sharp.item() - loss.item() == pytest.approx(2 * 0.5 / 2, abs=1e-5)
 
 
 def test_a_stopped_pretraining_goes_on_to_the_same_weights(tmp_path, monkeypatch):

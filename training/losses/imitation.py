@@ -1,12 +1,14 @@
 """Equation 10: D^e imitates the displacements of the morphable face."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from networks.person.face_model import FaceModel
+from networks.person.face_model import FaceModel, FaceOpenings
 from training.losses.vertex_tree import VertexTree
 
 
@@ -22,32 +24,68 @@ class VertexSet(nn.Module):
         face: the morphable face.
         vertex_index: [N] the vertices.
         to_mean_shape: the way leads to the mean face, not to the person's neutral one (``canonical_shape``).
+        towards: expression [64] of the face that the way leads to, the neutral one by default (``canonical_face``).
+        most: [64] of every number of an expression that has an effect; any by default.
     """
 
     mean: Tensor
     id_basis: Tensor
     exp_basis: Tensor
+    aim: Tensor
+    most: Tensor
 
-    def __init__(self, face: FaceModel, vertex_index: np.ndarray, *, to_mean_shape: bool = False):
+    def __init__(
+        self,
+        face: FaceModel | FacePoints,
+        vertex_index: np.ndarray,
+        *,
+        to_mean_shape: bool = False,
+        towards: Tensor | None = None,
+        most: Tensor | None = None,
+    ):
         super().__init__()
         self.to_mean_shape, index = to_mean_shape, torch.as_tensor(vertex_index)
         for name in ("mean", "id_basis", "exp_basis"):
             self.register_buffer(name, getattr(face, name)[index], persistent=False)
+        aim = torch.zeros_like(self.mean) if towards is None else self.exp_basis @ towards.to(self.exp_basis)
+        self.register_buffer("aim", aim, persistent=False)  # [N, 3] from the neutral face
+        most = torch.full(self.exp_basis.shape[-1:], torch.inf) if most is None else most
+        self.register_buffer("most", most.to(self.mean), persistent=False)
 
     def __len__(self) -> int:
         return len(self.mean)
 
     def posed(self, z_id: Tensor, z_exp: Tensor) -> tuple[Tensor, Tensor]:
         """z_id [B, 80], z_exp [B, 64] -> all vertices [B, N, 3] and the way back from there [B, N, 3]."""
-        move = torch.einsum("nck,bk->bnc", self.exp_basis, z_exp)
+        move = torch.einsum("nck,bk->bnc", self.exp_basis, z_exp.minimum(self.most))
         shape = torch.einsum("nck,bk->bnc", self.id_basis, z_id)
-        return self.mean + shape + move, -(shape + move) if self.to_mean_shape else -move
+        return self.mean + shape + move, self.aim - (shape + move if self.to_mean_shape else move)
 
     def some(self, index: Tensor, z_id: Tensor, z_exp: Tensor) -> tuple[Tensor, Tensor]:
         """The same of chosen vertices ``index`` [B, P]: [B, P, 3] each."""
-        move = torch.einsum("bpck,bk->bpc", self.exp_basis[index], z_exp)
+        move = torch.einsum("bpck,bk->bpc", self.exp_basis[index], z_exp.minimum(self.most))
         shape = torch.einsum("bpck,bk->bpc", self.id_basis[index], z_id)
-        return self.mean[index] + shape + move, -(shape + move) if self.to_mean_shape else -move
+        return self.mean[index] + shape + move, self.aim[index] - (shape + move if self.to_mean_shape else move)
+
+
+class FacePoints(NamedTuple):
+    """Points that move with a morphable face."""
+
+    mean: Tensor  # [N, 3]
+    id_basis: Tensor  # [N, 3, 80]
+    exp_basis: Tensor  # [N, 3, 64]
+
+
+def subdivided(face: FaceModel, within: np.ndarray, beside: np.ndarray, parts: int = 5) -> FacePoints:
+    """Points in the face's triangles that have all corners ``within`` some vertices and one of them ``beside`` others:
+    ``parts`` (``parts`` + 1) / 2 a triangle, evenly."""
+    faces = face.faces.cpu().numpy()
+    corners = torch.as_tensor(faces[np.isin(faces, within).all(1) & np.isin(faces, beside).any(1)])
+    i, j = np.triu_indices(parts)
+    first, second = (i + 1 / 3) / parts, (j - i + 1 / 3) / parts
+    shares = torch.as_tensor(np.stack([first, second, 1 - first - second], 1), dtype=face.mean.dtype)
+    arrays = (face.mean, face.id_basis, face.exp_basis)
+    return FacePoints(*(torch.einsum("sk,tk...->ts...", shares, array[corners]).flatten(0, 1) for array in arrays))
 
 
 class ImitationTarget(VertexSet):
@@ -66,6 +104,8 @@ class ImitationTarget(VertexSet):
         openings: vertices of lids and lips, and of what is seen between them when they are open
             (:func:`networks.person.face_model.default_face_openings`), for D^e's warm-up.
         to_mean_shape: dx_ref = -(B_id z_id + B_exp z_exp), as ``canonical_shape`` says.
+        towards: expression [64] of the canonical face, added to dx_ref as B_exp towards (``canonical_face``).
+        most: [64] of every number of an expression that has an effect: lids stop where they meet.
     """
 
     def __init__(
@@ -74,17 +114,33 @@ class ImitationTarget(VertexSet):
         *,
         reach: float = 0.03,
         vertex_index: np.ndarray | None = None,
-        openings: tuple[np.ndarray, np.ndarray] | None = None,
+        openings: FaceOpenings | None = None,
         to_mean_shape: bool = False,
+        towards: Tensor | None = None,
+        most: Tensor | None = None,
     ):
-        super().__init__(
-            face, np.arange(len(face.mean)) if vertex_index is None else vertex_index, to_mean_shape=to_mean_shape
-        )
+        index = np.arange(len(face.mean)) if vertex_index is None else vertex_index
+        super().__init__(face, index, to_mean_shape=to_mean_shape, towards=towards, most=most)
         self.reach = reach
         self.tree = VertexTree(self.mean.cpu().numpy())
-        parts = [VertexSet(face, index, to_mean_shape=to_mean_shape) for index in openings or ()]
-        self.rims: VertexSet | None = parts[0] if parts else None
-        self.between: VertexSet | None = parts[1] if parts else None
+        self.rims: VertexSet | None = None
+        self.between: VertexSet | None = None
+        self.patches: VertexSet | None = None  # of lids and lips; rows of vertices of a closed lid are 6 mm apart
+        if openings is not None:
+            fine = subdivided(face, np.union1d(index, openings.rims), openings.lids)
+            self.patches = VertexSet(
+                fine, np.arange(len(fine.mean)), to_mean_shape=to_mean_shape, towards=towards, most=most
+            )
+            self.rims, self.between = (
+                VertexSet(face, part, to_mean_shape=to_mean_shape, towards=towards, most=most)
+                for part in (openings.rims, openings.between)
+            )
+        still = index if openings is None else np.setdiff1d(index, openings.lids)
+        self.smooth = VertexSet(
+            face, still, to_mean_shape=to_mean_shape, towards=towards, most=most
+        )  # all but lids and lips
+        index = face.landmark_index.cpu().numpy()
+        self.landmarks = VertexSet(face, index, to_mean_shape=to_mean_shape, towards=towards, most=most)
 
     @torch.no_grad()
     def forward(self, points: Tensor, z_id: Tensor, z_exp: Tensor) -> ImitationReference:

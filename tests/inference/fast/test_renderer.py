@@ -264,6 +264,7 @@ def test_recorded_frames(recwarn):
         (Generator, {}),
         (Generator, {"pose": "nearest"}),
         (Generator, {"canonical_shape": "mean"}),
+        (Generator, {"canonical_shape": "mean", "canonical_face": "open"}),
         (Generator, {"pose": "none", "expression": False}),
         (ReleasedGenerator, {}),
     ],

@@ -127,6 +127,23 @@ def test_the_way_to_the_mean_face():
     assert torch.allclose(vertices + back, face.mean[index][chosen], atol=1e-6)
 
 
+def test_the_way_to_an_open_face():
+    """A vertex of anybody's face, whatever its expression, plus its reference is that of the mean face with another."""
+    rng, index = np.random.default_rng(1), default_face_skin()
+    face, towards = FaceModel(default_face()), torch.zeros(64)
+    towards[[3, 40]] = 0.5
+    z_id, z_exp = (torch.from_numpy(rng.standard_normal((1, count)).astype(np.float32)) for count in (80, 64))
+    chosen = torch.tensor([[5, 900, 3]])
+    aim = face(torch.zeros(1, 80), towards[None])[:, index][:, chosen[0]]
+    shape = (face(z_id, 0 * z_exp) - face.mean)[:, index][:, chosen[0]]
+    for to_mean_shape, expected in ((True, aim), (False, aim + shape)):
+        target = ImitationTarget(face, vertex_index=index, to_mean_shape=to_mean_shape, towards=towards)
+        vertices, back = target.some(chosen, z_id, z_exp)
+        assert torch.allclose(vertices + back, expected, atol=1e-6)
+        vertices, back = target.posed(z_id, z_exp)
+        assert torch.allclose((vertices + back)[:, chosen[0]], expected, atol=1e-6)
+
+
 def test_loss_by_hand():
     """Lengths 3 and 5, the third point without reference: (3 + 5 + 0) / 3."""
     reference = ImitationReference(torch.zeros(1, 3, 3).double(), torch.tensor([[True, True, False]]))

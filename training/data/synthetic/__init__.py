@@ -10,7 +10,13 @@
 from training.data.synthetic.drawing import Picture, draw, draw_mesh
 from training.data.synthetic.mesh import ColouredMesh
 from training.data.synthetic.person import PosedPerson, SyntheticPerson
-from training.data.synthetic.sampling import sample_actions, sample_expression, sample_identity, sample_pose_camera
+from training.data.synthetic.sampling import (
+    sample_actions,
+    sample_expression,
+    sample_identity,
+    sample_pose_camera,
+    sample_strong,
+)
 
 __all__ = [
     "ColouredMesh",
@@ -23,4 +29,5 @@ __all__ = [
     "sample_expression",
     "sample_identity",
     "sample_pose_camera",
+    "sample_strong",
 ]

@@ -30,6 +30,13 @@ def _without_side(action: str) -> str:
 _BOTH_SIDES = [[_COLUMN[other] for other in ACTIONS if _without_side(other) == _without_side(name)] for name in ACTIONS]
 
 
+_COMMON = (
+    ("eyeBlinkRight", "eyeBlinkLeft"), ("jawOpen",), ("mouthSmileLeft",), ("mouthPucker",), ("mouthFunnel",),
+    ("browInnerUp", "browOuterUpLeft"), ("browDownLeft",), ("mouthFrownLeft",), ("eyeWideLeft",),
+    ("jawOpen", "mouthSmileRight"),
+)  # fmt: skip
+
+
 class PoseCamera(NamedTuple):
     joint_eulers: np.ndarray  # [6, 3] float32 radians
     camera: np.ndarray  # [2] float32 (pitch, yaw) radians
@@ -122,6 +129,20 @@ def sample_actions(rng: np.random.Generator) -> np.ndarray:
         z[sides] = rng.random()
     _glance(z, *rng.uniform(-0.9, 0.9, size=2))
     return z.astype(np.float32)
+
+
+def sample_strong(rng: np.random.Generator) -> np.ndarray:
+    """Expression [64] float32 of one or two of the actions that faces are mostly asked for, strong, every other one
+    with closed or closing lids, and a glance."""
+    z = np.zeros(64)
+    actions = [_COMMON[index] for index in rng.choice(len(_COMMON), size=rng.integers(0, 3), replace=False)]
+    for names in [*actions, *([("eyeBlinkLeft", "eyeBlinkRight")] if rng.random() < 0.5 else [])]:
+        both = rng.random() < 0.85
+        amount = 1 - 0.6 * rng.random() ** 2
+        for name in names if both else names[:1]:
+            z[_BOTH_SIDES[_COLUMN[name]] if both else [_COLUMN[name]]] = amount
+    _glance(z, *np.clip(0.3 * rng.standard_normal(2), -0.9, 0.9))
+    return np.clip(z, 0.0, 1.0).astype(np.float32)
 
 
 def _glance(z: np.ndarray, aside: float, up: float) -> None:

@@ -20,6 +20,7 @@ from training.data.synthetic import (
     sample_expression,
     sample_identity,
     sample_pose_camera,
+    sample_strong,
 )
 from training.data.synthetic import light as lighting
 from training.data.synthetic.appearance import AGE, HAIR_LENGTH, SEX, SKIN_TONE, appearance
@@ -325,6 +326,17 @@ def test_every_action_is_shown_at_any_strength():
     assert 0.5 < (either[:, left] == either[:, right]).mean() < 0.95
     inwards, outwards = (shown[:, ACTIONS.index(name)] for name in ("eyeLookInLeft", "eyeLookOutRight"))
     assert (inwards == outwards).all()  # both eyes look the same way
+
+
+def test_strong_expressions():
+    """Every other one closes its lids, and what is shown is strong."""
+    rng = np.random.default_rng(0)
+    shown = np.stack([sample_strong(rng) for _ in range(400)])[:, :52]
+    assert shown.min() == 0 and shown.max() <= 1
+    glances = [name.startswith("eyeLook") for name in ACTIONS]
+    assert shown[:, ~np.array(glances)][shown[:, ~np.array(glances)] > 0].min() >= 0.4
+    blinks = shown[:, ACTIONS.index("eyeBlinkRight")] > 0
+    assert 0.45 < blinks.mean() < 0.65  # a half, and 2 of 11 times 1 more
 
 
 def test_cameras_all_round():
