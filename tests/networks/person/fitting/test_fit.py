@@ -194,10 +194,10 @@ def test_what_detectors_see_too_little_of_counts_for_more():
     assert found.shape == (64,) and found[52:].eq(0).all()
     expected = {
         "jawOpen": 0.4,
-        "mouthSmileLeft": 0.6,
-        "browDownRight": 0.56,
+        "mouthSmileLeft": 0.48,
+        "browDownRight": 0.48,
         "eyeBlinkLeft": 0.72,
-        "eyeLookUpRight": 0.6,
+        "eyeLookUpRight": 0.52,
     }
     assert {name: round(float(found[ACTIONS.index(name)]), 6) for name in expected} == expected
     assert expressions(torch.ones(1, 52))[0, :52].eq(1).all()
