@@ -94,6 +94,19 @@ def test_only_what_moves_is_stored():
     assert counts == (avatar.morphs[:3].norm(dim=-1) > 0).sum(1).tolist()
 
 
+def test_small_moves_beside_large_ones_are_not_stored():
+    """In metres: half a millimetre counts beside two centimetres, a third of it does not; beside little the third does,
+    and beside a third of a millimetre a tenth, the least that is kept."""
+    avatar = make_avatar()
+    moves = torch.zeros(3, len(avatar.vertices), 3)
+    moves[:, :4, 1] = (
+        torch.tensor([[20, 0.51, 0.49, 0.2], [0.9, 0.28, 0.26, 0.1], [0.33, 0.11, 0.09, 0.05]]) / 1e3 / METRES
+    )
+    file = Gltf(to_glb(dataclasses.replace(avatar, morphs=moves)).glb)
+    counts = [file.document["accessors"][t["POSITION"]]["sparse"]["count"] for t in file.primitive["targets"]]
+    assert counts == [2, 2, 2]
+
+
 def test_an_avatar_without_expressions():
     avatar = make_avatar()
     found = to_glb(dataclasses.replace(avatar, morphs=avatar.morphs[:0], morph_names=()), [make_clip()])
