@@ -119,7 +119,8 @@ def test_the_surface_is_where_the_demo_model_renders_it(monkeypatch):
     still = Still(torch.zeros(64), torch.zeros(6, 3), FRONTAL)
     mesh = extract_mesh(pipe, person, still, 96, "exact")
     frame = person.render()
-    drawn = draw_mesh(ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255), FRONTAL_CAMERA, 256)
+    surface = ColouredMesh(mesh.vertices, mesh.faces, mesh.colours / 255)
+    drawn = draw_mesh(surface, FRONTAL_CAMERA, frame.image.shape[-1])
     rendered, white = frame.depth.numpy(), (1 + frame.image.amin(0).numpy()) / 2 > mesh_field.WHITE
     solid = (frame.alpha.numpy() > 0.9) & ~white  # the backdrop is left out
     both = solid & (drawn.alpha > 0.99)
