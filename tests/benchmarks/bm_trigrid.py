@@ -27,6 +27,11 @@ from torch_utils.ops.nearest_triangle import nearest_triangles
 
 SIZES = {
     "256": TriGridConfig(image_size=256, superresolution_channels=(128, 64), rest_pose="mean"),
+    "64": TriGridConfig(  # configs/portrait360_tiny.yaml
+        image_size=64, raw_size=24, latent_dim=64, style_dim=64, plane_size=32, plane_features=16, channel_base=1024,
+        max_channels=64, colour_features=16, superresolution_input=32, superresolution_channels=(24, 16),
+        background_size=16, samples=10, importance_samples=8, rest_pose="mean",
+    ),
     "tiny": TriGridConfig(
         image_size=32, raw_size=10, latent_dim=8, style_dim=8, plane_size=8, plane_features=4, channel_base=64,
         max_channels=8, colour_features=4, superresolution_input=16, superresolution_channels=(4, 4),
