@@ -26,9 +26,9 @@ Texture = Literal["png", "webp"]
 TEXTURES = get_args(Texture)
 METRES = SMPL_SCALE * FACE_RADIUS  # a canonical unit
 # Of a vertex, in metres. A blendshape that moves none by the first, a twentieth of a pixel of the portrait camera at
-# 256^2, is left out; of the others, vertices that move by less than a share of the most and less than a quarter of a
-# pixel: D^e moves all of a person by a little.
-LEAST_MOVE, LEAST_SHARE, UNSEEN = 1e-4, 0.3, 5e-4
+# 256^2, is left out; of the others, vertices that move by less than a share of the most and less than half a pixel of
+# 384^2: D^e moves all of a person by a little.
+LEAST_MOVE, LEAST_SHARE, UNSEEN = 1e-4, 0.4, 7e-4
 SYNTHETIC = "synthetic person"
 # IPTC's word for a picture that a model made, as labels of synthetic media name it.
 DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

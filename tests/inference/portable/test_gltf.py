@@ -95,13 +95,11 @@ def test_only_what_moves_is_stored():
 
 
 def test_small_moves_beside_large_ones_are_not_stored():
-    """In metres: half a millimetre counts beside two centimetres, a third of it does not; beside little the third does,
-    and beside a third of a millimetre a tenth, the least that is kept."""
+    """Beside two centimetres 0.7 millimetres count; beside 0.9, two fifths of them; beside 0.2, a tenth of one."""
     avatar = make_avatar()
     moves = torch.zeros(3, len(avatar.vertices), 3)
-    moves[:, :4, 1] = (
-        torch.tensor([[20, 0.51, 0.49, 0.2], [0.9, 0.28, 0.26, 0.1], [0.33, 0.11, 0.09, 0.05]]) / 1e3 / METRES
-    )
+    millimetres = torch.tensor([[20, 0.71, 0.69, 0.2], [0.9, 0.37, 0.35, 0.1], [0.2, 0.11, 0.09, 0.05]])
+    moves[:, :4, 1] = millimetres / 1e3 / METRES
     file = Gltf(to_glb(dataclasses.replace(avatar, morphs=moves)).glb)
     counts = [file.document["accessors"][t["POSITION"]]["sparse"]["count"] for t in file.primitive["targets"]]
     assert counts == [2, 2, 2]
