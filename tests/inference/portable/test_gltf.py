@@ -2,11 +2,6 @@
 
 import dataclasses
 import io
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +20,7 @@ from networks.cameras import PORTRAIT_CAMERA, project
 from networks.person.body_model import euler_to_matrix
 from networks.person.expressions import ARKIT, columns_of
 from tests.inference.portable.gltf_reader import Gltf
+from tests.inference.portable.khronos import validation
 from tests.inference.portable.made_up import make_avatar
 
 NAN = float("nan")
@@ -198,43 +194,10 @@ def test_trimesh_reads_it(tmp_path):
     assert np.array_equal(np.asarray(mesh.visual.material.baseColorTexture), avatar.atlas.numpy())
 
 
-GLTF_VALIDATOR = "gltf-validator@2.0.0-dev.3.10"
-VALIDATE = """
-const validator = require("gltf-validator");
-validator.validateBytes(new Uint8Array(require("fs").readFileSync(0))).then((r) => console.log(JSON.stringify(r)));
-"""
-
-
-@pytest.fixture(scope="module")
-def validator(tmp_path_factory) -> dict[str, str]:
-    """Where node finds the validator: among the packages for everybody (npm install -g), or fetched for these tests."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("needs node and npm, for Khronos' gltf-validator")
-
-    def npm(*words: str) -> str:
-        try:
-            done = subprocess.run([shutil.which("npm"), *words], capture_output=True, text=True, timeout=60)
-        except subprocess.TimeoutExpired:
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    folder = Path(npm("root", "-g") or ".")
-    if not (folder / "gltf-validator").is_dir():
-        place = tmp_path_factory.mktemp("npm")
-        quietly = "--no-audit", "--no-fund", "--fetch-retries=0", "--fetch-timeout=20000"
-        npm("install", "--prefix", str(place), *quietly, GLTF_VALIDATOR)
-        folder = place / "node_modules"
-        if not (folder / "gltf-validator").is_dir():
-            pytest.skip(f"npm could not fetch {GLTF_VALIDATOR}; once: npm install -g gltf-validator")
-    return os.environ | {"NODE_PATH": str(folder)}
-
-
 @pytest.mark.parametrize("texture", ["png", "webp"])
-def test_the_khronos_validator_finds_nothing(texture, validator):
+def test_the_khronos_validator_finds_nothing(texture):
     glb = to_glb(make_avatar(side=5), [make_clip(i) for i in range(len(MOTIONS))], texture=texture).glb
-    done = subprocess.run(["node", "-e", VALIDATE], input=glb, capture_output=True, env=validator, check=True)
-    issues = json.loads(done.stdout)["issues"]
-    assert issues["messages"] == []
+    assert validation(glb) == []
 
 
 # ---- the container ------------------------------------------------------------------------------------------------
