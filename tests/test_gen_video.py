@@ -62,17 +62,20 @@ class FakePipeline:
     face_model: str | None = None
 
     def __init__(self, fail_at_person=None, error=None):
-        self.people, self.calls = [], []
+        self.asked, self.calls = [], []
         self.fail_at_person, self.error = fail_at_person, error
 
     def sample_latents(self, seed):
         random = torch.Generator().manual_seed(seed)
         return FakeLatents(*(torch.randn(n, generator=random) for n in (80, 80, 10)))
 
+    def people(self, seeds, by_default):
+        return seeds
+
     def person(self, seed=None, z_id=None, z_noise=None, betas=None, psi=1.0):
-        if len(self.people) == self.fail_at_person:
+        if len(self.asked) == self.fail_at_person:
             raise self.error
-        self.people.append((seed, psi, z_id, z_noise, betas))
+        self.asked.append((seed, psi, z_id, z_noise, betas))
         return FakePerson(0.1 * seed if seed is not None else 0.0, self.calls)
 
 
@@ -113,7 +116,7 @@ def pixel(path):
 
 def test_every_person_gets_a_video_and_the_paths_are_printed(tmp_path, pipe, capsys):
     assert run(tmp_path, "--seeds", "0-1,4", *make_files(tmp_path)) == [f"video_{i}_rgb.mp4" for i in (0, 1, 4)]
-    assert [(seed, psi) for seed, psi, *_ in pipe.people] == [(0, 0.7), (1, 0.7), (4, 0.7)]
+    assert [(seed, psi) for seed, psi, *_ in pipe.asked] == [(0, 0.7), (1, 0.7), (4, 0.7)]
     assert len(pipe.calls) == 3 * 24  # 3 keyframes, 8 frames each
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"video_{i}_rgb.mp4") for i in (0, 1, 4)]
 
@@ -222,7 +225,7 @@ def test_seeds_interval_blends_and_closes_the_loop(tmp_path, pipe):
     names = run(tmp_path, "--seeds", "3", "8", "--seeds_interval", "4", "--ext", "png", "--exp_path", "none")
     assert names == [f"video_loop_3_8_rgb_00{i}.png" for i in range(8)]
     a, b = pipe.sample_latents(3), pipe.sample_latents(8)
-    blended = [FakeLatents(*person[2:]) for person in pipe.people]
+    blended = [FakeLatents(*person[2:]) for person in pipe.asked]
     assert all(torch.allclose(x, y) for x, y in zip(blended[0], a, strict=True))
     assert all(torch.allclose(x, y) for x, y in zip(blended[4], b, strict=True))
     assert torch.allclose(blended[2].z_id, (a.z_id + b.z_id) / 2) and torch.allclose(blended[6].z_id, blended[2].z_id)

@@ -35,8 +35,8 @@ def nodes_of_reach(spacing: Sequence[float], device: torch.device) -> tuple[Tens
     x, y, z = (torch.linspace(-HALF_REACH, HALF_REACH, count + 1, device=device) for count in steps)
     z, y, x = torch.meshgrid(z, y, x, indexing="ij")
     centre = torch.tensor(CAMERA.offset, device=device)
-    per_unit = torch.tensor(steps, device=device) / (2 * HALF_REACH)
-    return torch.stack([x, y, z], -1) + centre, torch.cat([centre - HALF_REACH, per_unit])
+    per_unit = [centre.new_full((1,), count / (2 * HALF_REACH)) for count in steps]  # filled there: nothing waits
+    return torch.stack([x, y, z], -1) + centre, torch.cat([centre - HALF_REACH, *per_unit])
 
 
 def scalars(generator: Generator, points: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def make_page(argv: Sequence[str]) -> None:
     avatar.add_argument("--linear", type=Path, help="the avatar, a linear one of python -m training.avatar.linear")
     parser.add_argument("--out", type=Path, required=True, help="folder, made if missing")
     args = parser.parse_args(argv)
-    write_page(args.glb or args.linear, args.out)
+    write_page(args.glb or args.linear, args.out, linear=args.linear is not None)
     print(f"wrote {args.out}: open {args.out / 'index.html'}, or put the folder on a web host")
 
 

@@ -24,7 +24,6 @@ from networks.person.expressions import ARKIT, BASEL, coefficient_names, face_mo
 from networks.person.open_body.actions import ACTIONS
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError, atomic_path, check_file, reason
-from torch_utils.tensor_file import is_tensor_file
 
 PAGE = Path(__file__).parent / "page"
 VIEWER = Path(__file__).resolve().parents[1] / "viewer" / "page"
@@ -40,11 +39,11 @@ SCRIPTS = (
 MAX_AVATAR = 2**29  # bytes; browsers hold no longer text
 
 
-def write_page(avatar: Path, out: Path) -> list[Path]:
+def write_page(avatar: Path, out: Path, *, linear: bool = False) -> list[Path]:
     """Writes the page of an avatar into a folder, which is made if missing. Other files there stay.
 
     Args:
-        avatar: a .glb file, which has motions of its own, or a linear avatar, which gets those that ship.
+        avatar: a .glb file, which has motions of its own; if ``linear``, a linear avatar, which gets those that ship.
 
     Returns:
         The written files.
@@ -53,7 +52,6 @@ def write_page(avatar: Path, out: Path) -> list[Path]:
         UserError: no such file, or the folder cannot be written to.
     """
     check_file(avatar, "avatar", most=MAX_AVATAR)
-    linear = is_tensor_file(avatar)
     data, clips = (read_linear if linear else read_avatar)(avatar)
     name = "avatar.safetensors" if linear else "avatar.glb"
     written = {path.name: path.read_bytes() for path in COPIED}

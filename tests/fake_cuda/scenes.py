@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +32,7 @@ from inference.viewer.messages import Shot
 from inference.viewer.studio import Studio
 from networks.compositing import Frame
 from networks.manifold import shading
+from networks.saved_model import SavedModel
 from tests.benchmarks.bm_render import random_pipeline
 from tests.fake_cuda.watch import Counts, count, watching
 from tests.training.tiny_run import CONFIG, SIZE, make_dataset
@@ -161,7 +161,7 @@ def two_threads(pipe: PortraitPipeline) -> None:
 def second_device(pipe: PortraitPipeline) -> None:
     """Frames are recorded on another device of the same process, too."""
     there = torch.device("cuda", 1)
-    person = PortraitPipeline(SimpleNamespace(generator=pipe.generator, priors=None, metadata={}), there).person(seed=0)
+    person = PortraitPipeline(SavedModel(pipe.generator, None, {}), there).person(seed=0)
     for _ in range(3):
         draw(person, "fast")
     assert person._fast.recording._graph is not None

@@ -60,7 +60,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser(saved, tmp_path_factory):
-    write_page(saved, saved.parent / "site")
+    write_page(saved, saved.parent / "site", linear=True)
     with open_browser(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads"), *DRAWING) as browser:
         yield browser
 
@@ -131,7 +131,7 @@ def test_what_the_page_cannot_draw_is_refused(tmp_path):
     with pytest.raises(
         UserError, match="expected an avatar of head and shoulders with exact skinning, found one of 24"
     ):
-        write_page(tmp_path / "a", tmp_path / "site")
+        write_page(tmp_path / "a", tmp_path / "site", linear=True)
     save_checkpoint(tmp_path / "b", pack_avatar(make_avatar(), {}))
     with pytest.raises(UserError, match="b: expected a linear avatar, found 'gaussian_avatar'"):
-        write_page(tmp_path / "b", tmp_path / "site")
+        write_page(tmp_path / "b", tmp_path / "site", linear=True)
