@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
 
 from torch_utils.distributed import World
 from training.data.storage import Dataset
 from training.run.memory import MemoryEstimate
+
+Config = TypeVar("Config")
+Sampler = TypeVar("Sampler")
+
+
+@dataclass(frozen=True)
+class Task(Generic[Config, Sampler]):
+    """What a run does not change: who computes, what it learns from, and how."""
+
+    config: Config
+    world: World
+    sampler: Sampler
+    bf16: bool
+
+    @property
+    def autocast(self) -> torch.autocast:
+        """For nets; positions and what is rendered along rays stay in single precision."""
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 class Writes(Protocol):

@@ -8,7 +8,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from training.evaluation import Evaluation, Features, metric_features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
-from training.recipe import Recipe
+from training.recipe import Recipe, Task
 from training.run.log import CONFIG, RunLog, save_config, snapshot_path
 from training.run.memory import check_memory, estimate
 from training.run.optimizers import update
@@ -42,18 +42,7 @@ STEP_KEY = 1  # of the draws of the steps
 PRIOR_ROWS = 4096  # of labels, in the saved models
 
 
-class Task(NamedTuple):
-    """What a run does not change: who computes, what it learns from, and how."""
-
-    config: TrainConfig
-    world: World
-    sampler: InputSampler
-    bf16: bool
-
-    @property
-    def autocast(self) -> torch.autocast:
-        """For phi, U and the discriminators."""
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
+ManifoldTask = Task[TrainConfig, InputSampler]
 
 
 class Manifolds:
@@ -71,7 +60,7 @@ class Manifolds:
 
     def begin(
         self, config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False
-    ) -> tuple[Task, RunState]:
+    ) -> tuple[ManifoldTask, RunState]:
         """See :func:`begin`."""
         return begin(config, dataset, world, resuming=resuming)
 
@@ -83,11 +72,11 @@ class Manifolds:
         """See :func:`describe`."""
         return describe(config, state)
 
-    def train_step(self, task: Task, state: RunState) -> dict[str, float]:
+    def train_step(self, task: ManifoldTask, state: RunState) -> dict[str, float]:
         """See :func:`train_step`."""
         return train_step(task, state)
 
-    def outputs(self, task: Task, dataset: Dataset, outdir: Path, features: Features | None) -> Outputs:
+    def outputs(self, task: ManifoldTask, dataset: Dataset, outdir: Path, features: Features | None) -> Outputs:
         """See :class:`Outputs`."""
         return Outputs(task, dataset, outdir, features)
 
@@ -163,7 +152,9 @@ def _train(
         raise KeyboardInterrupt
 
 
-def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False) -> tuple[Task, RunState]:
+def begin(
+    config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool = False
+) -> tuple[ManifoldTask, RunState]:
     """A run at its beginning, on every process the same.
 
     Args:
@@ -197,7 +188,7 @@ def begin(config: TrainConfig, dataset: Dataset, world: World, *, resuming: bool
     return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 
 
-def train_step(task: Task, state: RunState) -> dict[str, float]:
+def train_step(task: ManifoldTask, state: RunState) -> dict[str, float]:
     """One update of both sides; returns its losses and gradient norms, means over all processes."""
     config, world, networks = task.config, task.world, state.networks
     optim, discriminators = config.optim, networks.discriminators
@@ -226,7 +217,7 @@ def train_step(task: Task, state: RunState) -> dict[str, float]:
     return dict(zip(losses, values, strict=True))
 
 
-def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, Tensor], Inputs]:
+def real_pictures(task: ManifoldTask, state: RunState, batch: Batch) -> tuple[dict[str, Tensor], Inputs]:
     """What the discriminators see of a batch of the data set, and its labels."""
     config, device = task.config, task.world.device
     labels = {name: batch.labels[name].to(device, non_blocking=True) for name in Inputs._fields if name in batch.labels}
@@ -239,7 +230,7 @@ def real_pictures(task: Task, state: RunState, batch: Batch) -> tuple[dict[str, 
 class Outputs:
     """What a run leaves behind at every snapshot."""
 
-    def __init__(self, task: Task, dataset: Dataset, outdir: Path, features: Features | None):
+    def __init__(self, task: ManifoldTask, dataset: Dataset, outdir: Path, features: Features | None):
         config, sampler = task.config, task.sampler
         self.config, self.outdir = config, outdir
         self.shown = snapshot_inputs(sampler, config.run.snapshot_people, config.seed, load_face(config))

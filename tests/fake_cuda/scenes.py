@@ -50,7 +50,7 @@ from training.models import load_face
 from training.run.memory import estimate
 from training.run.snapshot import save_snapshot, snapshot_inputs
 from training.run.state import RunState
-from training.training_loop import Task
+from training.training_loop import ManifoldTask
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = torch.device("cuda", 0)
@@ -177,14 +177,14 @@ def plain_frames() -> Found:
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-def start(config: TrainConfig) -> tuple[Task, RunState]:
+def start(config: TrainConfig) -> tuple[ManifoldTask, RunState]:
     """A run on the device; :func:`one_step` says what it reads."""
     dataset = make_dataset(Path(tempfile.mkdtemp()) / "data", 8, size=512)
     training_loop.PortraitReader = lambda *_, **__: dataset
     return training_loop.begin(config, dataset, World(0, 1, CUDA), resuming=True)
 
 
-def one_step(task: Task, state: RunState, dataset: Dataset) -> dict[str, float]:
+def one_step(task: ManifoldTask, state: RunState, dataset: Dataset) -> dict[str, float]:
     """A step of a process that is handed black pictures: nobody reads any."""
     share = task.config.optim.batch_size // task.world.size
     labels = {
@@ -204,7 +204,7 @@ def steps(number: Literal[1, 2], presets_of: str) -> Found:
     """A step of 8 pictures in bfloat16, with R1, recomputing a part of it; a snapshot; the presets' memory."""
     task, state = start(stage(number, "--batch_size=32"))
     assert task.bf16
-    few, dataset = task._replace(config=stage(number)), state.reader
+    few, dataset = replace(task, config=stage(number)), state.reader
     one_step(few, state, dataset)
     with counting() as step:
         losses = one_step(few, state, dataset)
@@ -217,7 +217,7 @@ def steps(number: Literal[1, 2], presets_of: str) -> Found:
     return {f"step of stage {number}": numbers(step), f"snapshot of stage {number}": numbers(snapshot)}
 
 
-def presets(task: Task, state: RunState, dataset: Dataset, pattern: str) -> None:
+def presets(task: ManifoldTask, state: RunState, dataset: Dataset, pattern: str) -> None:
     """A step by each preset takes less memory than it says."""
     parts = (state.networks.generator, state.networks.discriminators)
     parameters = tuple(sum(p.numel() for p in part.parameters()) for part in parts)
@@ -226,7 +226,7 @@ def presets(task: Task, state: RunState, dataset: Dataset, pattern: str) -> None
         config = replace(task.config, run=stage(task.config.stage, preset=preset).run)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        one_step(task._replace(config=config, world=World(0, gpus, CUDA)), state, dataset)
+        one_step(replace(task, config=config, world=World(0, gpus, CUDA)), state, dataset)
         within_estimate(preset.stem, estimate(config, 32 // gpus, bf16=True, parameters=parameters).total)
 
 

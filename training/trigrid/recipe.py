@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from training.data.reader import Batch, PortraitReader
 from training.data.storage import Dataset
 from training.evaluation import Evaluation
 from training.phases import resize
+from training.recipe import Task
 from training.run.memory import FLOAT, OVERHEAD, MemoryEstimate
 from training.run.optimizers import update
 from training.sampling import random_generator
@@ -33,19 +34,7 @@ from training.trigrid.sampling import Inputs, TriGridSampler, cameras
 from training.trigrid.snapshot import portraits, save_snapshot
 from training.trigrid.state import TriGridState
 
-
-class Task(NamedTuple):
-    """What a run does not change: who computes, what it learns from, and how."""
-
-    config: TriGridTrainConfig
-    world: World
-    sampler: TriGridSampler
-    bf16: bool
-
-    @property
-    def autocast(self) -> torch.autocast:
-        """For backbone, background, super-resolution and D; the volume is rendered in single precision."""
-        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16)
+TriGridTask = Task[TriGridTrainConfig, TriGridSampler]
 
 
 class TriGrid:
@@ -89,7 +78,7 @@ class TriGrid:
 
     def begin(
         self, config: TriGridTrainConfig, dataset: Dataset, world: World, *, resuming: bool = False
-    ) -> tuple[Task, TriGridState]:
+    ) -> tuple[TriGridTask, TriGridState]:
         """A run at its beginning, on every process the same; ``resuming``: a saved state will be loaded."""
         check_data(config, dataset, world)
         before = None
@@ -133,7 +122,7 @@ class TriGrid:
         lines.append(f"rough poses: {rough.get(config.losses.rough_labels, 'withheld')}")
         return lines
 
-    def train_step(self, task: Task, state: TriGridState) -> dict[str, float]:
+    def train_step(self, task: TriGridTask, state: TriGridState) -> dict[str, float]:
         """One update of both sides; returns its losses and gradient norms, means over all processes."""
         config, world, networks = task.config, task.world, state.networks
         optim, clock = config.optim, Clock.at(config, state.cur_nimg)
@@ -161,7 +150,7 @@ class TriGrid:
         values = mean_over_processes(torch.stack([value.float() for value in losses.values()])).tolist()
         return dict(zip(losses, values, strict=True))
 
-    def outputs(self, task: Task, dataset: Dataset, outdir: Path, features: Any) -> TriGridOutputs:
+    def outputs(self, task: TriGridTask, dataset: Dataset, outdir: Path, features: Any) -> TriGridOutputs:
         """See :class:`TriGridOutputs`."""
         return TriGridOutputs(task, dataset, outdir, features)
 
@@ -169,7 +158,7 @@ class TriGrid:
 TRIGRID = TriGrid()
 
 
-def real_people(task: Task, portrait: TriGridPortrait, batch: Batch) -> Reals:
+def real_people(task: TriGridTask, portrait: TriGridPortrait, batch: Batch) -> Reals:
     """What D sees of a batch of the data set."""
     config, device = task.config, task.world.device
     labels = {name: value.to(device, non_blocking=True) for name, value in batch.labels.items()}
@@ -215,7 +204,7 @@ class TriGridEvaluation(Evaluation):
 class TriGridOutputs(Outputs):
     """What a run leaves behind at every snapshot."""
 
-    def __init__(self, task: Task, dataset: Dataset, outdir: Path, features: Any):
+    def __init__(self, task: TriGridTask, dataset: Dataset, outdir: Path, features: Any):
         self.config, self.outdir = task.config, outdir  # type: ignore[assignment]
         self.priors = priors_of(dataset, mirror=task.sampler.mirror, max_rows=PRIOR_ROWS)
         self.evaluation = TriGridEvaluation(task.config, dataset, task.sampler, features)
