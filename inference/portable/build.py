@@ -35,13 +35,15 @@ from torch_utils.misc import UserError
 # What a unit of skinning weight may move a point by: a joint that turns by a third of a radian, at a hand's length.
 _WEIGHT_MOTION = 0.05
 _PROJECTIONS = 8  # random sums of all blendshapes, by whose error meshes are refined
+# What an error counts along x, y and z: cameras look along z, or up to 30 degrees beside it, where half of it is seen.
+_SEEN = torch.tensor([1.0, 1.0, 0.5])
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvatarOptions:
     """How closely an avatar follows its person; the defaults lose nothing that is seen. Lengths in canonical units."""
 
-    error: float = 4e-4  # of surfaces and of how they move: half a pixel at 512^2
+    error: float = 6e-4  # of surfaces and of how they move, as it is seen: half a pixel at 384^2
     largest: int = 16  # sides of triangles, in cells of surfaces.CELLS
     least_alpha: float = 1 / 255  # opacity below which a texel is taken for transparent
     least_morph: float = 1e-4  # by which an expression moves something, else it is left out
@@ -180,10 +182,8 @@ def _simplify(motion: _Motion, points: Tensor, kept: Tensor, options: AvatarOpti
     rest = flat + moved[0]
     rest = rest if motion.skinning is None else motion.skinning.rest(rest)
     weights = motion.weights.at(rest)
-    moving = torch.cat([*moved, _WEIGHT_MOTION * weights], -1)
-    triangles = bisect(
-        torch.cat([points[..., 2:], moving.unflatten(0, points.shape[:2])], -1), kept, options.error, options.largest
-    )
+    values = torch.cat([_SEEN[2] * flat[:, 2:], *(_SEEN * moved), _WEIGHT_MOTION * weights], -1)
+    triangles = bisect(values.unflatten(0, points.shape[:2]), kept, options.error, options.largest)
     nodes, triangles = triangles.unique(return_inverse=True)
     morphs = motion.displace(motion.field, flat[nodes], slope[nodes])
     # Blendshapes move a person at rest as they move the canonical one: shapes differ by little over so small a way.
