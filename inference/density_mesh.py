@@ -7,6 +7,7 @@ orthographic bundle of rays, which is what space about a posed body is deformed 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,10 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inference.mesh_field import LEVEL, SMOOTHING, Mesh, largest_component
-from networks.cameras import Rays
+from networks.cameras import FRONTAL, Rays
+from networks.trigrid.camera_labels import project_label
 from networks.trigrid.deformation import UNIT, to_canonical, to_metres
 from networks.trigrid.portrait import TriGridPerson, TriGridPortrait
-from networks.trigrid.volume import DENSITY_SHIFT
+from networks.trigrid.volume import CUT_AWAY, DENSITY_SHIFT
 
 POINTS_AT_A_TIME = 1 << 18
 Colour = Callable[[np.ndarray], np.ndarray]
@@ -43,7 +45,7 @@ class Head(NamedTuple):
 
 @torch.inference_mode()
 def extract_head(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers: Tensor, resolution: int) -> Head:
-    """The closed surface of head, neck and shoulders.
+    """The closed surface of head, neck and shoulders, down to where pictures end.
 
     Args:
         person: one (B = 1).
@@ -86,12 +88,22 @@ def opacity_field(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers
         points = torch.cat([origins[:, :, None, :2].expand(-1, -1, len(part), -1),
                             part[:, None].expand(1, count * count, -1, -1)], -1)  # fmt: skip
         rest = points if deform is None else deform(points)
-        densities.append(portrait.trigrid.radiance(person.planes, rest)[0][0].cpu())
+        density = portrait.trigrid.radiance(person.planes, rest)[0][0]
+        densities.append(torch.where(within_pictures(portrait, points[0]), density, CUT_AWAY).cpu())
         places.append(rest[0].cpu())
     density = torch.cat(densities, 1).view(count, count, count).permute(1, 0, 2)  # [X, Y, Z]
     canonical = torch.cat(places, 1).view(count, count, count, 3).permute(1, 0, 2, 3)
     voxel = config.box / (count - 1)
     return Field(-half, voxel, accumulated(density, voxel).numpy(), canonical)
+
+
+def within_pictures(portrait: TriGridPortrait, points: Tensor) -> Tensor:
+    """Whether points [..., 3] of posed space, metres, lie above the lower edge of a level picture from the front, a
+    side or behind: what is below is in no picture, and nobody has taught it to be anything."""
+    yaws = points.new_tensor([0.0, 0.5, 1.0, 1.5]) * math.pi + FRONTAL
+    labels = portrait.camera_label(torch.stack([torch.full_like(yaws, FRONTAL), yaws], -1))
+    height = project_label(points.reshape(1, -1, 3).expand(len(labels), -1, -1), labels)[..., 1]
+    return (height < 1).any(0).view(points.shape[:-1])
 
 
 def accumulated(density: Tensor, voxel: float) -> Tensor:

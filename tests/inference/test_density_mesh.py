@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from inference import mesh as mesh_program
-from inference.density_mesh import accumulated, extract_head
+from inference.density_mesh import accumulated, extract_head, within_pictures
 from inference.portable.gltf import METRES
 from inference.textured import make_atlas, write_textured
 from networks.saved_model import SavedModel, pack_model
@@ -59,6 +59,15 @@ def test_a_ball_is_meshed_where_it_is(pose):
     volume = (np.cross(a, b) * c).sum() / 6
     assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.2)
     assert np.abs(255 * colour(METRES * mesh.vertices) - mesh.colours).max() <= 0.51
+
+
+def test_what_is_below_all_pictures_is_left_out():
+    """360PHQ's orbit: 2.7 m from the origin, looking at a point 0.0649 m above it, focal length 5000 / 768: on the axis
+    the lower edge lies about 2.7 * 768 / 5000 / 2 below that point; from the nearer cameras it is higher."""
+    edge = 0.0649 - 2.7 * 768 / 5000 / 2
+    points = torch.tensor([[0.0, edge + 0.005, 0.0], [0.0, edge - 0.005, 0.0], [0.0, 0.45, 0.0], [0.4, edge, 0.0]])
+    seen = within_pictures(make_portrait(orbit="phq"), points)
+    assert seen.tolist() == [True, False, True, True]  # the last one is farther from the camera at the right
 
 
 def test_nothing_opaque():

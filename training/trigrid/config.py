@@ -58,6 +58,7 @@ class ScheduleConfig:
     swap: Ramp = SWAP_PROBABILITY  # how often w is conditioned on a stranger's camera and pose
     blur: Ramp = BLUR_SIGMA  # of what D sees, pixels
     density_noise: Ramp = Ramp(first=1.0, last=0.0, length=200)  # standard deviation on raw densities
+    pose_noise: Ramp = Ramp(first=0.0, last=0.0)  # radians, on yaws of E_G's poses; less on nods and tilts
     raw_size: Ramp | None = None  # pixels a side of the rays; null: the generator's raw_size
     background_swap: Annotated[float, Range(0.0, 1.0)] = BACKGROUND_SWAP  # how often a stranger's background is taken
 

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from networks.trigrid.camera_labels import LABEL_SIZE
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
 from networks.trigrid.generator import Draws, Pictures
 from networks.trigrid.portrait import FACE_DEPTHS, TriGridPerson, TriGridPortrait
-from torch_utils.device import full_precision
+from torch_utils.device import constant, full_precision
 from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
 from training.losses.consistency import downsample_image
 from training.losses.pose_self_learning import (
@@ -33,6 +32,9 @@ from training.trigrid.config import TriGridTrainConfig
 from training.trigrid.models import TriGridNetworks
 from training.trigrid.sampling import Inputs
 
+# How far necks bend, turn and tilt, of how far they turn (about x, y, z): 55, 80 and 45 degrees.
+NECK_RANGE = (0.7, 1.0, 0.55)
+
 
 class Clock(NamedTuple):
     """The schedules' numbers at a step."""
@@ -41,15 +43,21 @@ class Clock(NamedTuple):
     swap: float
     blur: float
     density_noise: float
+    pose_noise: float
     raw_size: int
 
     @staticmethod
     def at(config: TriGridTrainConfig, cur_nimg: int) -> Clock:
         """After so many images of this run."""
         kimg, schedules = config.first_kimg + cur_nimg / 1000, config.schedules
-        ramps = schedules.rough_pose, schedules.swap, schedules.blur, schedules.density_noise
-        rough_pose, swap, blur, density_noise = (ramp.at(kimg) for ramp in ramps)
-        return Clock(rough_pose, swap, blur, density_noise, config.raw_size_at(kimg))
+        return Clock(
+            rough_pose=schedules.rough_pose.at(kimg),
+            swap=schedules.swap.at(kimg),
+            blur=schedules.blur.at(kimg),
+            density_noise=schedules.density_noise.at(kimg),
+            pose_noise=schedules.pose_noise.at(kimg),
+            raw_size=config.raw_size_at(kimg),
+        )
 
 
 class Fakes(NamedTuple):
@@ -79,7 +87,8 @@ class Made(NamedTuple):
     """People as training renders them."""
 
     pictures: Pictures
-    pose: Tensor  # [B, 6] that E_G has chosen, with gradients
+    pose: Tensor  # [B, 6] in which they were rendered, with gradients to E_G
+    chosen: Tensor  # [B, 6] by E_G; the same without pose_noise
     w: Tensor  # [B, style_dim]
     face: Tensor  # [B, 3, H, H] of the face camera; [B, 0] where nobody looks at it
 
@@ -95,7 +104,8 @@ def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: I
     """Render a batch as training sees it."""
     trigrid, batch = portrait.trigrid, len(inputs.z)
     with full_precision():  # poses and cameras are positions
-        pose = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
+        chosen = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
+        pose = chosen + clock.pose_noise * inputs.turns * constant(2 * NECK_RANGE, chosen)
         known = [Conditions(inputs.camera[:, k], pose[:, k]) for k in range(inputs.z.shape[1])]
         ws = []
         for k in range(2):  # oneself, and the neighbour for the background
@@ -117,37 +127,30 @@ def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: I
     face = pose.new_empty(batch, 0)
     if config.face.weight:
         face = pictures(portrait.face_label(inputs.face_camera, rotations), FACE_DEPTHS).image.float()
-    return Made(pictures(inputs.camera[:, 0]), pose[:, 0], ws[0][:, 0], face)
+    return Made(pictures(inputs.camera[:, 0]), pose[:, 0], chosen[:, 0], ws[0][:, 0], face)
 
 
 def generator_terms(
     networks: TriGridNetworks, config: TriGridTrainConfig, inputs: Inputs, clock: Clock
 ) -> tuple[Terms, Fakes]:
     """G's losses, unweighted, and the people they were computed from."""
-    pictures, pose, w, face = make_people(networks.generator, config, inputs, clock)
+    pictures, pose, chosen, w, face = make_people(networks.generator, config, inputs, clock)
     image, raw = blurred(pictures.image.float(), clock.blur), pictures.raw.float()
     fakes = Fakes(Observed(image, raw, pictures.mask), pose, w, face)
     score = networks.discriminator(fakes.seen, inputs.camera[:, 0]).score
     terms = {
         "G/portrait": generator_loss(score.float()),
-        "rough_pose": pose_error(pose, inputs.rough_pose).mean(),
+        "rough_pose": pose_error(chosen, inputs.rough_pose).mean(),
     }
     if config.face.weight:
-        fakes = fakes._replace(face=resize_face(face, config.face_size))
+        fakes = fakes._replace(face=downsample_image(face, config.face_size))
         judgement = networks.discriminators["face"](fakes.face)
         terms["G/face"] = generator_loss(judgement.score.float())
         terms["G/face_camera"] = camera_loss(judgement.camera, inputs.face_camera)
     return terms, fakes
 
 
-def resize_face(image: Tensor, size: int) -> Tensor:
-    """Faces [B, 3, H, H] -> [B, 3, size, size], on the pixel grid of this house's cameras."""
-    return downsample_image(image, size)
-
-
-def face_terms(
-    discriminator: nn.Module, reals: Reals, fake: Tensor, fake_camera: Tensor, gamma: float
-) -> Terms:  # fmt: skip
+def face_terms(discriminator: nn.Module, reals: Reals, fake: Tensor, fake_camera: Tensor, gamma: float) -> Terms:
     """D_face's losses, unweighted (R1 contains gamma): of real and of fake [B, 3, h, h], whose cameras are [B, 2]."""
     real = reals.face.detach().requires_grad_(gamma > 0)
     of_real, of_fake = discriminator(real), discriminator(fake)
@@ -229,7 +232,6 @@ def accumulate_discriminator(
     step: int, autocast: torch.autocast,
 ) -> Terms:  # fmt: skip
     """Add the discriminators' gradients of one batch; ``inputs`` of the fakes."""
-    assert reals.camera.shape[1] == LABEL_SIZE
     sums: Terms = {}
     d, face, camera = config.discriminator, config.face, inputs.camera[:, 0]
     total = len(camera)

@@ -191,6 +191,7 @@ class TriGridEvaluation(Evaluation):
     def render(self, generator: Any, inputs: Inputs) -> dict[str, Tensor]:
         """Portraits [N, 3, H, H], rendered one by one, conditioned on their own cameras and poses."""
         clock = Clock.at(self.config, 0)._replace(swap=0.0, density_noise=0.0, raw_size=generator.config.raw_size)
+        clock = clock._replace(pose_noise=self.config.schedules.pose_noise.last)
         device = generator.body.v_template.device
         found = []
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

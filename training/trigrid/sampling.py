@@ -9,6 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
+from networks.trigrid.camera_labels import POSE_SIZE
 from networks.trigrid.deformation import TURNING
 from networks.trigrid.portrait import TriGridPortrait
 from training.data.layout import CAMERA25, ROUGH_POSE
@@ -29,6 +30,7 @@ class Inputs(NamedTuple):
     takes: Tensor  # [B, 2] in 0..1: whether oneself, or the neighbour, is conditioned on the next one's camera and pose
     background: Tensor  # [B] in 0..1: whether the neighbour's background is taken
     rough_pose: Tensor  # [B, 6] axis-angle of neck and head
+    turns: Tensor  # [B, CHAIN, 6] standard normal: what is added to E_G's poses, but for its scale
     joint_eulers: Tensor  # [B, 6, 3] radians: collars and shoulders, where the model has them
     face_camera: Tensor  # [B, 2] (pitch, yaw) of the face camera, which rides on the head
 
@@ -78,6 +80,7 @@ class TriGridSampler:
             rough_pose=self.rough_pose[rows],
             joint_eulers=self.joint_eulers[rows],
             face_camera=self.face_camera[rows],
+            turns=chained(torch.randn(count, POSE_SIZE, generator=random)),
         )
 
 

@@ -18,7 +18,6 @@ from training.trigrid.config import GROUP, TriGridTrainConfig
 from training.trigrid.models import TriGridNetworks
 
 POSE_READER = "pose_reader"  # beside `latest` and `best`
-MAX_LAZY = 1000
 
 
 class TriGridState(RunState):

@@ -56,6 +56,21 @@ def test_generator_terms_by_hand(dataset):
     torch.testing.assert_close(fakes.pose, own)
 
 
+def test_poses_are_drawn_about_what_e_g_chose(dataset, still):
+    """Yaws by pose_noise, nods and tilts by less; the rough label leads E_G alone. Neighbours, too: w may be theirs."""
+    noisy = {"pose_noise": {"first": 0.2, "last": 0.2}}
+    config, networks, inputs, _, clock = make_step(dataset, {"schedules": noisy})
+    made = phases.make_people(networks.generator, config, inputs, clock)
+    own = networks.generator.trigrid.predict_pose(inputs.z[:, 0], inputs.camera[:, 0])
+    scale = torch.tensor([0.14, 0.2, 0.11, 0.14, 0.2, 0.11])
+    torch.testing.assert_close(made.chosen, own)
+    torch.testing.assert_close(made.pose, own + scale * inputs.turns[:, 0])
+    assert torch.equal(inputs.turns, chained(inputs.turns[:, 0]))
+    terms, fakes = phases.generator_terms(networks, config, inputs, clock)
+    assert terms["rough_pose"].item() == pytest.approx((own - inputs.rough_pose).square().sum(1).mean().item())
+    torch.testing.assert_close(fakes.pose, made.pose)
+
+
 def observed(count: int, value: float, size: int = 10) -> Observed:
     shapes = ((3, SIZE, SIZE), (3, size, size), (1, size, size))
     return Observed(*(torch.full((count, *shape), value) for shape in shapes))
