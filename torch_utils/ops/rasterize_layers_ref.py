@@ -16,9 +16,9 @@ class Picture(NamedTuple):
 
 
 class _Triangles(NamedTuple):
-    """Those of a layer that may be seen, with planes (value at the first corner, growth along x and along y)."""
+    """Those of a layer that may be seen, with planes (value at their origin, growth along x and along y)."""
 
-    corner: Tensor  # [N, 2] x and y of the first corner
+    origin: Tensor  # [N, 2] where planes start: x and y
     shares: Tensor  # [N, 3, 3] of the corners, at least 0 within, and SLACK beyond
     values: Tensor  # [N, 3, 3] of 1 / distance, and u and v over distance
     low: Tensor  # [N, 2] the first pixel's x and y
@@ -49,27 +49,42 @@ def rasterize_layers_ref(
 
 def _place(positions: Tensor, uv: Tensor, triangles: Tensor, size: tuple[int, int]) -> _Triangles:
     corners = positions[triangles]  # [N, 3, 3]
-    places = corners[..., :2]
-    low, high = places.amin(1) - SLACK, places.amax(1) + SLACK
-    last = low.new_tensor([size[1] - 1, size[0] - 1])
-    first = low.clamp(min=0).ceil()
-    count = high.minimum(last).floor() - first + 1
+    before = corners[..., 2] > NEAREST
+    is_cut = ~before.all(-1)  # what is in front of the camera may be anywhere in the picture
+    whole = is_cut[:, None]
+    last = corners.new_tensor([size[1] - 1, size[0] - 1])
+    low = torch.where(whole, 0, corners[..., :2].amin(1) - SLACK).clamp(min=0).ceil()
+    high = torch.where(whole, last, (corners[..., :2].amax(1) + SLACK).minimum(last)).floor()
+    (shares, area), (shares_cut, area_cut) = _shares_on_screen(corners[..., :2]), _shares_in_space(corners)
+    shares = torch.where(is_cut[:, None, None], shares_cut, shares)
+    kept = before.any(-1) & (torch.where(is_cut, area_cut, area) > 0) & (high >= low).all(-1)
+    corners, triangles, shares, whole = corners[kept], triangles[kept], shares[kept], whole[kept]
+    one = torch.where(whole, 1, 1 / corners[..., 2])
+    values = torch.cat([one[:, :, None], uv[triangles] * one[:, :, None]], -1)  # [N, corner, value]
+    every = torch.where(whole, shares.sum(1), shares.new_tensor([1.0, 0.0, 0.0]))  # the sum of the shares
+    steps = values[:, 1:] - values[:, :1]
+    planes = values[:, 0, :, None] * every[:, None] + (steps[..., None] * shares[:, 1:, None]).sum(1)
+    shares[..., 0] += SLACK * shares[..., 1:].abs().sum(-1)
+    origin = torch.where(whole, 0, corners[:, 0, :2])
+    return _Triangles(origin, shares, planes, low[kept].long(), (high - low + 1)[kept].long())
+
+
+def _shares_on_screen(places: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes of the corners' shares [N, 3, 3] of corners [N, 3, 2], from the first on, and areas [N], above 0 if they
+    are counter-clockwise from the front: rows go down."""
     (bx, by), (cx, cy) = (places[:, i].sub(places[:, 0]).unbind(-1) for i in (1, 2))
-    area = by * cx - bx * cy  # rows go down: counter-clockwise from the front
-    kept = (corners[..., 2] > NEAREST).all(-1) & (area > 0) & (count > 0).all(-1)
-    bx, by, cx, cy, area = (part[kept] for part in (bx, by, cx, cy, area))
+    area = by * cx - bx * cy
     second = torch.stack([torch.zeros_like(area), -cy / area, cx / area], -1)
     third = torch.stack([torch.zeros_like(area), by / area, -bx / area], -1)
-    whole = area.new_tensor([1.0, 0.0, 0.0])
-    shares = torch.stack([whole - second - third, second, third], 1)  # [N, 3, 3]
-    corners, triangles = corners[kept], triangles[kept]
-    inverse = 1 / corners[..., 2]
-    values = torch.cat([inverse[:, :, None], uv[triangles] * inverse[:, :, None]], -1)  # [N, corner, value]
-    steps = values[:, 1:] - values[:, :1]
-    planes = steps[:, 0, :, None] * second[:, None] + steps[:, 1, :, None] * third[:, None]
-    planes[..., 0] = values[:, 0]
-    shares[..., 0] += SLACK * shares[..., 1:].abs().sum(-1)
-    return _Triangles(corners[:, 0, :2], shares, planes, first[kept].long(), count[kept].long())
+    return torch.stack([area.new_tensor([1.0, 0.0, 0.0]) - second - third, second, third], 1), area
+
+
+def _shares_in_space(corners: Tensor) -> tuple[Tensor, Tensor]:
+    """The same in space, over the distance, from pixel (0, 0) on: the corners need not be in front (Olano, Greer 1997)."""
+    places = torch.cat([corners[..., :2] * corners[..., 2:], corners[..., 2:]], -1)
+    beside = torch.linalg.cross(places.roll(-2, 1), places.roll(-1, 1))  # of the other two: x, y and what is constant
+    area = (places[:, 0] * beside[:, 0]).sum(-1)
+    return beside.roll(1, -1) / area[:, None, None], area
 
 
 def _nearest(placed: _Triangles, size: tuple[int, int]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -81,7 +96,7 @@ def _nearest(placed: _Triangles, size: tuple[int, int]) -> tuple[Tensor, tuple[T
     x, y = place % across + placed.low[triangle, 0], place // across + placed.low[triangle, 1]
 
     def at(planes: Tensor) -> Tensor:
-        dx, dy = x - placed.corner[triangle, 0], y - placed.corner[triangle, 1]
+        dx, dy = x - placed.origin[triangle, 0], y - placed.origin[triangle, 1]
         start, along_x, along_y = planes[triangle].unbind(-1)
         return start + dy[:, None] * along_y + dx[:, None] * along_x
 

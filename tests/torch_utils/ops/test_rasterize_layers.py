@@ -89,16 +89,52 @@ def test_the_nearest_triangle_of_a_layer_that_faces_the_camera(impl, device):
 def test_what_is_not_in_front_or_not_finite_is_left_out(impl, device):
     scene = make_two_layers(device)
     expected = rasterize_layers(*scene, (10, 11), impl=impl)
-    for bad in (0.0, -1.0, float("nan"), float("inf")):
+    for bad in (0.0, float("nan"), float("inf")):
         strange = torch.cat([scene[0], scene[0][:3]])
-        strange[-1, 2 if bad <= 0 else 0] = bad
+        strange[-1, 2 if bad == 0 else 0] = bad
         triangles = torch.cat([scene[2], whole(8, 10, 9)[None].to(device)])
         uv, layers = torch.cat([scene[1], scene[1][:3]]), torch.tensor([0, 2, 5], dtype=torch.int32, device=device)
         found = rasterize_layers(strange, uv, triangles, layers, scene[4], (10, 11), impl=impl)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), bad
+    behind = torch.cat([scene[0], scene[0] * torch.tensor([1.0, 1, -1], device=device)])
+    triangles = torch.cat([scene[2], scene[2] + 8, scene[2].flip(1) + 8])
+    layers = torch.tensor([0, 2, 12], dtype=torch.int32, device=device)
+    found = rasterize_layers(behind, scene[1].repeat(2, 1), triangles, layers, scene[4], (10, 11), impl=impl)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), "behind the camera"
     nothing = scene[2][:0], torch.zeros(3, dtype=torch.int32, device=device)
     rgb, alpha, depth = rasterize_layers(scene[0], scene[1], *nothing, scene[4], (3, 2), impl=impl)
     assert (rgb == 1).all() and (alpha == 0).all() and (depth == 0).all()
+
+
+def make_floor(device):
+    """A strip 2 wide, 1 below the camera, from 3 behind it to 6 before it; pictures of 9 x 9, focal length 4 pixels.
+
+    Its texture's rows are as far away as they say, from -3 to 6.
+    """
+    places = torch.tensor([[-1.0, 1, -3], [1, 1, -3], [1, 1, 6], [-1, 1, 6]])  # right, down, away
+    positions = torch.cat([4 + 4 * places[:, :2] / places[:, 2:], places[:, 2:]], 1)
+    uv = torch.tensor([[0.5, 0], [0.5, 0], [0.5, 1], [0.5, 1]])
+    ramp = torch.arange(90).to(torch.uint8)
+    atlas = torch.stack([ramp, 0 * ramp, 0 * ramp, 0 * ramp + 255], -1)[:, None]
+    scene = positions, uv, torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32), whole(0, 2), atlas
+    return [part.to(device) for part in scene]
+
+
+@over_implementations
+def test_what_reaches_behind_the_camera_is_cut(impl, device):
+    """Row 4 + r sees the floor at a distance of 4 / r, and there 4 / z pixels to either side; no row from 4 up does."""
+    scene = make_floor(device)
+    rgb, alpha, depth = (part.cpu() for part in rasterize_layers(*scene, (9, 9), impl=impl))
+    assert (alpha[:5] == 0).all() and (depth[:5] == 0).all()
+    for row in range(1, 5):
+        distance = 4 / row
+        seen = (torch.arange(9) - 4).abs() <= 4 / distance
+        assert torch.equal(alpha[4 + row], seen.float())
+        torch.testing.assert_close(depth[4 + row], distance * seen, atol=1e-4, rtol=0)
+        texel = 10 * (distance + 3) - 0.5
+        torch.testing.assert_close(255 * rgb[0, 4 + row, 4], torch.tensor(texel), atol=0.02, rtol=0)
+    scene[2] = scene[2].flip(1)
+    assert (rasterize_layers(*scene, (9, 9), impl=impl).alpha == 0).all(), "from below"
 
 
 @over_implementations
@@ -139,6 +175,7 @@ def test_implementations_agree(impl, device, seed, layers, nodes, height, width)
     """Where rounding decides which of two triangles a pixel sees, neighbours on an edge agree, those of a fold do not:
     so all but one pixel in a hundred, within rounding of perspective and of the texture's steps."""
     scene = make_scene(seed, layers, nodes, height, width)
+    scene[0][::17, 2] *= -1  # behind the camera
     expected = rasterize_layers(*scene, (height, width), impl="ref")
     ours = rasterize_layers(*(part.to(device) for part in scene), (height, width), impl=impl)
     for mine, theirs in zip(ours, expected, strict=True):

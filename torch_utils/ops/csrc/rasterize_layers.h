@@ -57,56 +57,91 @@ struct Plane {
 };
 
 struct Triangle {
-    float x[3], y[3], inverse[3];  // of its corners: pixels, the second and the third from the first; 1 / distance
-    float area;                    // twice
-    int left, right, top, bottom;  // pixels that it may cover, all included
+    float x[3], y[3], distance[3];  // of its corners: pixels, the second and the third from the first
+    float area;                     // twice
+    int left, right, top, bottom;   // pixels that it may cover, all included
+    bool is_cut;                    // a corner is not in front of the camera: x and y are times the distance
 
     // False if no pixel can see it from its front.
     HOST_DEVICE bool place(const Scene& scene, int64_t triangle) {
         const int32_t* corners = scene.triangles + 3 * triangle;
+        int before = 0;
         for (int i = 0; i < 3; ++i) {
             const float* position = scene.positions + 3 * int64_t(corners[i]);
-            if (!(position[2] > NEAREST)) return false;
-            x[i] = position[0], y[i] = position[1], inverse[i] = 1 / position[2];
+            x[i] = position[0], y[i] = position[1], distance[i] = position[2];
+            before += distance[i] > NEAREST;
         }
+        is_cut = before < 3;
+        if (is_cut) return before > 0 && cut(scene);
         pixels_within(least_of(x[0], x[1], x[2]), most_of(x[0], x[1], x[2]), scene.width, left, right);
         pixels_within(least_of(y[0], y[1], y[2]), most_of(y[0], y[1], y[2]), scene.height, top, bottom);
         for (int i = 1; i < 3; ++i) x[i] -= x[0], y[i] -= y[0];
         area = y[1] * x[2] - x[1] * y[2];  // rows go down: counter-clockwise from the front
         return area > 0 && left <= right && top <= bottom;
     }
+
+    // The part in front of the camera may be anywhere in the picture.
+    HOST_DEVICE bool cut(const Scene& scene) {
+        left = top = 0, right = int(scene.width - 1), bottom = int(scene.height - 1);
+        for (int i = 0; i < 3; ++i) x[i] *= distance[i], y[i] *= distance[i];
+        area = 0;
+        for (int i = 0, j = 1, k = 2; i < 3; j = k, k = i++) area += distance[i] * (x[k] * y[j] - x[j] * y[k]);
+        return area > 0;
+    }
 };
 
 // What of a triangle is linear over the screen: its corners' shares, 1 / distance, and u and v over distance.
 struct Planes {
-    float x, y;  // of the first corner
+    float x, y;  // where they start
     Plane share[3], inverse, u, v;
 
-    HOST_DEVICE Planes(const Scene& scene, int64_t triangle, const Triangle& placed) : x(placed.x[0]), y(placed.y[0]) {
-        share[1] = {0, -placed.y[2] / placed.area, placed.x[2] / placed.area};
-        share[2] = {0, placed.y[1] / placed.area, -placed.x[1] / placed.area};
-        share[0] = {1, -share[1].along_x - share[2].along_x, -share[1].along_y - share[2].along_y};
+    HOST_DEVICE Planes(const Scene& scene, int64_t triangle, const Triangle& placed) {
+        const Plane all = placed.is_cut ? share_in_space(placed) : share_on_screen(placed);
         const int32_t* corners = scene.triangles + 3 * triangle;
-        float across[3], down[3];
+        float one[3], across[3], down[3];
         for (int i = 0; i < 3; ++i) {
-            across[i] = scene.uv[2 * int64_t(corners[i])] * placed.inverse[i];
-            down[i] = scene.uv[2 * int64_t(corners[i]) + 1] * placed.inverse[i];
+            one[i] = placed.is_cut ? 1 : 1 / placed.distance[i];
+            across[i] = scene.uv[2 * int64_t(corners[i])] * one[i];
+            down[i] = scene.uv[2 * int64_t(corners[i]) + 1] * one[i];
         }
-        inverse = between(placed.inverse), u = between(across), v = between(down);
+        inverse = mix(one, all), u = mix(across, all), v = mix(down, all);
         for (Plane& plane : share) plane.start += SLACK * (magnitude(plane.along_x) + magnitude(plane.along_y));
     }
 
-    HOST_DEVICE Plane between(const float* corner) const {
-        const float second = corner[1] - corner[0], third = corner[2] - corner[0];
-        return {corner[0], second * share[1].along_x + third * share[2].along_x,
-                second * share[1].along_y + third * share[2].along_y};
+    // A pixel's shares of the corners where these lie on the screen. Returns their sum: 1.
+    HOST_DEVICE Plane share_on_screen(const Triangle& placed) {
+        x = placed.x[0], y = placed.y[0];
+        share[1] = {0, -placed.y[2] / placed.area, placed.x[2] / placed.area};
+        share[2] = {0, placed.y[1] / placed.area, -placed.x[1] / placed.area};
+        share[0] = {1, -share[1].along_x - share[2].along_x, -share[1].along_y - share[2].along_y};
+        return {1, 0, 0};
+    }
+
+    // The same in space, over the distance: corners need not be in front (Olano, Greer 1997). Returns their sum.
+    HOST_DEVICE Plane share_in_space(const Triangle& placed) {
+        const float *px = placed.x, *py = placed.y, *pz = placed.distance;
+        x = y = 0;
+        for (int i = 0, j = 1, k = 2; i < 3; j = k, k = i++)
+            share[i] = {(px[k] * py[j] - px[j] * py[k]) / placed.area, (pz[j] * py[k] - pz[k] * py[j]) / placed.area,
+                        (px[j] * pz[k] - px[k] * pz[j]) / placed.area};
+        return {share[0].start + share[1].start + share[2].start,
+                share[0].along_x + share[1].along_x + share[2].along_x,
+                share[0].along_y + share[1].along_y + share[2].along_y};
+    }
+
+    // What has values at the corners, by shares that sum to `all`; small differences are kept exact.
+    HOST_DEVICE Plane mix(const float* corner, const Plane& all) const {
+        const float first = corner[0], second = corner[1] - first, third = corner[2] - first;
+        return {first * all.start + second * share[1].start + third * share[2].start,
+                first * all.along_x + second * share[1].along_x + third * share[2].along_x,
+                first * all.along_y + second * share[1].along_y + third * share[2].along_y};
     }
 };
 
 // One pixel's numbers or those of many side by side: N is float or Lanes.
 #ifndef __CUDACC__
 using lanes::Lanes;
-typedef int32_t Integers __attribute__((vector_size(sizeof(Lanes))));
+using Integers = lanes::Mask;
 
 inline Integers whole(Lanes value) { return __builtin_convertvector(value, Integers); }
 inline Lanes number(Integers value) { return __builtin_convertvector(value, Lanes); }
@@ -313,18 +348,6 @@ struct Tile {
             for (Pixel<Lanes>& pixel : row) pixel.transmittance += 1.0f;
     }
 
-    static bool any(Integers mask) {
-#if defined(__AVX512F__)
-        return _mm512_test_epi32_mask(__m512i(mask), __m512i(mask)) != 0;
-#elif defined(__AVX2__)
-        return !_mm256_testz_si256(__m256i(mask), __m256i(mask));
-#else
-        int32_t all = 0;
-        for (int i = 0; i < lanes::LANES; ++i) all |= mask[i];
-        return all != 0;
-#endif
-    }
-
     // Draws a triangle's depth and texture coordinates where it is nearer than what is there.
     void cover(int64_t f) {
         Triangle triangle;
@@ -340,7 +363,7 @@ struct Tile {
                 const Lanes dy = lanes::all(float(top + row) - planes.y), near = planes.inverse.at(dx, dy);
                 Integers inside = near > inverse[row][group];
                 for (const Plane& share : planes.share) inside &= share.at(dx, dy) >= 0;
-                if (!any(inside)) continue;
+                if (!lanes::any(inside)) continue;
                 inverse[row][group] = inside ? near : inverse[row][group];
                 u[row][group] = inside ? planes.u.at(dx, dy) : u[row][group];
                 v[row][group] = inside ? planes.v.at(dx, dy) : v[row][group];
@@ -359,7 +382,7 @@ struct Tile {
                 pixel.add(scene, near, u[row][group], v[row][group], (near > 0) & (pixel.transmittance >= scene.least));
                 near = Lanes{};
                 is_covered[row][group] = false;
-                if (!any(pixel.transmittance >= scene.least)) is_closed[row][group] = true, --open;
+                if (!lanes::any(pixel.transmittance >= scene.least)) is_closed[row][group] = true, --open;
             }
     }
 
