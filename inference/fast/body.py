@@ -26,7 +26,7 @@ class Pose(NamedTuple):
     transforms: Tensor
 
     def to(self, device: torch.device) -> "Pose":
-        return Pose(*(part.to(device) for part in self))
+        return Pose(*(part.to(device, non_blocking=True) for part in self))
 
 
 NO_POSE = Pose(torch.zeros(9 * len(_POSED)), torch.zeros(2, len(_POSED) + 1, 4, 4))

@@ -99,7 +99,7 @@ def portrait_view(camera: Tensor, size: int, device: torch.device) -> View:
     rotation, origin = (part[0] for part in camera_frame(camera[None], CAMERA.radius))
     axes = torch.cat([rotation.T.flatten(), origin + torch.tensor(CAMERA.offset)])
     middle = 0.5 * (size - 1)
-    return View(axes.to(device), middle / math.tan(math.radians(CAMERA.fov_degrees) / 2), middle)
+    return View(axes.to(device, non_blocking=True), middle / math.tan(math.radians(CAMERA.fov_degrees) / 2), middle)
 
 
 def ray_volume(values: Tensor, generator: Generator, size: int) -> RayVolume:

@@ -73,7 +73,7 @@ class LayersRenderer:
 
     def _express(self, expression: Tensor) -> Tensor:
         """What an expression moves the vertices by [V, 3]."""
-        amounts = self.avatar.morph_amounts(expression).to(self._device)
+        amounts = self.avatar.morph_amounts(expression).to(self._device, non_blocking=True)
         return (amounts @ self._morphs).view(-1, 3)
 
     def _pose(self, moved: Tensor, joint_eulers: Tensor, view: View) -> Tensor:
@@ -83,7 +83,7 @@ class LayersRenderer:
             volume = self._skinning.volume(joint_eulers, view)
             # Blendshapes move a person at rest as they move the canonical one.
             smoothed = {"neutral": self._neutral + moved, "volume": volume}
-        transforms = self._transforms(joint_eulers).to(self._device)
+        transforms = self._transforms(joint_eulers).to(self._device, non_blocking=True)
         arguments = self._vertices + moved, self._joints, self._weights, transforms, view
         return pose_vertices(*arguments, **smoothed, impl=self._impl).screen
 

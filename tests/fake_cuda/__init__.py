@@ -6,5 +6,5 @@
     python -m tests.fake_cuda python -c '...'           # anything else, with a fake GPU
 
 ``runtime.cpp`` and ``stubs.py`` are the runtime, ``build.py`` makes it, ``watch.py`` counts within a process,
-``scenes.py`` is what is rehearsed, and ``test_rehearsal.py`` holds it to ``limits.json``.
+``frames.py`` and ``scenes.py`` are what is rehearsed, and ``test_rehearsal.py`` holds it to ``limits.json``.
 """

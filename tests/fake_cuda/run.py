@@ -11,7 +11,7 @@ from tests.fake_cuda.build import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMITS = Path(__file__).with_name("limits.json")
-IN_SUITE = ("frames", "plain_frames", "stage1", "stage2", "runs", "faults")
+IN_SUITE = ("frames", "plain_frames", "layers", "stage1", "stage2", "runs", "faults")
 # Beside them, in `make cuda-rehearsal`: scene -> how it is started, and settings of the runtime.
 BY_NIGHT = {
     "all_presets": ((), {}),

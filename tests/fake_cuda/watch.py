@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("networks", "inference", "training", "torch_utils", "gen_video.py", "train.py", "tests/fake_cuda/scenes.py")
+PROGRAMS = ("networks", "inference", "training", "torch_utils", "gen_video.py", "train.py")
+PARTS = (*PROGRAMS, "tests/fake_cuda/frames.py", "tests/fake_cuda/scenes.py")
 OURS = tuple(f"{ROOT}/{part}" for part in PARTS)
 
 _library = ctypes.CDLL(os.environ["FAKE_CUDA"])

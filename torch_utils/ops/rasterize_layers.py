@@ -31,9 +31,9 @@ def rasterize_layers(
     back, T' = T (1 - a), until T < ``least_transmittance``. Pixels' centres lie at whole numbers, rows go down.
 
     Args:
-        positions: [V, 3] float32: x and y of a vertex in pixels, and its distance along the optical axis, below 0 behind
-            the camera: of triangles that reach there the part in front is drawn. Those with a corner that is not
-            finite, or at distance 0, where no pixel is its, are left out.
+        positions: [V, 3] float32: x and y of a vertex in pixels, its distance along the optical axis, below 0 behind
+            the camera. Of triangles that reach there the part in front is drawn; those with a corner that is not
+            finite, or at distance 0, where nothing has a pixel, are left out.
         uv: [V, 2] float32, 0..1 between the atlas' outer edges, v down its rows; beyond them the border is repeated.
         triangles: [F, 3] int32, rows of positions and uv.
         layers: [L + 1] int32, L >= 1, from 0 to F, not falling: layer l is triangles[layers[l] : layers[l + 1]].

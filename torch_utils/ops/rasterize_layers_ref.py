@@ -80,7 +80,7 @@ def _shares_on_screen(places: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _shares_in_space(corners: Tensor) -> tuple[Tensor, Tensor]:
-    """The same in space, over the distance, from pixel (0, 0) on: the corners need not be in front (Olano, Greer 1997)."""
+    """The same in space, over the distance, from pixel (0, 0) on: corners need not be in front (Olano, Greer 1997)."""
     places = torch.cat([corners[..., :2] * corners[..., 2:], corners[..., 2:]], -1)
     beside = torch.linalg.cross(places.roll(-2, 1), places.roll(-1, 1))  # of the other two: x, y and what is constant
     area = (places[:, 0] * beside[:, 0]).sum(-1)

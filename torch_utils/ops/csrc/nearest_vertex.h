@@ -9,10 +9,10 @@
 #include "for_each.h"
 
 #ifndef __CUDACC__
+#include "array.h"
+
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <memory>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -124,17 +124,6 @@ struct Tile {
 #else
 constexpr int HALVINGS = 3;
 constexpr int64_t TILE = 1 << HALVINGS;  // points a side
-
-// By C's functions: with C++'s own a library would be needed that not every compiler brings along.
-struct Free {
-    void operator()(void* memory) const { std::free(memory); }
-};
-template <typename T>
-using Array = std::unique_ptr<T[], Free>;
-template <typename T>
-Array<T> make_array(int64_t size) {
-    return Array<T>(static_cast<T*>(std::malloc(size * sizeof(T))));
-}
 
 // Vertices in question, `count` of at most as many as there is room for.
 struct Candidates {
