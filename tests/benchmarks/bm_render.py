@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from inference.keyframes import Motion, load_expressions, load_keyframes, make_motion
+from inference.keyframes import Kind, Motion, load_expressions, load_keyframes, make_motion
 from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
 from networks.compositing import Frame
 from networks.manifold.generator import Generator, GeneratorConfig
@@ -32,6 +32,7 @@ from tests.benchmarks.records import add_record, record
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
+POSES, CAMERAS = ("pose.npy", "joint_eulers.npy"), ("camera.npy", "camera_pose.npy")  # of a folder, where it has them
 # The released code, measured on two CPU cores; it peaked at 9.7 GB.
 RELEASED_SECONDS = {"person": 73.0, "exact": 42.0, "fast": 42.0, "layers": 42.0}
 
@@ -79,8 +80,11 @@ def motion_of(args: argparse.Namespace, face_model: str | None) -> Motion:
     expression = load_expressions(folder / "expression.npz", face_model)
     if args.keyframes is None:
         return make_motion(expression, load_keyframes(folder / "pose.npy", "pose"), None, n_interval=8)
-    names = (("joint_eulers", "pose"), ("camera_pose", "camera"))
-    keys = [load_keyframes(folder / f"{name}.npy", kind) for name, kind in names]
+    files: dict[Kind, tuple[str, ...]] = {"pose": POSES, "camera": CAMERAS}
+    found = {
+        kind: next((folder / name for name in names if (folder / name).exists()), None) for kind, names in files.items()
+    }
+    keys = [None if path is None else load_keyframes(path, kind) for kind, path in found.items()]
     return make_motion(expression, *keys, n_interval=1)
 
 
@@ -148,7 +152,7 @@ def main() -> None:
         "compare fast frames and layers with exact ones on N pairs of neighbouring frames of a motion (default: 8)"
     )
     parser.add_argument("--compare", type=int, nargs="?", const=8, metavar="N", help=compare_help)
-    keyframes_help = "folder with expression.npz, joint_eulers.npy and camera_pose.npy for --compare "
+    keyframes_help = "folder of tracked keyframes for --compare, as python -m inference.keyframes writes it "
     keyframes_help += "(default: the shipped keyframes)"
     parser.add_argument("--keyframes", metavar="FOLDER", help=keyframes_help)
     parser.add_argument("--profile", action="store_true", help="print the operators a frame spends its time in")
