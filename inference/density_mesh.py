@@ -44,18 +44,22 @@ class Head(NamedTuple):
 
 
 @torch.inference_mode()
-def extract_head(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers: Tensor, resolution: int) -> Head:
+def extract_head(
+    portrait: TriGridPortrait, person: TriGridPerson, joint_eulers: Tensor, resolution: int,
+    expression: Tensor | None = None,
+) -> Head:  # fmt: skip
     """The closed surface of head, neck and shoulders, down to where pictures end.
 
     Args:
         person: one (B = 1).
         joint_eulers: [6, 3] radians.
         resolution: nodes along the box's side; even.
+        expression: [64]; None: neutral.
 
     Raises:
         ValueError: there is no surface.
     """
-    field = opacity_field(portrait, person, joint_eulers, resolution + resolution % 2)
+    field = opacity_field(portrait, person, joint_eulers, resolution + resolution % 2, expression)
     smooth = gaussian_filter(field.opacity, SMOOTHING)
     if not smooth.min() < LEVEL < smooth.max():
         raise ValueError("nothing is opaque")
@@ -72,7 +76,9 @@ def extract_head(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers:
     return Head(Mesh(canonical, faces.reshape(-1, 3).astype(np.int32), colours), colour)
 
 
-def opacity_field(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers: Tensor, count: int) -> Field:
+def opacity_field(
+    portrait: TriGridPortrait, person: TriGridPerson, joint_eulers: Tensor, count: int, expression: Tensor | None = None
+) -> Field:
     """A posed person on ``count``^3 nodes of the box."""
     config, device = portrait.config, person.ws.device
     half = config.box / 2
@@ -82,7 +88,8 @@ def opacity_field(portrait: TriGridPortrait, person: TriGridPerson, joint_eulers
     origins = torch.stack([x, y, torch.full_like(x, middle)], -1).view(1, -1, 3)
     directions = origins.new_tensor([0.0, 0.0, -1.0]).expand_as(origins)
     rotations = portrait.space.rotations_of(portrait.body, joint_eulers[None].to(device))
-    deform = portrait.space(portrait.body, rotations, Rays(origins, directions))
+    expression = None if expression is None else expression[None].to(device)
+    deform = portrait.deformation(rotations, Rays(origins, directions), expression=expression)
     densities, places = [], []
     for part in axis.split(max(1, POINTS_AT_A_TIME // count**2)):
         points = torch.cat([origins[:, :, None, :2].expand(-1, -1, len(part), -1),

@@ -94,7 +94,7 @@ def _extract(args: argparse.Namespace, pipe: PortraitPipeline, still: Still) -> 
     """The mesh and, of tri-grids, what colours its surface has between vertices. Raises ValueError: there is none."""
     if isinstance(pipe, TriGridPipeline):
         built = pipe.person(seed=args.seed, psi=args.psi).built
-        return extract_head(pipe.portraits, built, still.joint_eulers, args.resolution)
+        return extract_head(pipe.portraits, built, still.joint_eulers, args.resolution, still.expression)
     person = pipe.person(seed=args.seed, psi=args.psi)
     return extract_mesh(pipe, person, still, args.resolution, args.quality, backdrop=args.backdrop), None
 

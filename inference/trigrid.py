@@ -47,13 +47,13 @@ class Person:
         """One frame; arguments and errors as of ``inference.pipeline.Person.render``. All qualities are the same.
 
         Raises:
-            ValueError: an expression, which these models do not have; other joints than neck and head stay where they
+            ValueError: an expression of a model that has none; other joints than neck and head stay where they
                 are unless the model has shoulders (:attr:`TriGridPipeline.controls`).
         """
         z_exp, eulers, view = checked_controls(expression, joint_eulers, camera, quality, self._pipe.device)
-        if expression is not None and z_exp.any():
+        if z_exp.any() and not self._pipe.controls.expression:
             raise ValueError("expression: expected none, for this model has no expressions")
-        frame = self._pipe.portraits.render(self.built, eulers[None], view[None])
+        frame = self._pipe.portraits.render(self.built, eulers[None], view[None], z_exp[None])
         return Frame(*(part[0] for part in frame))
 
     def avatar(self, *_: Any) -> NoReturn:
@@ -74,7 +74,7 @@ class TriGridPipeline(PortraitPipeline):
 
     @property
     def controls(self) -> Controls:
-        """Heads turn; shoulders move where the model has learned it."""
+        """Heads turn; shoulders move and faces have expressions where the model has learned it."""
         return self.portraits.controls
 
     def warm_up(self) -> None:

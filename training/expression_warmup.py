@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from networks.layers import weight_and_bias
-from networks.manifold.generator import ID_DIM, Generator
+from networks.manifold.generator import ID_DIM
+from networks.person.expression_deformation import ExpressionDeformation
 from networks.person.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget, VertexSet
 from training.regression import Regression
@@ -51,7 +52,7 @@ ROUNDED = 0.8  # share of the steps, the first ones, whose products may be bfloa
 
 
 def warm_up_expression(
-    generator: Generator, imitation: ImitationTarget, sampler: FaceSampler, *, steps: int, seed: int
+    d_e: ExpressionDeformation, imitation: ImitationTarget, sampler: FaceSampler, *, steps: int, seed: int
 ) -> float:
     """Fit D^e to dx_ref around the faces that the data's labels describe, in place.
 
@@ -59,7 +60,7 @@ def warm_up_expression(
     starts where most points do not move.
 
     Args:
-        generator: on any device.
+        d_e: on any device.
         imitation: the morphable face, on the same device.
         sampler: of latents (z_id [B, 80] and z_exp [B, 64] of what it draws).
         steps: of Adam, warmed up and annealed.
@@ -68,7 +69,6 @@ def warm_up_expression(
     Returns:
         root mean square error of the last tenth of the steps, canonical units.
     """
-    d_e = generator.expression_deformation
     with torch.no_grad():
         weight_and_bias(d_e.layers[0])[0].mul_(DETAIL)
         weight_and_bias(d_e.mapping[0])[0][:, ID_DIM:].mul_(EXPRESSIVE)

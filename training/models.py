@@ -119,15 +119,24 @@ def build_networks(config: TrainConfig, *, resuming: bool = False) -> Networks:
     choose_trained(generator, config.stage)
     imitation = face_recon = None
     if config.losses.imitation:
-        imitation = face_to_imitate(config.generator, config.face_model)
+        imitation = face_of(config.generator, config.face_model)
     if config.losses.landmarks and config.face_recon is not None:
         face_recon = load_face_recon(config.face_recon)
     return Networks(generator, build_discriminators(config, resuming=resuming), imitation, face_recon)
 
 
-def face_to_imitate(config: GeneratorConfig, face_model: str | None = None) -> ImitationTarget:
-    """What D^e imitates: the open face, or that of a file. Raises UserError where the file cannot be loaded."""
-    to_mean_shape, is_open = config.canonical_shape == "mean", config.canonical_face == "open"
+def face_to_imitate(
+    face_model: str | None = None, *, to_mean_shape: bool = False, is_open: bool = False
+) -> ImitationTarget:
+    """What D^e imitates: the open face, or that of a file.
+
+    Args:
+        face_model: the file.
+        to_mean_shape, is_open: as ``canonical_shape`` and ``canonical_face`` of the manifold generator say.
+
+    Raises:
+        UserError: the file cannot be loaded.
+    """
     if face_model is not None:
         if is_open:
             found = "open, which is an expression of the open face"
@@ -141,6 +150,12 @@ def face_to_imitate(config: GeneratorConfig, face_model: str | None = None) -> I
     return ImitationTarget(
         face, vertex_index=skin, openings=openings, to_mean_shape=to_mean_shape, towards=towards, most=most
     )
+
+
+def face_of(config: GeneratorConfig, face_model: str | None = None) -> ImitationTarget:
+    """What D^e of a manifold generator imitates; see :func:`face_to_imitate`."""
+    to_mean_shape, is_open = config.canonical_shape == "mean", config.canonical_face == "open"
+    return face_to_imitate(face_model, to_mean_shape=to_mean_shape, is_open=is_open)
 
 
 def build_discriminators(config: TrainConfig, *, resuming: bool = False) -> nn.ModuleDict:

@@ -46,7 +46,7 @@ from training.data.synthetic.appearance import N_USED
 from training.data.synthetic.sampling import sample_actions, sample_expression, sample_pose_camera, sample_strong
 from training.drawn_points import POINT, Targets, draw_points, drawn_identity, find_air, unpack, with_air
 from training.expression_warmup import warm_up_expression
-from training.models import face_to_imitate, wrap_manifolds
+from training.models import face_of, wrap_manifolds
 from training.regression import Regression
 from training.run.log import CONFIG, RunLog, save_config
 from training.run.state import LATEST, NUM_MEAN_SAMPLES
@@ -138,8 +138,10 @@ def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> 
             weight_and_bias(head)[1].add_((FIRST_SIGMA - INITIAL_SIGMA) / len(generator.radiance.to_sigma))
     generator.to(device)
     if config.expression_steps and config.generator.expression:
-        imitation = face_to_imitate(config.generator).to(device)
-        warm_up_expression(generator, imitation, labels, steps=config.expression_steps, seed=config.seed)
+        imitation = face_of(config.generator).to(device)
+        warm_up_expression(
+            generator.expression_deformation, imitation, labels, steps=config.expression_steps, seed=config.seed
+        )
     return generator
 
 

@@ -169,7 +169,7 @@ def begin(
     if steps and config.init_from is None and makes:
         generator, imitation = networks.generator, networks.imitation
         assert imitation is not None
-        warm_up_expression(generator, imitation, sampler, steps=steps, seed=config.seed)
+        warm_up_expression(generator.expression_deformation, imitation, sampler, steps=steps, seed=config.seed)
     if config.stage == 2 and config.superresolution_init == "interpolation" and makes:
         start_as_interpolation(networks.generator, sampler, seed=config.seed)
     for part in (networks.generator, networks.discriminators):

@@ -1,8 +1,8 @@
 """A photo as a person of a tri-grid: the w of every layer, then the generator's weights (PanoHead, section 4.3).
 
 The photo lies in the frame of the model's own camera, which need not be the portrait camera: where the fitted body
-appears to both says how. Camera and pose stay as tracked; tri-grids have no expressions, so the photo's becomes a part
-of who it is.
+appears to both says how. Camera and pose stay as tracked, and so does the expression where the model has such; else the
+photo's becomes a part of who it is.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class TriGridInversion:
         with torch.no_grad():
             self.label = self.portraits.camera_label(camera)
             self.rotations = self.portraits.space.rotations_of(self.portraits.body, eulers)
+        self.expression = photo.expression[None].to(device)
         image, mask = (part.to(device) for part in self.photo.picture(config.image_size))
         self.image, self.mask = image[None], resized(mask[None, None], config.raw_size)
         random = torch.Generator().manual_seed(seed)
@@ -93,7 +94,8 @@ class TriGridInversion:
         return Stage(name, SavedModel(portraits, self.pipe.priors, dict(self.pipe.metadata), person))
 
     def _loss(self, ws: Tensor) -> Tensor:
-        seen: Pictures = self.portraits.pictures(self.portraits.person_of(ws), self.rotations, self.label)
+        person = self.portraits.person_of(ws)
+        seen: Pictures = self.portraits.pictures(person, self.rotations, self.label, expression=self.expression)
         loss = COLOUR * (seen.image - self.image).abs().mean() + MASK * (seen.mask - self.mask).abs().mean()
         raw = resized(self.image, self.portraits.config.raw_size)
         loss = loss + 0.5 * COLOUR * (seen.raw - raw).abs().mean()

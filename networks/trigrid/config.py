@@ -40,6 +40,7 @@ class TriGridConfig:
     pose: Literal["frames", "smoothed", "nearest", "none"] = "frames"
     rest_pose: Literal["t_pose", "mean"] = "t_pose"  # of the body in the planes' space: SMPL's own, or hanging arms
     shoulders: bool = False  # collars and shoulders of the labels move it, too
+    expression_dim: Annotated[int, Range(0, 256)] = 0  # width of D^e, which follows the pose; 0: no expressions
     # Where cameras (pitch, yaw) stand: on 360PHQ's orbit about the neck, or where this house's portraits are taken.
     orbit: Literal["phq", "portrait"] = "phq"
 
@@ -47,8 +48,8 @@ class TriGridConfig:
         check_ranges(self)
         if self.near >= self.far:
             raise ValueError(f"near: expected less than far ({self.far}), found {self.near}")
-        if self.rest_pose != "mean" and (self.pose in ("smoothed", "nearest") or self.shoulders):
-            raise ValueError("rest_pose: expected mean for skinning and for shoulders, found t_pose")
+        if self.rest_pose != "mean" and (self.pose in ("smoothed", "nearest") or self.shoulders or self.expression_dim):
+            raise ValueError("rest_pose: expected mean for skinning, shoulders and expressions, found t_pose")
         if self.pose == "smoothed" and (min(self.raw_size, self.samples) < 10 or self.raw_size % 2 or self.samples % 2):
             found = f"raw_size {self.raw_size}, samples {self.samples}"
             raise ValueError(f"pose: smoothed: expected even raw_size and samples, at least 10, found {found}")

@@ -78,7 +78,8 @@ def test_d_e_follows_the_face_afterwards():
     rng = np.random.default_rng(0)  # expressions that faces make
     sampler.labels["z_exp"] = torch.from_numpy(np.stack([sample_expression(rng) for _ in range(3)]))
     before = {name: value.clone() for name, value in networks.generator.state_dict().items()}
-    error = warm_up_expression(networks.generator, networks.imitation, sampler, steps=500, seed=0)
+    d_e = networks.generator.expression_deformation
+    error = warm_up_expression(d_e, networks.imitation, sampler, steps=500, seed=0)
     inputs = sampler.draw(8, 99)
     points, expected = face_points(networks.imitation, inputs.z_id, inputs.z_exp, torch.Generator().manual_seed(1))
     still = expected.square().sum(-1).mean().sqrt().item()

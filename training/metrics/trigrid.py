@@ -45,7 +45,8 @@ class TriGridRenderer:
         portrait, device = self.portrait, next(self.portrait.parameters()).device
         ws = torch.cat([self.style(row) for row in inputs.z_noise]).to(device)
         rotations = portrait.space.rotations_of(portrait.body, inputs.joint_eulers.to(device))
-        seen = portrait.pictures(portrait.person_of(ws), rotations, portrait.camera_label(inputs.camera.to(device)))
+        label = portrait.camera_label(inputs.camera.to(device))
+        seen = portrait.pictures(portrait.person_of(ws), rotations, label, expression=inputs.z_exp.to(device))
         alpha, depth = (resized(part, portrait.config.image_size)[:, 0] for part in (seen.mask, seen.depth / UNIT))
         return {"portrait": Rendered(seen.image.clamp(-1, 1).cpu(), alpha.clamp(0, 1).cpu(), depth.cpu())}
 

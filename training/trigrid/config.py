@@ -115,6 +115,7 @@ class TriGridTrainConfig:
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     mirror: bool = True  # half of the training images are mirrored
     init_from: str | None = None  # state.safetensors of the stage before: G, D and their running means
+    expression_warmup: Annotated[int, Range(0, 10**6)] = 0  # steps of D^e alone before a run that begins from nothing
     first_kimg: Annotated[float, Range(0.0, 1e6)] = 0.0  # thousands of images that the stages before have shown
     body_model: str | None = None  # SMPL file that the labels belong to; null: the open body
     face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the open face
@@ -130,6 +131,11 @@ class TriGridTrainConfig:
             ),
             "run.metric_images": (self.run.metric_images != 1, "0, or 2 and more: one picture has no variance"),
         }
+        expressive, begins = bool(self.generator.expression_dim), self.init_from is None
+        checks["expression_warmup"] = (
+            bool(self.expression_warmup) == (expressive and begins),
+            "steps of D^e where generator.expression_dim is above 0 and nothing is taken over, else 0",
+        )
         sizes, ramp = self.generator, self.schedules.raw_size
         if ramp is not None and sizes.image_size == 2 * sizes.superresolution_input:
             fits = max(ramp.first, ramp.last) <= sizes.superresolution_input

@@ -68,6 +68,8 @@ def build_networks(config: TriGridTrainConfig) -> TriGridNetworks:
         )
         discriminators["face"] = Discriminator(sizes)
     generator.space.requires_grad_(False)  # D^p stays the mean filter that it begins as
+    if generator.expression_deformation is not None:  # and D^e what it has learned alone
+        generator.expression_deformation.requires_grad_(False)
     generator.trigrid.pose_branch.requires_grad_(config.stage == 1)
     last = generator.trigrid.pose_branch.net[-1]
     assert isinstance(last, EqualLinear)

@@ -121,7 +121,7 @@ def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: I
         draws = draws_of(portrait, batch, clock.raw_size, inputs.z.device)
         return portrait.pictures(
             person, rotations, label, raw_size=clock.raw_size, density_noise=clock.density_noise, draws=draws,
-            depths=depths,
+            depths=depths, expression=inputs.z_exp,
         )  # fmt: skip
 
     face = pose.new_empty(batch, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
 from training.data.storage import Dataset
 from training.evaluation import Evaluation
+from training.expression_warmup import warm_up_expression
+from training.models import face_to_imitate
 from training.phases import resize
 from training.recipe import Task
 from training.run.memory import FLOAT, OVERHEAD, MemoryEstimate
@@ -30,7 +33,7 @@ from training.training_loop import PRIOR_ROWS, STEP_KEY, Outputs, set_precision
 from training.trigrid.config import GROUP, TriGridTrainConfig
 from training.trigrid.models import build_networks, load_body, load_face, read_stage, take_over
 from training.trigrid.phases import Clock, Reals, accumulate_discriminator, accumulate_generator, make_people
-from training.trigrid.sampling import Inputs, TriGridSampler, cameras
+from training.trigrid.sampling import Inputs, MeanFaces, TriGridSampler, cameras
 from training.trigrid.snapshot import portraits, save_snapshot
 from training.trigrid.state import TriGridState
 
@@ -88,6 +91,8 @@ class TriGrid:
         mirror = label_mirror(load_face(config), load_body(config)) if config.mirror else None
         sampler = TriGridSampler(dataset, mirror, networks.generator, config)
         networks.to(world.device)
+        if config.expression_warmup and world.is_main and not resuming:  # the others take over what it has learned
+            learn_expressions(config, networks.generator, MeanFaces(sampler.z_exp))
         if before is not None:
             take_over(networks, before, str(config.init_from))
         for part in networks:
@@ -109,8 +114,8 @@ class TriGrid:
         return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 
     def trial(self, config: TriGridTrainConfig) -> TriGridTrainConfig:
-        """The same: nothing takes long before the first step."""
-        return config
+        """The same without D^e's steps alone."""
+        return replace(config, expression_warmup=min(config.expression_warmup, 20))
 
     def describe(self, config: TriGridTrainConfig, state: TriGridState) -> list[str]:
         """Lines for a person: what is trained."""
@@ -156,6 +161,16 @@ class TriGrid:
 
 
 TRIGRID = TriGrid()
+
+
+def learn_expressions(config: TriGridTrainConfig, portrait: TriGridPortrait, faces: MeanFaces) -> None:
+    """D^e imitates the morphable face, before anything else is trained; then it stays."""
+    d_e, device = portrait.expression_deformation, portrait.body.v_template.device
+    assert d_e is not None
+    d_e.requires_grad_(True)
+    imitation = face_to_imitate(config.face_model).to(device)
+    warm_up_expression(d_e, imitation, faces, steps=config.expression_warmup, seed=config.seed)
+    d_e.requires_grad_(False)
 
 
 def real_people(task: TriGridTask, portrait: TriGridPortrait, batch: Batch) -> Reals:

@@ -9,6 +9,7 @@ import roma
 import torch
 from torch import Tensor
 
+from networks.person.face_model import NUM_IDENTITY
 from networks.trigrid.camera_labels import POSE_SIZE
 from networks.trigrid.deformation import TURNING
 from networks.trigrid.portrait import TriGridPortrait
@@ -30,6 +31,7 @@ class Inputs(NamedTuple):
     takes: Tensor  # [B, 2] in 0..1: whether oneself, or the neighbour, is conditioned on the next one's camera and pose
     background: Tensor  # [B] in 0..1: whether the neighbour's background is taken
     rough_pose: Tensor  # [B, 6] axis-angle of neck and head
+    z_exp: Tensor  # [B, 64] expressions, where the model has them
     turns: Tensor  # [B, CHAIN, 6] standard normal: what is added to E_G's poses, but for its scale
     joint_eulers: Tensor  # [B, 6, 3] radians: collars and shoulders, where the model has them
     face_camera: Tensor  # [B, 2] (pitch, yaw) of the face camera, which rides on the head
@@ -43,8 +45,24 @@ class Inputs(NamedTuple):
         return Inputs(*(value.to(device, non_blocking=True) for value in self))
 
 
+class MeanFaces(NamedTuple):
+    """The mean face with the data's expressions: whose face a tri-grid's person has, nobody knows."""
+
+    expressions: Tensor  # [N, 64]
+
+    def draw(self, count: int, *key: int) -> Faces:
+        """``count`` of them, by the numbers ``key``."""
+        rows = torch.randint(len(self.expressions), (count,), generator=random_generator(*key))
+        return Faces(torch.zeros(count, NUM_IDENTITY), self.expressions[rows])
+
+
+class Faces(NamedTuple):
+    z_id: Tensor  # [B, 80]
+    z_exp: Tensor  # [B, 64]
+
+
 class TriGridSampler:
-    """Draws inputs from a data set's labels: camera, rough pose and shoulders from one row; z is normal.
+    """Draws inputs from a data set's labels: camera, rough pose, shoulders and expression from one row; z is normal.
 
     Where the reader mirrors pictures, mirrored labels are drawn as often as others.
 
@@ -61,10 +79,13 @@ class TriGridSampler:
         self.mirror, self.latent_dim = mirror, config.generator.latent_dim
         labels = {name: torch.from_numpy(array) for name, array in dataset.labels.items()}
         mirrored = {} if mirror is None else mirror(labels, dataset.image_size)
-        names = [name for name in ("camera", "face_camera", "joint_eulers", CAMERA25, ROUGH_POSE) if name in labels]
+        wanted = ("camera", "face_camera", "joint_eulers", "z_exp", CAMERA25, ROUGH_POSE)
+        names = [name for name in wanted if name in labels]
         labels = {name: torch.cat([labels[name], *([mirrored[name]] if mirrored else [])]) for name in names}
         self.camera = cameras(portrait, labels)
-        self.joint_eulers, self.face_camera = labels["joint_eulers"], labels["face_camera"]
+        self.joint_eulers, self.face_camera, self.z_exp = (
+            labels[name] for name in ("joint_eulers", "face_camera", "z_exp")
+        )
         self.rough_pose = _rough(labelled_poses(portrait, labels), config)
 
     def draw(self, count: int, *key: int) -> Inputs:
@@ -80,6 +101,7 @@ class TriGridSampler:
             rough_pose=self.rough_pose[rows],
             joint_eulers=self.joint_eulers[rows],
             face_camera=self.face_camera[rows],
+            z_exp=self.z_exp[rows],
             turns=chained(torch.randn(count, POSE_SIZE, generator=random)),
         )
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from networks.cameras import FRONTAL
-from networks.person.controls import single_controls
+from networks.person.controls import Control, Controls, single_controls
 from networks.trigrid.generator import Pictures
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.misc import atomic_path
@@ -18,16 +17,20 @@ from training.sampling import random_generator
 
 SNAPSHOT_KEY = 0x5EED  # of the snapshot's draws
 SIDES = {"front": 0.0, "left side": -math.pi / 2, "behind": math.pi, "right side": math.pi / 2}  # yaw from the front
-HEADS = ("left", "right", "down")
+HEADS = (("head", "left"), ("head", "right"), ("head", "down"))
+FACES = (("expression", "smile"), ("expression", "mouth open"))
 SMALLEST = 96  # pixels a side of a picture, at least
 
 
-def views() -> list[tuple[str, str, Tensor, Tensor]]:
-    """Columns: group, heading, camera [2], joint_eulers [6, 3]."""
-    still, front = torch.zeros(6, 3), torch.full((2,), FRONTAL)
-    sides = [("camera", name, front + torch.tensor([0.0, yaw]), still) for name, yaw in SIDES.items()]
-    heads = {control.heading: control.joint_eulers for control in single_controls() if control.group == "head"}
-    return sides + [("head", name, front, heads[name]) for name in HEADS]
+def views(can: Controls) -> list[Control]:
+    """Columns, as far as people ``can``."""
+    still, *controls = single_controls()
+    sides = [
+        still._replace(group="camera", heading=name, camera=still.camera + torch.tensor([0.0, yaw]))
+        for name, yaw in SIDES.items()
+    ]
+    shown = [*HEADS, *(FACES if can.expression else ())]
+    return sides + [control for control in controls if (control.group, control.heading) in shown]
 
 
 @torch.no_grad()
@@ -35,16 +38,22 @@ def save_snapshot(path: Path, portrait: TriGridPortrait, people: int, seed: int)
     """Write the grid of :func:`views`, a row a person; the last column is the front's mask."""
     device, config = portrait.body.v_template.device, portrait.config
     z = torch.randn(people, config.latent_dim, generator=random_generator(seed, SNAPSHOT_KEY)).to(device)
-    rows = []
+    rows, columns = [], views(portrait.controls)
     for k in range(people):
         person = portrait.person(z[k : k + 1])
         frames = [
-            portrait.render(person, eulers[None].to(device), view[None].to(device)) for *_, view, eulers in views()
+            portrait.render(
+                person,
+                asked.joint_eulers[None].to(device),
+                asked.camera[None].to(device),
+                asked.expression[None].to(device),
+            )  # fmt: skip
+            for asked in columns
         ]
         mask = 2 * frames[0].alpha.expand(3, -1, -1) - 1
         rows.append([*(frame.image[0].float().cpu() for frame in frames), mask.float().cpu()])
-    columns = [(group, heading) for group, heading, *_ in views()] + [("mask", "front")]
-    sheet = labelled_grid(rows, columns, [str(k) for k in range(people)], max(SMALLEST, config.image_size))
+    headings = [(asked.group, asked.heading) for asked in columns] + [("mask", "front")]
+    sheet = labelled_grid(rows, headings, [str(k) for k in range(people)], max(SMALLEST, config.image_size))
     with atomic_path(path) as temporary:
         sheet.save(temporary, "png")
 

@@ -51,6 +51,30 @@ def test_the_orbit_of_360phq_in_this_house_s_angles():
     assert found[0, 16] == pytest.approx(FOCAL)
 
 
+@pytest.mark.parametrize("pose", ["none", "smoothed"])
+def test_expressions_come_after_the_pose(pose):
+    """D^e whose answer is a constant moves all points by it, in canonical units, once the pose is taken off."""
+    portrait = make_portrait(pose=pose, expression_dim=4)
+    step = torch.tensor([0.01, -0.02, 0.03])
+    portrait.expression_deformation.output.bias[:3] = step
+    assert portrait.controls.expression and not make_portrait().controls.expression
+    eulers = torch.zeros(1, 6, 3)
+    eulers[:, 3, 1] = 0.3
+    rotations, label = portrait.space.rotations_of(portrait.body, eulers), portrait.camera_label(torch.ones(1, 2))
+    rays = label_rays(label, 10)
+    points = rays.at(torch.linspace(2.0, 2.5, 10))
+    unpose = portrait.space(portrait.body, rotations, rays)
+    neutral = points if unpose is None else unpose(points)
+    found = portrait.deformation(rotations, rays, expression=torch.ones(1, 64))(points)
+    torch.testing.assert_close(found, neutral + UNIT * step, rtol=0, atol=1e-6)
+    assert (portrait.deformation(rotations, rays) is None) is (pose == "none")  # neutral faces ask nobody
+
+
+def test_expressions_need_the_space_that_faces_are_defined_in():
+    with pytest.raises(ValueError, match="rest_pose: expected mean for skinning, shoulders and expressions"):
+        make_portrait(rest_pose="t_pose", pose="frames", expression_dim=4)
+
+
 def test_face_cameras_ride_on_the_head():
     """Their rays are those of :func:`networks.cameras.cast_rays` on the posed head joint, in canonical units."""
     portrait = make_portrait(image_size=32)

@@ -108,6 +108,22 @@ def test_faces_have_a_judge_of_their_own_by_config(dataset, tmp_path):
         make_config({**face, "generator": {"orbit": "phq"}})
 
 
+def test_expressions_are_learned_alone_and_stay(dataset, tmp_path):
+    """D^e begins with what it made of the morphable face, no step changes it, and the model obeys."""
+    expressive = {"generator": {"expression_dim": 8}, "expression_warmup": 20}
+    run(dataset, tmp_path, {**expressive, "run": {"total_kimg": 0.004}})
+    begun = TRIGRID.begin(make_config(expressive), dataset, ALONE)[1].networks.generator.expression_deformation
+    pipe = PortraitPipeline.from_checkpoint(tmp_path / "latest")
+    learned = pipe.portraits.expression_deformation.state_dict()
+    assert begun.output.weight.any() and pipe.controls.expression
+    assert all(torch.equal(value, learned[name]) for name, value in begun.state_dict().items())
+    person = pipe.person(seed=0)
+    pipe.portraits.expression_deformation.output.bias[:3] = 0.2  # 24 cm: twenty steps of a D^e this small show nothing
+    assert not torch.equal(person.render(expression=[1.0] * 64).image, person.render().image)
+    with pytest.raises(UserError, match="expression_warmup: expected steps of D.e where generator.expression_dim"):
+        make_config({"expression_warmup": 10})
+
+
 def test_what_does_not_fit_is_one_line(dataset, tmp_path):
     with pytest.raises(UserError, match="expected masks beside the images"):
         check_data(make_config(), make_dataset(tmp_path / "unmasked", masks=False), ALONE)
