@@ -17,6 +17,7 @@ from scipy.ndimage import maximum_filter
 from torch import Tensor
 from torch.nn import functional as F
 
+from networks.cameras import FRONTAL
 from networks.manifold.generator import Generator, ManifoldPoints
 from networks.person.body_model import HEAD
 from networks.saved_model import unpack_model
@@ -39,6 +40,7 @@ STEP = 0.5 / 32767  # of stored positions, canonical units
 AIR_SIZE, CELLS, REACH = 96, 64, 0.3  # points a side of a manifold; cells a side of space, and half of that side
 FAR = 1e3  # where crossings go that are none
 STRONG_SHARE = 3  # one of so many has a strong expression: closed lids, an open mouth
+TURNED_SHARE, TURNED = 4, 0.8  # one of so many is seen from anywhere up to so many radians aside
 BEHIND = 0.03  # so far behind a surface everything is as opaque
 BEHIND_WEIGHT = 0.15  # of what no camera has seen, beside what one has
 POINT = np.dtype([("position", "<i2", 3), ("colour", "u1", 3), ("alpha", "u1"), ("weights", "u1", 2)])
@@ -61,7 +63,8 @@ def drawn_identity(seed: int, index: int) -> Identity:
 
 
 def draw_points(model: str, seed: int, rays: int, points: int, index: int) -> np.ndarray:
-    """``points`` of the ``index``-th person, in random order, as :data:`POINT`, from ``rays`` of either camera.
+    """``points`` of the ``index``-th person, in random order, as :data:`POINT`, from ``rays`` of one camera: the face
+    camera of every other person.
 
     Args:
         model: file of the generator, of whom M, D^e and D^p count.
@@ -70,16 +73,16 @@ def draw_points(model: str, seed: int, rays: int, points: int, index: int) -> np
     rng = np.random.default_rng([seed, index, 1])
     expression = (sample_expression if index % STRONG_SHARE else sample_strong)(rng)
     pose = sample_pose_camera(rng)
+    if index // 2 % TURNED_SHARE == 1:
+        pose.camera[1] = FRONTAL + rng.uniform(-TURNED, TURNED)
     person = SyntheticPerson(identity.z_id, identity.eps, identity.betas)
     posed, head = person.posed(expression, pose.joint_eulers), person.joint_transforms(pose.joint_eulers)[HEAD]
     labels = {**identity._asdict(), **pose._asdict(), "z_exp": expression}
     labels["face_camera"] = seen_from_head(pose.camera, head)
-    inputs = inputs_of(labels)
-    found = []
-    for view, camera, frame in (("portrait", pose.camera, None), ("face", labels["face_camera"], head)):
-        sights = look(posed, camera, view, frame, size=SIZE, count=rays, rng=rng)
-        found.append(pack(targets_of(cross(generator, inputs, view, sights.place), sights, rng)))
-    return np.random.default_rng([seed, index, 2]).choice(np.concatenate(found), points)
+    view, camera, frame = ("portrait", pose.camera, None) if index % 2 else ("face", labels["face_camera"], head)
+    sights = look(posed, camera, view, frame, size=SIZE, count=rays, rng=rng)
+    found = pack(targets_of(cross(generator, inputs_of(labels), view, sights.place), sights, rng))
+    return np.random.default_rng([seed, index, 2]).choice(found, points)
 
 
 @lru_cache(maxsize=1)
@@ -110,7 +113,8 @@ def cross(generator: Generator, inputs: Inputs, view: str, place: np.ndarray) ->
 
 
 def targets_of(points: ManifoldPoints, sights: Sights, rng: np.random.Generator) -> Targets:
-    """Targets [N, 4] of some crossings of N rays: the two that share the surface, one before and one behind.
+    """Targets [N, 4] of some crossings of N rays: the two that share the surface, one before and one behind; where
+    nothing is, any four.
 
     Args:
         points: of one person, [1, N, K, .].
@@ -123,23 +127,25 @@ def targets_of(points: ManifoldPoints, sights: Sights, rng: np.random.Generator)
         torch.as_tensor(part, dtype=depth.dtype) for part in (sights.depth, sights.colour, sights.alpha)
     )
     (count, layers), one = depth.shape, torch.ones_like(cover)
-    random = torch.as_tensor(rng.random((3, count)), dtype=depth.dtype)
+    random = torch.as_tensor(rng.random((7, count)), dtype=depth.dtype)
     after = (depth < surface.clamp_max(FAR / 2)[:, None]).sum(1)  # index of the first crossing behind
     before = after - 1
     anywhere = (random[1] * before.clamp_min(1)).long().clamp_max(before - 1)
     other = torch.where(random[0] < 0.4, before - 1, anywhere)
     index = torch.stack([other, before, after, after + 1 + (random[2] > 0.6).long()], 1)  # [N, 4]
+    solid = (cover > 0) & surface.isfinite()
+    index = torch.where(solid[:, None], index, (random[3:] * after).T.long())
     inside = index.clamp(0, layers - 1)
     found = depth.gather(1, inside)
     there = (index >= 0) & (index < layers) & (found < FAR)
-    solid = (cover > 0) & surface.isfinite()
     share = torch.where(there[:, 2], (surface - found[:, 1]) / (found[:, 2] - found[:, 1]).clamp_min(1e-6), one)
     on_before = torch.where(solid, (1.5 - 2 * share).clamp(0, 1), 0 * one)
     close = (((found - surface[:, None]) < BEHIND) & solid[:, None]).to(depth.dtype)
     # A surface that the layer before it covers is no longer seen on the one behind.
     behind = close[:, 2] * (1 - (1 - BEHIND_WEIGHT) * on_before)
     alpha = torch.stack([0 * one, on_before * cover, solid * cover, cover], 1)
-    alpha_weight = there * torch.stack([one, one, behind, BEHIND_WEIGHT * close[:, 3] * cover], 1)
+    weight = torch.stack([one, one, behind, BEHIND_WEIGHT * close[:, 3] * cover], 1)
+    alpha_weight = there * torch.where(solid[:, None], weight, 1)
     return Targets(
         canonical.gather(1, inside[..., None].expand(-1, -1, 3)),
         colour[:, None].expand(-1, 4, -1),

@@ -7,6 +7,7 @@ phi is regressed at single points, where rays of drawn people cross the manifold
 
 from __future__ import annotations
 
+import copy
 import shlex
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from networks.layers import weight_and_bias
-from networks.manifold.generator import ID_DIM, Generator
+from networks.manifold.generator import ID_DIM, NOISE_DIM, Generator
 from networks.manifold.generator_config import GeneratorConfig
 from networks.manifold.radiance import INITIAL_SIGMA
 from networks.person.body_assets import default_body, head_shoulder_vertices
@@ -67,7 +68,7 @@ class PretrainConfig:
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     expression_steps: Annotated[int, Range(0, 10**6)] = 5000  # of D^e
     people: Annotated[int, Range(2, 10**6)] = 2500  # drawn
-    rays: Annotated[int, Range(8, 2**15)] = 700  # of each of a person's two cameras
+    rays: Annotated[int, Range(8, 2**15)] = 1400  # of a person's camera
     points: Annotated[int, Range(8, 2**20)] = 5000  # of a person, of those where rays cross the manifolds
     steps: Annotated[int, Range(1, 10**7)] = 12000  # of phi
     batch_size: Annotated[int, Range(1, 1024)] = 32  # people a step
@@ -78,6 +79,7 @@ class PretrainConfig:
     sigma_lr: Annotated[float, Range(1e-12, 1.0)] = 5e-3  # of those of sigma, which has to reach 100
     colour: Annotated[float, Range(0.0, 1e3)] = 4.0  # weight of colours, beside opacity
     sharpness: Annotated[float, Range(0.0, 1e3)] = 0.0  # weight of opacity's absolute errors, beside its cross-entropy
+    hardness: Annotated[float, Range(1.0, 100.0)] = 1.0  # of opacity in the model that is saved: radiance.harden
     precision: Literal["fp32", "bf16"] = "bf16"  # of phi; bf16 is 2.6 times as fast where the CPU has such products
     workers: Annotated[int, Range(-1, 256)] = -1  # processes that draw people; -1: one a core, 0: none but this one
     save_every: Annotated[int, Range(1, 10**6)] = 1000  # steps
@@ -127,6 +129,15 @@ class DrawnLabels:
         return LabelPriors(self.camera_pose, self.identities, self.expressions)
 
 
+def meaningless(config: GeneratorConfig) -> Tensor:
+    """Which entries of phi's latents [160] say nothing about a drawn person: unused ones of eps, and those of z_id
+    where D^e alone is to know it. phi is not to see them: by them it knew people by heart, and strangers worse."""
+    unseen = torch.zeros(ID_DIM + NOISE_DIM, dtype=torch.bool)
+    unseen[ID_DIM + N_USED :] = True
+    unseen[:ID_DIM] = config.canonical_shape == "mean"
+    return unseen
+
+
 def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> Generator:
     """A generator whose manifolds lie around the mean body and whose D^e imitates the open face."""
     torch.manual_seed(config.seed)
@@ -136,6 +147,7 @@ def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> 
     with torch.no_grad():
         for head in generator.radiance.to_sigma:
             weight_and_bias(head)[1].add_((FIRST_SIGMA - INITIAL_SIGMA) / len(generator.radiance.to_sigma))
+        weight_and_bias(generator.radiance.mapping[0])[0][:, meaningless(config.generator)] = 0
     generator.to(device)
     if config.expression_steps and config.generator.expression:
         imitation = face_of(config.generator).to(device)
@@ -215,18 +227,9 @@ class Pretraining:
         self.regression = Regression([(rate, [part.parameters()]) for rate, part in parts], config.steps)
         people = [drawn_identity(config.seed, index) for index in range(config.people)]
         self.latents = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.eps]) for one in people]))
+        self.latents[:, meaningless(config.generator)] = 0
         self.air = find_air(generator, points)
         self.step = 0
-
-    def other_latents(self, people: Tensor, random: torch.Generator) -> Tensor:
-        """Latents [B, 160] of the same appearance, so that phi cannot tell people by numbers that mean nothing: noise
-        in the unused entries of eps, and anybody's z_id where D^e alone is to know it."""
-        latents = self.latents[people].clone()
-        latents[:, ID_DIM + N_USED :].normal_(generator=random)
-        if self.config.generator.canonical_shape == "mean":
-            anybody = torch.randint(self.config.learned, people.shape, generator=random)
-            latents[:, :ID_DIM] = self.latents[anybody, :ID_DIM]
-        return latents
 
     def some_air(self, random: torch.Generator) -> Tensor | None:
         """Points [B, M, 3] where nobody has anything; None where there are no such."""
@@ -250,8 +253,8 @@ class Pretraining:
         config, random = self.config, random_generator(self.config.seed, BATCH_KEY, self.step)
         people = torch.randint(config.learned, (config.batch_size,), generator=random)
         first = int(torch.randint(config.points - config.batch_points + 1, (), generator=random))
-        latents = self.other_latents(people, random)
-        loss, error = self.loss(people, latents, slice(first, first + config.batch_points), self.some_air(random))
+        where = slice(first, first + config.batch_points)
+        loss, error = self.loss(people, self.latents[people], where, self.some_air(random))
         self.step += 1
         return self.regression.step(loss), error.item()
 
@@ -287,7 +290,9 @@ class Pretraining:
 
 
 def save_model(path: Path, generator: Generator, config: PretrainConfig, priors: LabelPriors, step: int) -> None:
-    """Write the generator, its mean styles measured, as ``--ckpt`` and ``init_from`` read it."""
+    """Write the generator, mean styles measured and opacity hardened, as ``--ckpt`` and ``init_from`` read it."""
+    generator = copy.deepcopy(generator)
+    generator.radiance.harden(config.hardness)
     latents = priors.sample_latents(NUM_MEAN_SAMPLES, random_generator(0))
     device = generator.mean_phase.device
     generator.set_mean_styles(latents.z_id.to(device), latents.z_noise.to(device))

@@ -61,6 +61,16 @@ class RadianceGenerator(nn.Module):
         for head in to_feature:
             nn.init.zeros_(head.bias)
 
+    @torch.no_grad()
+    def harden(self, times: float) -> None:
+        """Make sigma so many times as far from that of an alpha of one half, everywhere: where a regression does not
+        know whether there is something, it has learned the mean, smoke; this leads from there to what is likelier."""
+        half = math.log(2) / OPACITY_SCALE
+        for head in self.to_sigma:
+            weight, bias = weight_and_bias(head)
+            weight.mul_(times)
+            bias.mul_(times).add_((1 - times) * half / len(self.to_sigma))
+
     def style(self, latent: Tensor) -> RadianceStyle:
         """latent [B, 160] = [z_id, eps]."""
         return RadianceStyle(*self.mapping(latent).chunk(2, -1))

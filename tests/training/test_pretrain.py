@@ -15,6 +15,7 @@ from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 from torch_utils.misc import UserError
 from training import pretrain as program
 from training.config import load_train_config
+from training.data.synthetic.appearance import N_USED
 from training.drawn_points import Targets
 from training.pretrain import POINTS, PretrainConfig, Pretraining, point_loss, pretrain
 
@@ -78,6 +79,29 @@ def test_phi_learns(tmp_path):
     task = Pretraining(config, generator, np.load(tmp_path / POINTS))
     losses = [task()[0] for _ in range(120)]
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
+
+
+def test_phi_does_not_see_what_says_nothing(tmp_path):
+    """Colours depend on the used entries of eps; not on the others, nor on z_id, which D^e alone knows."""
+    phi = pretrain(make_config(), tmp_path, CPU).radiance
+    points, latent = torch.rand(1, 5, 3), torch.randn(1, 160)
+    unused = torch.cat([torch.arange(80), torch.arange(80 + N_USED, 160)])
+
+    def colours(index, other):
+        changed = latent.clone()
+        changed[:, index] = other
+        return phi.colours(points, phi.styled(phi.style(changed)))
+
+    with torch.no_grad():
+        assert torch.equal(colours(unused, torch.randn(len(unused))), colours(unused, 0.0))
+        assert not torch.equal(colours(slice(80, 80 + N_USED), 0.0), colours(unused, 0.0))
+
+
+def test_saved_opacity_is_hard(tmp_path):
+    phi = pretrain(make_config(hardness=3.0), tmp_path, CPU).radiance
+    saved = load_checkpoint(tmp_path / "latest")["state"]
+    for index, head in enumerate(phi.to_sigma):
+        torch.testing.assert_close(saved[f"radiance.to_sigma.{index}.weight"], 3 * head.weight)
 
 
 def test_what_does_not_fit_is_named(tmp_path):

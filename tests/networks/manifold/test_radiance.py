@@ -58,6 +58,17 @@ def test_alpha_of_known_sigmas(radiance):
         assert radiance(points, style).alpha.detach().flatten().tolist() == pytest.approx([expected] * 12, abs=1e-12)
 
 
+def test_hardened_opacity(radiance):
+    """sigma is three times as far from that of alpha 1/2, log(2) / 0.04, at every point; colours stay."""
+    points, style = make_arguments(radiance)
+    before = radiance._run(points, radiance.styled(style))
+    radiance.harden(3.0)
+    after = radiance._run(points, radiance.styled(style))
+    half = math.log(2) / 0.04
+    torch.testing.assert_close(after[..., 3] - half, 3 * (before[..., 3] - half), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(after[..., :3], before[..., :3])
+
+
 def test_opacity_at_the_start(radiance):
     """Sigma starts near 21, where alpha = 1 - exp(-0.84) = 0.568."""
     sample = radiance(*make_arguments(radiance))

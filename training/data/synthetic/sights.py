@@ -19,9 +19,9 @@ from training.data.synthetic.surface import OWN, Surface
 PIXEL = 0.9  # mm that a ray stands for: a pixel of a portrait of 512^2
 # How often rays are chosen that meet a material first; skin also by its labels, and rays beside the person.
 _WEIGHTS = np.zeros(len(PART_NAMES))
-_WEIGHTS[[SKIN, EYE, TEETH, TONGUE, LASH, SHIRT, HAIR]] = 1.0, 8.0, 5.0, 3.0, 4.0, 0.6, 1.2
+_WEIGHTS[[SKIN, EYE, TEETH, TONGUE, LASH, SHIRT, HAIR]] = 1.0, 8.0, 5.0, 3.0, 4.0, 0.8, 1.5
 _LIPS, _LIDS, _MOUTH = 3.0, 5.0, 2.0
-_BESIDE, _EMPTY, _NEAR = 0.6, 0.2, 13  # within so many pixels of the person, farther away; pixels across
+_BESIDE, _EMPTY, _NEAR = 0.9, 0.3, 13  # within so many pixels of the person, farther away; pixels across
 
 
 class Sights(NamedTuple):
