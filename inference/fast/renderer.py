@@ -34,10 +34,11 @@ from inference.fast.grids import (
 from inference.fast.recording import Recording
 from inference.fast.smoothing import filters_of, smooth_entries
 from networks.cameras import camera_frame, pixel_directions, sample_depths
-from networks.compositing import Frame, square_images
+from networks.compositing import Composite, Frame, square_images
 from networks.manifold.generator import Generator, ManifoldMaps, ManifoldPoints
 from networks.manifold.generator_config import UPSCALE
 from networks.manifold.manifolds import flat_coordinates
+from networks.manifold.openings import pixel_places, redrawn, torn_pixels
 from networks.person.pose_deformation import GRID_STRIDE
 from torch_utils.device import full_precision
 from torch_utils.ops.manifold_composite import composite_manifolds, occupied_blocks
@@ -137,6 +138,8 @@ class FastRenderer:
         self._filters = filters_of(generator.pose_deformation)
         self._directions = pixel_directions(config.lowres_size, CAMERA.fov_degrees, device=device)  # [R, 3]
         self._depths = sample_depths(CAMERA, config.num_samples, device=device)[::stride]
+        if config.opens:
+            self._fine_directions = pixel_directions(config.image_size, CAMERA.fov_degrees, device=device)
 
     @torch.inference_mode()
     def person(self, maps: ManifoldMaps, z_id: Tensor, betas: Tensor) -> FastPerson:
@@ -177,22 +180,35 @@ class FastRenderer:
 
     def _draw(self, person: FastPerson, motion: Motion) -> Frame:
         """A frame, given what is new in it, on the device."""
-        points = self._trace(person.z_id, person.body, motion)
+        points, transforms = self._trace(person.z_id, person.body, motion)
+        order = self._order(points, motion)
+        image_lr, _, _ = square_images(self._shade(person.low, points, order, 1))
+        image, alpha, depth = square_images(self._shade(person.high, points, order, UPSCALE))
+        frame = Frame(image, image_lr, depth, alpha)
+        if not self._generator.config.opens:
+            return frame
+        pixels = torn_pixels(points.canonical, points.valid, self._generator.config.lowres_size)
+        if not pixels.numel():
+            return frame
+        neutral = self._neutral(pixels, transforms, motion)
+        points = self._generator.find_manifold_points(neutral, person.z_id, motion.z_exp, CAMERA)
+        return redrawn(frame, pixels, self._shade(person.high, points, self._order(points, motion), 1))
+
+    def _order(self, points: ManifoldPoints, motion: Motion) -> Tensor | None:
+        """What crossings are sorted by, if not by their depth."""
         distances = self._generator.sort_distances(points.canonical, points.depth, motion.camera, CAMERA)
-        order = None if distances is points.depth else distances
-        image_lr, _, _ = self._shade(person.low, points, order, 1)
-        image, alpha, depth = self._shade(person.high, points, order, UPSCALE)
-        return Frame(image, image_lr, depth, alpha)
+        return None if distances is points.depth else distances
 
     @torch.inference_mode()
     def trace(self, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, camera: Tensor) -> ManifoldPoints:
         """Crossings of the low-resolution rays, as ``Generator.trace``."""
         body = self._body(betas)
         motion = Motion.of(body, z_exp.cpu(), joint_eulers.cpu(), camera.cpu())
-        return self._trace(z_id, body, motion.unpack(motion.pack().to(z_id.device)))
+        return self._trace(z_id, body, motion.unpack(motion.pack().to(z_id.device)))[0]
 
     @full_precision()
-    def _trace(self, z_id: Tensor, body: FastBody | None, motion: Motion) -> ManifoldPoints:
+    def _trace(self, z_id: Tensor, body: FastBody | None, motion: Motion) -> tuple[ManifoldPoints, Tensor]:
+        """Crossings, and the transforms that led to them, see :meth:`_transforms`."""
         size, stride = self._generator.config.lowres_size, self._sampling.stride
         directions = (self._directions @ motion.rotation[0].T).unflatten(0, (size, size))
         origins = motion.origin.expand_as(directions)
@@ -204,7 +220,23 @@ class FastRenderer:
         found = march_rays(
             origins, directions, transforms, displacement, self._field, levels, self._sampling, impl=self._impl
         )
-        return ManifoldPoints(*(part[None] for part in found))
+        return ManifoldPoints(*(part[None] for part in found)), transforms
+
+    @full_precision()
+    def _neutral(self, pixels: Tensor, transforms: Tensor, motion: Motion) -> Tensor:
+        """Samples along the rays of ``pixels`` [1, P] of an image, in neutral pose [1, P, S, 3]."""
+        config, stride = self._generator.config, self._sampling.stride
+        directions = self._fine_directions[pixels[0]] @ motion.rotation[0].T
+        depths = sample_depths(CAMERA, config.num_samples, device=directions.device)
+        points = motion.origin + directions[:, None] * depths[:, None]  # [P, S, 3]
+        row, column = pixel_places(pixels, config.lowres_size)
+        places = (torch.arange(len(depths), device=depths.device), column[0, :, None], row[0, :, None])
+        scaled = (2 / stride / (n - 1) * part - 1 for part, n in zip(places, transforms.shape[2::-1], strict=True))
+        at = torch.stack([part.expand(*points.shape[:2]) for part in scaled], -1)  # [P, S, 3]
+        volume = transforms[..., :12].permute(3, 0, 1, 2)[None]
+        rows = F.grid_sample(volume, at[None, None], align_corners=True)[0, :, 0]  # [12, P, S]
+        rows = rows.permute(1, 2, 0).unflatten(2, (3, 4))
+        return ((rows[..., :3] * points[..., None, :]).sum(-1) + rows[..., 3])[None]
 
     def _transforms(self, points: Tensor, body: FastBody | None, motion: Motion) -> Tensor:
         """Posed -> neutral, smoothed by D^p: [H' + 1, W' + 1, S' + 1, 16] at points [H', W', S', 3] and beyond.
@@ -245,16 +277,16 @@ class FastRenderer:
             values.view(-1, 4)[index] = point_network(points[None], *styled, impl=self._impl)[0]
         return BoxGrid(values, self._displacement_box)
 
-    def _shade(self, maps: FrameMaps, points: ManifoldPoints, order: Tensor | None, upscale: int) -> tuple[Tensor, ...]:
-        size = self._generator.config.lowres_size
+    def _shade(self, maps: FrameMaps, points: ManifoldPoints, order: Tensor | None, upscale: int) -> Composite:
+        """Crossings of a square image, ``upscale`` pixels a ray each way; with one a ray they may be of any rays."""
+        size = self._generator.config.lowres_size if upscale > 1 else 1
         parts = (flat_coordinates(points.canonical), points.depth, points.valid)
-        order = None if order is None else order.unflatten(1, (size, size))
+        order = None if order is None else order.unflatten(1, (size, -1))
         pixels = composite_manifolds(
-            maps.rgba, *(part.unflatten(1, (size, size)) for part in parts), order=order, upscale=upscale,
+            maps.rgba, *(part.unflatten(1, (size, -1)) for part in parts), order=order, upscale=upscale,
             occupied=maps.occupied, impl=self._impl,
         )  # fmt: skip  # [1, H, W, .]
-        rgb, alpha, depth = (part.flatten(1, 2) for part in pixels)
-        return square_images(type(pixels)(rgb, alpha, depth))
+        return Composite(*(part.flatten(1, 2) for part in pixels))
 
 
 def _apply(transforms: Tensor, points: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from networks.manifold.manifolds import (
     orthographic_points,
 )
 from networks.manifold.maps import composite_maps, texels_together
+from networks.manifold.openings import between_rays, redrawn, torn_pixels
 from networks.manifold.radiance import RadianceGenerator, RadianceStyle
 from networks.manifold.superresolution import ManifoldSuperResolution
 from networks.person.body_assets import BodyArrays
@@ -264,11 +265,14 @@ class Generator(nn.Module):
         self, z_id: Tensor, z_exp: Tensor, betas: Tensor, joint_eulers: Tensor, rays: Rays, model: CameraModel
     ) -> ManifoldPoints:
         """Everything between the rays of a square image and their crossings."""
+        return self.find_manifold_points(self.neutral_rays(betas, joint_eulers, rays, model), z_id, z_exp, model)
+
+    def neutral_rays(self, betas: Tensor, joint_eulers: Tensor, rays: Rays, model: CameraModel) -> Tensor:
+        """Samples along the rays of a square image, carried to neutral pose: [B, R, S, 3]."""
         depths = sample_depths(model, self.config.num_samples, dtype=betas.dtype, device=betas.device)
         points = rays.at(depths)  # [B, R, S, 3]
         size = round(points.shape[1] ** 0.5)
-        neutral = self.neutral_pose_points(points.unflatten(1, (size, size)), betas, joint_eulers).flatten(1, 2)
-        return self.find_manifold_points(neutral, z_id, z_exp, model)
+        return self.neutral_pose_points(points.unflatten(1, (size, size)), betas, joint_eulers).flatten(1, 2)
 
     def shade(
         self, maps: Tensor, points: ManifoldPoints, camera: Tensor, model: CameraModel, upscale: int = 1
@@ -306,7 +310,16 @@ class Generator(nn.Module):
             model: the camera's intrinsics and orbit.
         """
         size = self.config.lowres_size
-        points = self.trace(z_id, z_exp, betas, joint_eulers, cast_rays(camera, model, size), model)
+        neutral = self.neutral_rays(betas, joint_eulers, cast_rays(camera, model, size), model)
+        points = self.find_manifold_points(neutral, z_id, z_exp, model)
         image_lr, _, _ = self.shade(maps.low, points, camera, model)
         image, alpha, depth = self.shade(maps.high, upsample_crossings(points, size), camera, model)
-        return Frame(image, image_lr, depth, alpha)
+        frame = Frame(image, image_lr, depth, alpha)
+        if not self.config.opens:
+            return frame
+        pixels = torn_pixels(points.canonical, points.valid, size)
+        if not pixels.numel():
+            return frame
+        points = self.find_manifold_points(between_rays(neutral, pixels, size), z_id, z_exp, model)
+        order = self.sort_distances(points.canonical, points.depth, camera, model)
+        return redrawn(frame, pixels, composite_maps(maps.high, *points, order))

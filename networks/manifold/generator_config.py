@@ -46,6 +46,11 @@ class GeneratorConfig:
     canonical_face: Literal["neutral", "open"] = "neutral"
     superresolution: bool = True  # U; without it phi's maps are looked up
 
+    @property
+    def opens(self) -> bool:
+        """Whether D^e opens what lids and lips have closed."""
+        return self.expression and self.canonical_face == "open"
+
     def __post_init__(self):
         check_ranges(self)
         checks = {
