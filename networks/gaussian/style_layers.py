@@ -8,45 +8,21 @@ from torch.nn import functional as F
 
 from networks.stylegan_layers import EqualLinear, conv_upsampling, filtered, lrelu
 
-_HAAR = math.sqrt(0.5)
 
-
-def filter_pictures(x: Tensor, kernel: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int]) -> Tensor:
-    """Each picture convolved with each kernel, zeros beyond: upfirdn.
-
-    Args:
-        x: [B, C, H, W]; ``up`` - 1 zeros are put behind each pixel, ``pad`` before and after all, both ways.
-        kernel: [K, h, w]; every ``down``-th of the results is kept.
-
-    Returns:
-        [B, K, C, H', W'].
-    """
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch * channels, 1, height, width)
-    if up > 1:
-        spread = x.new_zeros(batch * channels, 1, height, up, width, up)
-        spread[:, :, :, 0, :, 0] = x
-        x = spread.flatten(4, 5).flatten(2, 3)
-    x = F.conv2d(F.pad(x, pad * 2), kernel.flip(-2, -1)[:, None], stride=down)
-    return x.unflatten(0, (batch, channels)).transpose(1, 2)
-
-
-def _haar(x: Tensor, sign: float) -> Tensor:
-    low, high = x.new_tensor([_HAAR, _HAAR]), x.new_tensor([-_HAAR, _HAAR])
-    pairs = [(low, low, 1.0), (high, low, sign), (low, high, sign), (high, high, 1.0)]
-    return torch.stack([gain * torch.outer(down, across) for down, across, gain in pairs])
+def _haar(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Haar's transform of four numbers, which is its own inverse."""
+    left, right, rising, falling = a + c, b + d, a - c, b - d
+    return (left + right) / 2, (rising + falling) / 2, (left - right) / 2, (rising - falling) / 2
 
 
 def to_wavelets(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, 4 C, H/2, W/2]: Haar's ll, lh, hl and hh of all channels."""
-    return filter_pictures(x, _haar(x, 1.0), down=2, pad=(0, 0)).flatten(1, 2)
+    return torch.cat(_haar(*F.pixel_unshuffle(x, 2).unflatten(1, (-1, 4)).unbind(2)), 1)
 
 
 def from_wavelets(x: Tensor) -> Tensor:
     """[B, 4 C, H, W] -> [B, C, 2H, 2W]: the inverse of :func:`to_wavelets`."""
-    kernels = _haar(x, -1.0)
-    parts = [filter_pictures(part, kernels[i : i + 1], up=2, pad=(1, 0)) for i, part in enumerate(x.chunk(4, 1))]
-    return torch.cat(parts, 1).sum(1)
+    return F.pixel_shuffle(torch.stack(_haar(*x.chunk(4, 1)), 2).flatten(1, 2), 2)
 
 
 class EqualConv(nn.Module):
