@@ -33,6 +33,7 @@ from networks.person.body_model import BodyModel
 from networks.person.expressions import columns_of
 from networks.person.pose_deformation import KERNEL, inverse_vertex_transforms
 from networks.saved_model import SavedModel
+from tests.inference.small_demo import small_demo
 from tests.networks.helpers import TINY_CONFIG, make_body, make_generator, make_inputs, max_error
 from torch_utils.ops.smooth_volume import smooth_volume
 
@@ -316,7 +317,7 @@ def test_quality_is_an_argument_of_render():
 
 def test_the_demo():
     """At least 40 dB on the shipped keyframes, from the front and from a side; 45 dB where lids and lips have met."""
-    pipe = PortraitPipeline.from_checkpoint(ROOT / "ckpts/demo.safetensors")
+    pipe = small_demo()
     person = pipe.person(seed=1, psi=0.7)
     expressions = load_expressions(ROOT / "keyframes/expression.npz", pipe.face_model)
     poses = np.load(ROOT / "keyframes/pose.npy")
