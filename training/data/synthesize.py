@@ -21,7 +21,7 @@ from training.data.storage import DatasetWriter, open_dataset
 from training.data.synthetic.portrait import Portrait, make_portrait
 
 # Raise it whenever the same seed draws other pictures or labels: old sets are then not continued with new ones.
-DRAWING = 5
+DRAWING = 6
 _LIMITS = {
     "num": (1, 1_000_000),
     "size": (32, 2048),

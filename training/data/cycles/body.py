@@ -8,12 +8,12 @@ from scipy.spatial import cKDTree
 from networks.person.open_body import parts
 from training.data.cycles.geometry import Mesh, cut, part_of, refine, thicken
 from training.data.synthetic import clothes, eyes, skin
-from training.data.synthetic.appearance import Appearance
+from training.data.synthetic.appearance import SHIRT_COLLAR, TURTLENECK, Appearance
 from training.data.synthetic.figure import figure
 from training.data.synthetic.mesh import MM, smoothstep
 from training.data.synthetic.noise import noise2, noise3
 from training.data.synthetic.person import PosedPerson
-from training.data.synthetic.surface import OWN, WHERE
+from training.data.synthetic.surface import OWN, WHERE, Surface
 
 _LOWEST = -250.0  # mm of the mean person; the shirt hides all skin below
 _GROOVE = 2.6 * MM  # depth of a wrinkle that would take all the light
@@ -42,15 +42,17 @@ def body_meshes(posed: PosedPerson, fine: float) -> dict[str, tuple[str, Mesh]]:
     _tell_thin(skin_mesh, all_skin.vertices[np.unique(all_skin.faces[inner])])
     eye = refine(pieces[parts.EYE], lambda mesh: np.full(len(mesh.vertices), 0.25 * fine * MM))
     at = eye.values["own"][:, OWN][:, :2]
-    cloth = Mesh(shirt.vertices, shirt.faces, {"own": shirt.attributes})
-    return {
+    meshes = {}
+    if look.collar[SHIRT_COLLAR] > 0.5:
+        meshes["collar"] = ("cloth", _collar(_cloth_of(posed.surfaces[2]), look, skin_mesh))
+    return meshes | {
         "skin": ("skin", skin_mesh),
         "inside": ("skin", part_of(all_skin, all_skin.faces[inner])),
         "eyes": ("eye", Mesh(eye.vertices, eye.faces, {"albedo": linear(_eye_colour(at, look))})),
         "cornea": ("cornea", _cornea(eye, at)),
         "teeth": ("teeth", _painted(pieces[parts.TEETH], eyes.paint_teeth, 2 * fine)),
         "tongue": ("tongue", _painted(pieces[parts.TONGUE], eyes.paint_tongue, 2 * fine)),
-        "shirt": ("cloth", _shirt(part_of(cloth, shirt.faces), look, skin_mesh)),
+        "shirt": ("cloth", _shirt(_cloth_of(shirt), look, skin_mesh)),
     }
 
 
@@ -127,27 +129,62 @@ def _shirt(mesh: Mesh, look: Appearance, skin_mesh: Mesh) -> Mesh:
     mesh = refine(mesh, lambda each: np.where(each.values["own"][:, 1] > -190, 5.0, 14.0) * MM)
     mesh = Mesh(_smoothed(mesh, 6), mesh.faces, mesh.values)
     mesh, _ = cut(mesh, clothes.neckline(mesh.values["own"][:, WHERE], look))
+    width = clothes.band_width(look)
     if striped:
         mesh = refine(mesh, lambda each: np.full(len(each.vertices), 4.0 * MM))
     where = mesh.values["own"][:, WHERE]
     below = np.maximum(clothes.neckline(where, look), 0.0)
-    albedo, bump, _ = clothes.paint_shirt(where, look, 1.5)
-    near = cKDTree(skin_mesh.vertices).query(mesh.vertices)[1]
-    outwards = skin_mesh.normals()[near]
-    height = ((mesh.vertices - skin_mesh.vertices[near]) * outwards).sum(1)
+    albedo, bump, _ = clothes.paint_shirt(where, np.zeros(len(where)), look, 1.5)
+    outwards, height = _over(mesh, skin_mesh)
     # The band lies on the neck; below it the cloth never dips into the skin.
-    lying = smoothstep(24.0, 6.0, below)
+    lying = smoothstep(width + 6.0, width - 12.0, below)
     wanted = np.where(height < 40 * MM, np.maximum(height * (1 - lying) + 2.0 * MM * lying, 3.2 * MM), height)
     vertices = mesh.vertices + outwards * (wanted - height)[:, None] * (height < 40 * MM)[:, None]
     folds = 2.6 * noise3(where * np.array([1.0, 0.6, 1.0]), 1 / 55.0, 33) + 1.2 * noise3(where, 1 / 26.0, 34)
-    band = smoothstep(18.5, 16.5, below)
-    shape = folds * smoothstep(15.0, 70.0, below) + 1.1 * band - 0.9 * np.exp(-(((below - 18.5) / 1.6) ** 2))
+    band = smoothstep(width + 0.5, width - 1.5, below)
+    shape = folds * smoothstep(width - 3.0, width + 52.0, below)
+    shape += 1.1 * band - 0.9 * np.exp(-(((below - width - 0.5) / 1.6) ** 2))
+    roll = look.collar[TURTLENECK]  # folded over
+    shape += 1.8 * roll * np.sqrt(smoothstep(0.0, 6.0, below) * band)
     shape = shape - 1.0 * smoothstep(3.0, 0.0, below)  # the edge is rolled
     shaped = Mesh(vertices, mesh.faces, {})
     vertices = vertices + shaped.normals() * (shape * MM)[:, None]
-    around = np.arctan2(where[:, 0], where[:, 2] + 95.0) * 75.0
-    values = {"albedo": linear(albedo), "where": where, "band": band, "around": around}
+    values = {"albedo": linear(albedo), "where": where, "band": band, "around": _around(where)}
     return thicken(Mesh(vertices, mesh.faces, values), np.full(len(vertices), _CLOTH))
+
+
+def _collar(mesh: Mesh, look: Appearance, skin_mesh: Mesh) -> Mesh:
+    """The leaf of a shirt's collar, clear of the shirt that it lies on."""
+    mesh = refine(mesh, lambda each: np.full(len(each.vertices), 4.0 * MM))
+    mesh, _ = cut(Mesh(_smoothed(mesh, 6), mesh.faces, mesh.values), _leaf(mesh.values["own"], look))
+    where = mesh.values["own"][:, WHERE]
+    albedo, _, _ = clothes.paint_shirt(where, np.ones(len(where)), look, 1.5)
+    outwards, height = _over(mesh, skin_mesh)
+    wanted = 6.5 + 4.0 * smoothstep(0.0, 30.0, clothes.stand(where))  # it stands off where it ends
+    vertices = mesh.vertices + outwards * np.clip(wanted * MM - height, 0.0, 12 * MM)[:, None]
+    plain = np.zeros(len(where))
+    values = {"albedo": linear(albedo), "where": where, "band": plain, "around": _around(where)}
+    return thicken(Mesh(vertices, mesh.faces, values), np.full(len(vertices), 0.8 * _CLOTH))
+
+
+def _leaf(own: np.ndarray, look: Appearance) -> np.ndarray:
+    return clothes.collar_leaf(own[:, WHERE], look)
+
+
+def _cloth_of(surface: Surface) -> Mesh:
+    return part_of(Mesh(surface.vertices, surface.faces, {"own": surface.attributes}), surface.faces)
+
+
+def _over(mesh: Mesh, skin_mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Normals [V, 3] of the nearest skin, and how far [V] over it a mesh lies."""
+    near = cKDTree(skin_mesh.vertices).query(mesh.vertices)[1]
+    outwards = skin_mesh.normals()[near]
+    return outwards, ((mesh.vertices - skin_mesh.vertices[near]) * outwards).sum(1)
+
+
+def _around(where: np.ndarray) -> np.ndarray:
+    """mm [P] round the neck."""
+    return np.arctan2(where[:, 0], where[:, 2] + 95.0) * 75.0
 
 
 def _smoothed(mesh: Mesh, rounds: int) -> np.ndarray:

@@ -12,10 +12,12 @@ from scipy.spatial import cKDTree
 from training.data.cycles.body import linear
 from training.data.cycles.exchange import Strands
 from training.data.cycles.geometry import Mesh
+from training.data.cycles.tied import combed, knot_strands
 from training.data.synthetic import hair
 from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.mesh import MM, smoothstep, vertex_normals
 from training.data.synthetic.person import PosedPerson
+from training.data.synthetic.strands import TO_TIP
 from training.data.synthetic.surface import HAIR, OWN, Surface
 
 R, C = hair.ROWS, hair.COLUMNS
@@ -33,8 +35,8 @@ class _Sheet:
         self.points = surface.vertices[:count].reshape(R, C, 3)
         normals = vertex_normals(surface.vertices[:count], hair.hair_faces()).astype(np.float64)
         self.normals = normals.reshape(R, C, 3)
-        own = surface.attributes[:count, OWN]
-        self.along = own[:, 2].reshape(R, C)  # mm
+        to_tip = surface.attributes[:count, OWN.start + TO_TIP].reshape(R, C)  # mm
+        self.along = to_tip[0] - to_tip
         self.total = self.along[-1]  # [C] mm
         covered = np.zeros(count)
         covered[np.unique(faces)] = 1.0
@@ -68,23 +70,29 @@ class _Sheet:
         ) * u
 
 
-def hair_sheets(posed: PosedPerson) -> Surface | None:
-    """The outer side of the drawn sheet, None where there is none."""
-    layers = [surface for surface in posed.surfaces if len(surface.materials) and surface.materials[0] == HAIR]
-    return layers[1] if layers else None
+def hair_layers(posed: PosedPerson) -> list[Surface]:
+    """Of the drawn hair: the inner side of the sheet, the outer one, strands over it; last the knot of tied hair."""
+    return [surface for surface in posed.surfaces if len(surface.materials) and surface.materials[0] == HAIR]
 
 
 def groom(posed: PosedPerson, skin: Mesh, shirt: Mesh, rng: np.random.Generator) -> tuple[Strands, Mesh] | None:
     """Strands of the head's hair, and a dark core under them; None for a crop and the bald."""
-    surface = hair_sheets(posed)
-    if surface is None:
+    if not (layers := hair_layers(posed)):
         return None
-    look, sheet = posed.shader.look, _Sheet(surface, skin)
+    look, sheet = posed.shader.look, _Sheet(layers[1], skin)
     along, column = _roots(sheet, rng)
     points = _pushed_out(_paths(sheet, look, along, column, rng), skin, shirt)
+    core = _core(sheet, look)
+    if look.tied > 0.5:
+        gathered, inner = knot_strands(layers[-1], look, points.shape[1], rng)
+        points = np.concatenate([points, gathered])
+        column = np.concatenate([column, rng.random(len(gathered)) * C])
+        faces = np.concatenate([core.faces, inner.faces + len(core.vertices)])
+        vertices = np.concatenate([core.vertices, inner.vertices])
+        core = Mesh(vertices, faces, {"albedo": np.broadcast_to(core.values["albedo"][0], vertices.shape).copy()})
     taper = np.linspace(1.0, 0.45, points.shape[1]) ** 0.7
     radius = (0.10 + 0.03 * rng.random((len(points), 1))) * MM * taper
-    return Strands(points, radius, _tints(look, column, rng)), _core(sheet, look)
+    return Strands(points, radius, _tints(look, column, rng)), core
 
 
 def _roots(sheet: _Sheet, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +118,7 @@ def _degrees(column: np.ndarray) -> np.ndarray:
 def _paths(sheet: _Sheet, look: Appearance, along: np.ndarray, column: np.ndarray, rng) -> np.ndarray:
     """Points [S, K, 3] of the strands from root to tip."""
     count = len(along)
-    length = look.hair_length * (1 - look.tied) + 0.33 * look.tied
+    length = look.loose_length
     long = float(smoothstep(0.34, 0.52, length))
     knots = 14 + int(22 * max(long, look.curl))
     parting = -16.0 * look.fringe
@@ -136,6 +144,10 @@ def _paths(sheet: _Sheet, look: Appearance, along: np.ndarray, column: np.ndarra
         c = c + drift * step * C / 360.0
         end_of = np.minimum(sheet.length(c) - layered * long, along + reach)
         s = np.minimum(s + np.maximum((end_of - s) / np.maximum(knots - 1 - k, 1), 0.0), sheet.length(c))
+    away = steps - along  # mm from the root
+    if look.tied > 0.5:
+        steps, columns, away = combed(along, column, look, knots)
+        steps = np.minimum(steps, sheet.length(columns) - 1.0)
     # Strands gather in locks: those of a lock come together towards the tips.
     lock = _locks(along, column, max(count // (26 if look.curl < 0.5 else 34), 1), rng)
     t = np.linspace(0.0, 1.0, knots)[:, None]
@@ -143,7 +155,6 @@ def _paths(sheet: _Sheet, look: Appearance, along: np.ndarray, column: np.ndarra
     columns = columns + gather * _turned(columns[:, lock] - columns)
     level = rng.beta(1.0, 1.5, count)  # 0 at the sheet .. 1 at the skin
     level = 0.75 * level + 0.25 * level[lock]
-    away = steps - along  # mm from the root
     rise = smoothstep(0.0, 14.0 + 10.0 * long, away)
     points = sheet.sample(sheet.points, steps, columns)
     normals = sheet.sample(sheet.normals, steps, columns)
@@ -198,7 +209,7 @@ def _waves(points: np.ndarray, normals: np.ndarray, away: np.ndarray, lock: np.n
     tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True) + 1e-12
     across = np.cross(tangent, normals)
     across /= np.linalg.norm(across, axis=-1, keepdims=True) + 1e-12
-    free = smoothstep(3.0, 35.0, away)
+    free = smoothstep(3.0, 35.0, away) * (1 - 0.7 * look.tied)
     phase, pace = rng.random(count)[lock] * 2 * np.pi, (0.85 + 0.3 * rng.random(count))[lock]
     curl = float(smoothstep(0.25, 0.9, look.curl))
     tight = 1.0 - 0.6 * curl

@@ -28,7 +28,7 @@ from training.data.synthetic.portrait import Portrait, encode, sit
 from training.data.synthetic.sampling import Views
 
 # Raise it whenever the same seed gives other scenes.
-RENDERING = 2
+RENDERING = 3
 _SCRIPT = Path(__file__).resolve().parents[3] / "blender" / "render.py"
 _STRANDS = 2  # of a portrait's third generator
 

@@ -17,7 +17,10 @@ SKIN_TONE, UNDERTONE, HAIR_DARKNESS, HAIR_HUE, HAIR_LENGTH, HAIR_VOLUME, FRINGE,
 CLOTHES_HUE, CLOTHES_LIGHTNESS, CLOTHES_CHROMA, NECKLINE, EYE_COLOUR, BROWS, BEARD, LIP_COLOUR, BLUSH = range(8, 17)
 HAIR_SHEEN, LASHES, IRIS_LIGHTNESS, AGE, SEX, FRECKLES, PORES, TIRED = range(17, 25)
 LIGHT_YAW, LIGHT_PITCH, LIGHT_STRENGTH, LIGHT_WARMTH, _, CURL, TIED, RECEDE, GREY, PATTERN = range(25, 35)
-N_USED = 35
+KNOT, COLLAR = range(35, 37)
+N_USED = 37
+CREW, VEE, SHIRT_COLLAR, TURTLENECK = range(4)  # of Appearance.collar
+_COLLARS = np.array([0.40, 0.60, 0.82])  # where one kind follows another, by COLLAR's squashed value
 
 _SKIN = np.array([  # light to dark, at equal steps of SKIN_TONE's squashed value
     (0.965, 0.835, 0.765), (0.945, 0.785, 0.690), (0.905, 0.715, 0.595), (0.820, 0.610, 0.475),
@@ -55,16 +58,23 @@ class Appearance(NamedTuple):
     wave: float  # 0..1
     curl: float  # 0..1
     tied: float  # 0 loose .. 1 at the back of the head
+    knot: float  # -1 a low ponytail .. 1 a high bun
     recede: float  # 0 a full head of hair .. 1 bald on top
     hair_sheen: float  # 0..1
     scalp_cover: float  # 0..1 how far hair hides the scalp under it
     neckline: float  # 0 high .. 1 wide
+    collar: np.ndarray  # [4] shares of CREW, VEE, SHIRT_COLLAR, TURTLENECK: one of them, but for a few people
     pattern: float  # 0 plain .. 1 striped
     brow_thickness: float  # 0..1
     brow_density: float  # 0..1
     beard: float  # 0 none .. 1 full
     lashes: float  # 0..1
     light: tuple[float, float, float, float]  # yaw, pitch, strength, warmth of light.make_light
+
+    @property
+    def loose_length(self) -> float:
+        """Of the hair that is not gathered in a knot, as ``hair_length``."""
+        return self.hair_length * (1 - self.tied) + 0.33 * self.tied
 
 
 def squash(x: float, centre: float = 0.0, slope: float = 1.0) -> float:
@@ -80,7 +90,7 @@ def ramp(palette: np.ndarray, t: float) -> np.ndarray:
 
 
 def appearance(eps: np.ndarray) -> Appearance:
-    """eps [80] (or any length >= 20) -> :class:`Appearance`; smooth, deterministic."""
+    """eps [80] (or any length >= N_USED) -> :class:`Appearance`; smooth, deterministic."""
     e = np.asarray(eps, np.float64)
     tone = squash(e[SKIN_TONE], 0.5)
     skin = ramp(_SKIN, tone)
@@ -112,7 +122,8 @@ def appearance(eps: np.ndarray) -> Appearance:
     natural = skin * (np.array([0.91, 0.74, 0.76]) * (1 - 0.25 * tone) + 0.25 * tone * np.array([0.98, 0.82, 0.82]))
     lips = natural * (1 - 0.4 * make_up) + 0.4 * make_up * np.array([0.70, 0.26, 0.30]) * (1.05 - 0.35 * tone)
     curl = squash(e[CURL] + 1.2 * (tone - 0.35), 0.9, 1.8)
-    tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 2.2) * float(smoothstep(0.35, 0.5, length))
+    tied = squash(e[TIED] + 1.2 * (female - 0.6), 0.9, 9.0) * float(smoothstep(0.40, 0.43, length))
+    reached = smoothstep(_COLLARS - 0.004, _COLLARS + 0.004, squash(e[COLLAR]))
     return Appearance(
         skin=skin * (1.0 - 0.04 * age),
         blush=1.0 - (0.35 + squash(e[BLUSH], 0.2)) * np.array([0.02, 0.15, 0.13]),
@@ -132,10 +143,12 @@ def appearance(eps: np.ndarray) -> Appearance:
         wave=squash(e[WAVE], 0.6),
         curl=curl,
         tied=tied,
+        knot=float(np.tanh(1.2 * e[KNOT])),
         recede=recede,
         hair_sheen=squash(e[HAIR_SHEEN] - curl),
         scalp_cover=float(smoothstep(0.0, 0.10, length)),
         neckline=squash(e[NECKLINE], 0.1),
+        collar=np.append(1.0, reached) - np.append(reached, 0.0),
         pattern=squash(e[PATTERN], 1.0, 2.5),
         brow_thickness=squash(e[BROWS] - 1.2 * (female - 0.5)),
         brow_density=squash(e[BROWS] + 0.8 - 0.8 * age),

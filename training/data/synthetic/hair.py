@@ -16,7 +16,7 @@ from training.data.synthetic.appearance import Appearance
 from training.data.synthetic.mesh import grid_faces, smoothstep
 
 COLUMNS, ROWS = 192, 52
-_POLE_TILT = np.radians(18.0)  # the crown lies behind the top of the head
+POLE_TILT = np.radians(18.0)  # the crown lies behind the top of the head
 _THETA = np.radians(np.linspace(0.0, 150.0, 76))
 
 # The natural hairline: polar angle from the crown (degrees) by azimuth (degrees from the front, symmetric).
@@ -63,7 +63,7 @@ def find_roots(points: np.ndarray, centre: np.ndarray) -> HairRoots:
     x = sin_t * np.sin(azimuth)[:, None]
     z = sin_t * np.cos(azimuth)[:, None]
     y = np.broadcast_to(cos_t, x.shape)
-    c, s = np.cos(_POLE_TILT), np.sin(_POLE_TILT)
+    c, s = np.cos(POLE_TILT), np.sin(POLE_TILT)
     directions = np.stack([x, y * c + z * s, -y * s + z * c], -1)  # [C, T, 3]
     offset = points - centre
     length = np.sqrt((offset * offset).sum(1))
@@ -107,8 +107,8 @@ def raggedness(azimuth: np.ndarray) -> np.ndarray:
 
 def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
     """Polar angle [N] (radians) at which hair on the skull ends: over the ears once long enough, with the fringe."""
-    long = float(smoothstep(0.34, 0.52, look.hair_length))
-    some = float(smoothstep(0.10, 0.34, look.hair_length))
+    long = float(smoothstep(0.34, 0.52, look.loose_length))
+    some = float(smoothstep(0.10, 0.34, look.loose_length))
     ragged = raggedness(azimuth)
     line = _table(_HAIRLINE, azimuth) * (1 - long) + _table(_EARLESS, azimuth) * long
     line += np.radians(0.9) * ragged * (0.4 + 0.6 * some)
@@ -121,19 +121,19 @@ def hairline(azimuth: np.ndarray, look: Appearance) -> np.ndarray:
     front = smoothstep(75.0, 40.0, degrees)
     line -= np.radians(look.recede * (22.0 * temples + 48.0 * front * smoothstep(0.3, 1.0, look.recede)))
     low = smoothstep(0.25, 1.0, abs(look.fringe)) * 9.0 + 5.0 * max(look.fringe, 0.0)
-    return line + np.radians(some * low) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
+    return line + np.radians(some * low * (1 - look.tied)) * np.exp(-((side / 30.0) ** 2)) * (1 + 0.12 * ragged)
 
 
 def polar(points: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(azimuth, polar angle) [P] in radians of points [P, 3] about the crown."""
     x, y, z = (points - centre).T
-    c, s = np.cos(_POLE_TILT), np.sin(_POLE_TILT)
+    c, s = np.cos(POLE_TILT), np.sin(POLE_TILT)
     return np.arctan2(x, s * y + c * z), np.arctan2(np.hypot(x, s * y + c * z), c * y - s * z)
 
 
 def grow(roots: HairRoots, look: Appearance) -> HairShell:
     """The shell on the mean head for a person's length, volume, fringe and wave (before any collision)."""
-    azimuth, length = roots.azimuth, look.hair_length * (1 - look.tied) + 0.33 * look.tied
+    azimuth, length = roots.azimuth, look.loose_length
     degrees = np.abs(np.degrees(azimuth))
     long = float(smoothstep(0.34, 0.52, length))
     some = float(smoothstep(0.10, 0.34, length))
@@ -151,10 +151,12 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     s = t[:, None] * total[None]  # [R, C] distance from the crown
     to_tip = total[None] - s
 
-    thick = (0.0026 + some * (0.0075 + 0.0165 * look.hair_volume)) * (1 + 0.40 * long)
+    thick = (0.0026 + some * (0.0075 + 0.0165 * look.hair_volume) * (1 - 0.55 * look.tied)) * (1 + 0.40 * long)
     crown = 1.0 - 0.18 * np.exp(-((s / 0.03) ** 2))
-    # The outer offset falls below the skin at a hairline, and stays out on a strand that hangs free.
-    tuck = smoothstep(0.0, 0.016 + 0.5 * thick, to_tip)
+    # The outer offset falls below the skin at a hairline, and stays out on a strand that hangs free. Over the forehead
+    # short hair rises slowly.
+    rise = 0.030 * (1 - long) * smoothstep(85.0, 55.0, degrees)[None]
+    tuck, sunk = (smoothstep(0.0, 0.016 + 0.5 * thick + more, to_tip) for more in (rise, 0.0))
     # Close-cut sides for short hair.
     sides = 1.0 - 0.62 * (1 - long) * smoothstep(50.0, 85.0, degrees)[None] * smoothstep(0.03, 0.11, s)
     free = grows[None] * long
@@ -162,7 +164,7 @@ def grow(roots: HairRoots, look: Appearance) -> HairShell:
     edge = 1.0 - 0.85 * free * smoothstep(66.0, 44.0, degrees)[None]
     inwards = 0.35 * free * smoothstep(0.05, 0.0, to_tip) * smoothstep(0.30, 0.12, s)
     lying = 1 - free
-    offset = thick * crown * sides * (tuck * lying + free * edge * (1 - inwards)) - 0.0030 * (1 - tuck) * lying
+    offset = thick * crown * sides * (tuck * lying + free * edge * (1 - inwards)) - 0.0030 * (1 - sunk) * lying
     lobes = noise(azimuth / (2 * np.pi), 24)[None] * smoothstep(0.02, 0.08, s)
     offset = offset + 0.10 * thick * lobes * tuck
     sideways = roots.radius[:, 30][None] * np.sin(np.minimum(s / 0.075, 1.4)) * np.sin(azimuth)[None]
@@ -209,13 +211,17 @@ def _path(roots: HairRoots, s: np.ndarray, offset: np.ndarray, look: Appearance,
     lead = roots.directions[np.arange(COLUMNS), row]  # [C, 3]
     lead_radius = roots.radius[np.arange(COLUMNS), row]
     hang = roots.centre + lead[None] * (lead_radius[None] + offset)[:, :, None]
-    # The strand rounds off before it hangs straight; front strands drift forward over the shoulders.
-    level = fall - 0.012 * (1 - np.exp(-fall / 0.012))
-    hang[..., 1] -= level
+    # The strand goes on as it leaves before it hangs straight; front strands drift forward over the shoulders.
+    columns = np.arange(COLUMNS)
+    before, after = (roots.directions[columns, at] * roots.radius[columns, at, None] for at in (row - 1, row + 1))
+    leaving = (after - before) / (roots.arc[columns, row + 1] - roots.arc[columns, row - 1])[:, None]  # [C, 3]
+    goes_on = 0.022 * (1 - np.exp(-fall / 0.022))
+    hang += leaving[None] * goes_on[:, :, None]
+    hang[..., 1] -= fall - goes_on
     # Beside the face they hang close to it, behind they spread, so that nothing shows between hair and neck.
     degrees = np.abs(np.degrees(roots.azimuth))
     aside, behind = smoothstep(48.0, 85.0, degrees)[None], smoothstep(80.0, 118.0, degrees)[None]
-    spread = 0.34 * behind * smoothstep(0.0, 0.07, fall) - 0.16 * (1 - aside) * smoothstep(0.0, 0.08, fall)
+    spread = 0.34 * behind * smoothstep(0.0, 0.10, fall) - 0.16 * (1 - aside) * smoothstep(0.0, 0.08, fall)
     hang[..., 0] *= 1.0 + spread + (0.02 + 0.16 * aside * (1 - behind)) * smoothstep(0.11, 0.26, fall)
     front = smoothstep(120.0, 75.0, degrees)[None]
     hang[..., 2] += (0.018 * front - 0.012 * (1 - front)) * smoothstep(0.05, 0.17, fall)

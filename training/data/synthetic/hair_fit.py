@@ -73,6 +73,12 @@ def fit(shell: HairShell, skin: np.ndarray, normals: np.ndarray, scalp: Scalp, s
     return shell.vertices + spread @ move
 
 
+def carry(points: np.ndarray, skin: np.ndarray, scalp: Scalp) -> np.ndarray:
+    """Points [N, 3] over the mean head, moved as the nearest skin ([V, 3], as in :func:`fit`) differs from its."""
+    index, weight = nearby(scalp.tree, points, k=24, soft=20 * MM)
+    return points + ((skin[scalp.index] - scalp.points)[index] * weight[..., None]).sum(1)
+
+
 def skinning(vertices: np.ndarray, shell: HairShell, head: np.ndarray, scalp: Scalp, spread) -> np.ndarray:
     """Skinning weights [V, J]: fixed to the skull (``head`` [J]), and following the body where strands hang on it."""
     knots = vertices[KNOTS]

@@ -10,9 +10,10 @@ import torch
 
 from networks.person.body_model import MOVING
 from networks.person.open_body.parts import EYE, LASH, SHIRT, SKIN
-from training.data.synthetic import hair, hair_fit
-from training.data.synthetic.appearance import Appearance, appearance
+from training.data.synthetic import clothes, hair, hair_fit
+from training.data.synthetic.appearance import SHIRT_COLLAR, Appearance, appearance
 from training.data.synthetic.figure import HEAD_WEIGHTS, figure
+from training.data.synthetic.knot import Knot, comb, tie
 from training.data.synthetic.light import make_light, openness
 from training.data.synthetic.mesh import MM, smoothstep, vertex_normals
 from training.data.synthetic.noise import noise3
@@ -27,7 +28,7 @@ _SHEET = hair.ROWS * hair.COLUMNS
 class PosedPerson(NamedTuple):
     """What can be drawn."""
 
-    surfaces: list[Surface]  # what is opaque first, then what is seen through, from the inside outwards
+    surfaces: list[Surface]  # skin with all in it, shirt, what lies over them from the inside outwards
     shader: Shader
     landmarks: np.ndarray  # [68, 3] canonical units, of the posed person
 
@@ -38,6 +39,7 @@ class _Hair(NamedTuple):
     weights: np.ndarray  # [., J]
     attributes: np.ndarray  # [., NUM_ATTRIBUTES]
     faces: np.ndarray  # [F, 3] of the sheet, then of its inner side
+    knot: Knot | None  # of tied hair, on this person
 
 
 class SyntheticPerson:
@@ -69,15 +71,16 @@ class SyntheticPerson:
         attributes[:, NORMAL] = vertex_normals(canonical, f.faces, f.sums)
         vertices = _skin_to(canonical, f.weights, transforms)
         part = f.part[f.faces[:, 0]]
-        see_through = (part == SHIRT) | (part == LASH)  # its upper edge is cut out; strips of hairs
+        apart = (part == SHIRT) | (part == LASH)  # drawn later: something is seen through them
         in_sleeves = (part == SKIN) & (np.abs(f.rest[f.faces[:, 0], 0]) > _ARM)
 
         def layer(chosen: np.ndarray) -> Surface:
             return Surface(vertices, f.faces[chosen], part[chosen], attributes)
 
-        surfaces = [layer(~see_through & ~in_sleeves), layer(part == SHIRT), layer(part == LASH)]
+        surfaces = [layer(~apart & ~in_sleeves), *self._cloth_layers(canonical, attributes, transforms)]
         if self._hair is not None:
-            surfaces[2:2] = self._hair_layers(self._hair, transforms)
+            surfaces += self._hair_layers(self._hair, transforms)
+        surfaces.append(layer(part == LASH))
         return PosedPerson(surfaces, Shader(self.look, self.light), vertices[f.landmarks])
 
     def canonical_vertices(self, expression=None) -> np.ndarray:
@@ -126,7 +129,7 @@ class SyntheticPerson:
 
     def _scalp(self) -> np.ndarray:
         """[V] how densely hair grows: a soft hairline under the sheet, and all there is of a crop."""
-        f, cropped = self.figure, self.look._replace(hair_length=min(self.look.hair_length, 0.3))
+        f, cropped = self.figure, self.look._replace(hair_length=min(self.look.hair_length, 0.3), tied=0.0)
         azimuth, angle = hair.polar(f.rest, f.roots.centre)
         line = np.interp(azimuth, f.roots.azimuth, hair.hairline(f.roots.azimuth, cropped), period=2 * np.pi)
         dense = smoothstep(np.radians(1.0), np.radians(-5.0), angle - line) * (1 - f.labels["ears"])
@@ -151,24 +154,54 @@ class SyntheticPerson:
         strands = np.gradient(vertices[:_SHEET].reshape(hair.ROWS, hair.COLUMNS, 3), axis=0).reshape(-1, 3)
         strands /= np.sqrt((strands * strands).sum(1, keepdims=True) + 1e-18)
         blockers = np.concatenate([vertices[:_SHEET:2], self._neutral[f.blockers[::2]]])
+        tied = self._tied(blockers)
         knots = hair_fit.KNOTS
         a = np.zeros((2 * _SHEET, NUM_ATTRIBUTES))
         a[:, WHERE] = shell.vertices / MM
         a[:, NORMAL] = np.concatenate([normals, -normals])
         a[:, OPEN] = f.hair_spread @ openness(vertices[knots], normals[knots], self.light, blockers)
-        own = (np.cos(shell.around), np.sin(shell.around), shell.along / MM, shell.to_tip / MM, -shell.inner)
-        a[:, OWN] = np.concatenate([np.stack(own, 1), np.concatenate([strands, strands])], 1)
+        around, along = np.stack([np.cos(shell.around), np.sin(shell.around)], 1), shell.along / MM
+        strands = np.concatenate([strands, strands])
+        if tied is not None:
+            around, along, strands = comb(shell.vertices, f.roots.centre, look)
+            along = np.minimum(along, 100.0)  # farther on hair would be ragged as long hair is
+        a[:, OWN] = np.column_stack([around, along, shell.to_tip / MM, -shell.inner, strands])
         covered = (shell.cover[sheet] > 0.3).all(1)
         faces = np.concatenate([sheet[covered], sheet[covered][:, ::-1] + _SHEET])
         weights = hair_fit.skinning(vertices, shell, HEAD_WEIGHTS, f.scalp, f.hair_spread)
-        return _Hair(shell, vertices, weights, a, faces)
+        return _Hair(shell, vertices, weights, a, faces, tied)
+
+    def _tied(self, blockers: np.ndarray) -> Knot | None:
+        """The knot of tied hair, in the shadow of ``blockers`` [B, 3]."""
+        if self.look.tied < 0.5:
+            return None
+        tied = tie(self.figure.roots, self.look)
+        vertices, attributes = hair_fit.carry(tied.vertices, self._neutral, self.figure.scalp), tied.attributes
+        attributes[:, OPEN] = openness(vertices, attributes[:, NORMAL], self.light, blockers)
+        return Knot(vertices, tied.faces, attributes)
+
+    def _cloth_layers(self, canonical: np.ndarray, attributes: np.ndarray, transforms: np.ndarray) -> list[Surface]:
+        """The shirt, which lies on the skin round the neck, then the leaf of its collar if there is one."""
+        cloth = self.figure.cloth
+        attributes, weights = attributes[cloth.index], self.figure.weights[cloth.index]
+        attributes[:, OWN] = 0.0
+        lying = smoothstep(44.0, 14.0, clothes.neckline(attributes[:, WHERE], self.look))
+        vertices = canonical[cloth.index] + lying[:, None] * cloth.to_skin
+        surfaces = [Surface(_skin_to(vertices, weights, transforms), cloth.faces, _all(SHIRT, cloth.faces), attributes)]
+        if self.look.collar[SHIRT_COLLAR] > 0:
+            leaf = attributes.copy()
+            leaf[:, OWN.start] = 1.0
+            vertices = vertices + attributes[:, NORMAL] * (clothes.LEAF * MM)
+            faces = cloth.faces[cloth.by_neck]
+            surfaces.append(Surface(_skin_to(vertices, weights, transforms), faces, _all(SHIRT, faces), leaf))
+        return surfaces
 
     def _hair_layers(self, grown: _Hair, transforms: np.ndarray) -> list[Surface]:
-        """The sheet with both of its sides, then strands that stand off it."""
+        """The sheet with both of its sides, strands that stand off it, then the knot of tied hair."""
         posed = _skin_to(grown.vertices, grown.weights, transforms)
         outside, inside = np.split(grown.faces, 2)
         # One after the other: through the ragged tips of a side the other one is seen.
-        layers = [Surface(posed, side, np.full(len(side), HAIR), grown.attributes) for side in (inside, outside)]
+        layers = [Surface(posed, side, _all(HAIR, side), grown.attributes) for side in (inside, outside)]
         full = (0.5 + 0.8 * self.look.hair_volume) * smoothstep(0.05, 0.4, self.look.hair_length)
         for number, height in OUTER_LAYERS:
             lift = height * MM * full * np.minimum(1.0, grown.shell.to_tip / (10.0 * MM))
@@ -176,8 +209,16 @@ class SyntheticPerson:
             attributes[:, OWN.start + 4] = number
             lifted = grown.vertices[:_SHEET] + (grown.attributes[:, NORMAL] * lift[:, None])[:_SHEET]
             posed = _skin_to(lifted, grown.weights[:_SHEET], transforms)
-            layers.append(Surface(posed, outside, np.full(len(outside), HAIR), attributes))
+            layers.append(Surface(posed, outside, _all(HAIR, outside), attributes))
+        if (tied := grown.knot) is not None:
+            weights = np.broadcast_to(HEAD_WEIGHTS, (len(tied.vertices), len(HEAD_WEIGHTS)))
+            posed = _skin_to(tied.vertices, weights, transforms)
+            layers.append(Surface(posed, tied.faces, _all(HAIR, tied.faces), tied.attributes))
         return layers
+
+
+def _all(material: int, faces: np.ndarray) -> np.ndarray:
+    return np.full(len(faces), material)
 
 
 def _skin_to(vertices: np.ndarray, weights: np.ndarray, transforms: np.ndarray) -> np.ndarray:

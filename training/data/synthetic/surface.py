@@ -94,7 +94,7 @@ class Shader(NamedTuple):
         return strands.shade_hair(a[:, WHERE], a[:, OWN], light, normal, self.look, self.light, pixel)
 
     def _shirt(self, a: np.ndarray, pixel: float) -> tuple[np.ndarray, np.ndarray]:
-        albedo, bump, cover = clothes.paint_shirt(a[:, WHERE], self.look, pixel)
+        albedo, bump, cover = clothes.paint_shirt(a[:, WHERE], a[:, OWN.start], self.look, pixel)
         light, _ = self._lit(a, bump)
         return diffuse(albedo, light, np.full(len(a), 0.15), self.light.tint), cover
 

@@ -117,7 +117,7 @@ def test_the_hand_over_is_deterministic(long_haired, tmp_path):
 def test_the_scene_is_the_drawn_person(long_haired):
     """Landmarks of the face are on its skin, but for the depth of wrinkles; the camera is the label's."""
     scene, sitting = long_haired
-    assert set(scene.meshes) == {"skin", "inside", "eyes", "cornea", "teeth", "tongue", "shirt", "core"}
+    assert set(scene.meshes) == {"skin", "inside", "eyes", "cornea", "teeth", "tongue", "shirt", "collar", "core"}
     assert {"brows", "lashes", "hair"} <= set(scene.strands)
     skin = np.concatenate([scene.meshes[name][1].vertices for name in ("skin", "inside")])
     body = sitting.posed.surfaces[0]

@@ -23,14 +23,27 @@ from training.data.synthetic import (
     sample_strong,
 )
 from training.data.synthetic import light as lighting
-from training.data.synthetic.appearance import AGE, HAIR_LENGTH, SEX, SKIN_TONE, appearance
+from training.data.synthetic.appearance import (
+    AGE,
+    COLLAR,
+    HAIR_LENGTH,
+    KNOT,
+    NECKLINE,
+    SEX,
+    SHIRT_COLLAR,
+    SKIN_TONE,
+    TIED,
+    appearance,
+)
+from training.data.synthetic.clothes import neckline
 from training.data.synthetic.drawing import camera_view, project
 from training.data.synthetic.eyes import paint_lashes
 from training.data.synthetic.figure import figure
+from training.data.synthetic.knot import COLUMNS, ROWS, comb, direction
 from training.data.synthetic.mesh import MM, nearby
 from training.data.synthetic.noise import noise2, noise3
 from training.data.synthetic.sampling import MAX_PITCH
-from training.data.synthetic.surface import OPEN
+from training.data.synthetic.surface import NORMAL, OPEN
 
 NO_POSE, SIDE = np.zeros((6, 3)), (np.pi / 2, np.pi / 2 - 1.2)
 
@@ -257,7 +270,52 @@ def test_hair_grows_with_its_entry_of_eps():
     for value in (-3.0, -0.5, 0.6, 1.2, 2.0):
         someone = make_person(5, **{f"e{HAIR_LENGTH}": value, f"e{SEX}": 1.0, "e31": -3.0})
         counts.append(share_of(someone, parts.HAIR, np.zeros(64)))
-    assert counts[0] == 0 and all(b > a for a, b in zip(counts, counts[1:], strict=False))
+    assert abs(counts[0]) < 1e-3  # the rounding of float32 at the shirt's edge
+    assert all(b > a for a, b in zip(counts, counts[1:], strict=False))
+
+
+@pytest.mark.parametrize("knot", [-2.0, 2.0])
+def test_tied_hair_is_gathered_behind_the_head(knot):
+    someone = make_person(5, **{f"e{HAIR_LENGTH}": 1.0, f"e{SEX}": 1.0, f"e{TIED}": 3.0, f"e{KNOT}": knot})
+    *_, tied, _ = someone.posed(np.zeros(64), NO_POSE).surfaces  # lashes are last
+    assert len(tied.vertices) == ROWS * COLUMNS and (tied.materials == parts.HAIR).all()
+    outwards = tied.vertices.reshape(ROWS, COLUMNS, 3) - tied.vertices.reshape(ROWS, COLUMNS, 3).mean(1, keepdims=True)
+    assert (np.sum(outwards.reshape(-1, 3)[COLUMNS:-COLUMNS] * tied.attributes[COLUMNS:-COLUMNS, NORMAL], 1) > 0).all()
+    x, y, z = tied.vertices.T / MM
+    assert np.abs(x).max() < 45 and z.max() < -120
+    # a bun near the crown, a tail down to the neck
+    assert (y.min() > 20) if knot > 0 else (y.min() < -70 < 0 < y.max())
+    loose = make_person(5, **{f"e{HAIR_LENGTH}": 1.0, f"e{SEX}": 1.0, f"e{TIED}": -3.0})
+    assert len(loose.posed(np.zeros(64), NO_POSE).surfaces) < len(someone.posed(np.zeros(64), NO_POSE).surfaces)
+
+
+def test_combed_strands_run_to_the_knot():
+    look = make_person(5, **{f"e{KNOT}": 0.0}).look
+    out = direction(look)
+    side = np.array([1.0, 0.0, 0.0])
+    points = np.stack([out, side, (out + side) / np.sqrt(2)])
+    around, along, tangent = comb(points, np.zeros(3), look)
+    np.testing.assert_allclose(along, [0, 90 * np.pi / 2, 90 * np.pi / 4], atol=1e-9)
+    np.testing.assert_allclose(around[1], [1, 0], atol=1e-9)
+    np.testing.assert_allclose(around[2], around[1], atol=1e-9)  # the same strand
+    np.testing.assert_allclose(tangent[1], -out, atol=1e-9)
+
+
+def test_collars_are_of_four_kinds():
+    """In the middle, in front and at the nape: how high cloth begins; all of them cover the collarbones."""
+    y = np.arange(-220.0, -60.0)
+    front, nape = (np.stack([0 * y, y, 0 * y + z], 1) for z in (-72.0, -171.0))
+    edges = []
+    for value in (-2.0, 0.0, 0.6, 2.0):
+        narrow, wide = (make_person(1, **{f"e{COLLAR}": value, f"e{NECKLINE}": width}) for width in (-1.0, 3.0))
+        assert narrow.look.collar.max() == 1 == narrow.look.collar.sum()
+        assert neckline(front[y < -168], wide.look).min() > 0
+        edges.append([y[neckline(where, narrow.look) > 0].max() for where in (front, nape)])
+        leaves = narrow.posed(np.zeros(64), NO_POSE).surfaces[2].materials[0] == parts.SHIRT
+        assert leaves == (narrow.look.collar[SHIRT_COLLAR] == 1)
+    (crew, vee, shirt, _), (crew_behind, _, shirt_behind, turtleneck_behind) = zip(*edges, strict=True)
+    assert vee < crew - 10 and shirt < crew - 5
+    assert min(shirt_behind, turtleneck_behind) > crew_behind + 15
 
 
 def test_everybody_is_clothed_from_all_sides():
