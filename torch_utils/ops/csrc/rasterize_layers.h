@@ -27,14 +27,14 @@ using Integers = lanes::Mask;
 inline Integers whole(Lanes value) { return __builtin_convertvector(value, Integers); }
 inline Lanes number(Integers value) { return __builtin_convertvector(value, Lanes); }
 inline Integers fetch(const uint32_t* from, Integers index) {
-#if defined(__AVX512F__)
-    return Integers(_mm512_i32gather_epi32(__m512i(index), from, 4));
-#elif defined(__AVX2__)
-    return Integers(_mm256_i32gather_epi32(reinterpret_cast<const int*>(from), __m256i(index), 4));
-#else
-    for (int i = 0; i < lanes::LANES; ++i) index[i] = int32_t(from[index[i]]);
+    int32_t at[lanes::LANES];
+    memcpy(at, &index, sizeof at);
+    for (int32_t& each : at) {
+        each = int32_t(from[each]);
+        asm volatile("");  // compilers would make it a gather, which is slower (Zen 5: a quarter more a picture)
+    }
+    memcpy(&index, at, sizeof at);
     return index;
-#endif
 }
 #endif
 HOST_DEVICE int32_t whole(float value) { return int32_t(value); }
