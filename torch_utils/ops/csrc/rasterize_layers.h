@@ -223,8 +223,9 @@ struct Tile {
         Triangle triangle;
         triangle.place(scene, f);
         const Planes planes(scene, f, triangle);
-        const int first = triangle.top > top ? triangle.top - top : 0, begin = triangle.left > left ? triangle.left - left : 0;
+        const int first = triangle.top > top ? triangle.top - top : 0;
         const int last = triangle.bottom - top < SIDE ? triangle.bottom - top : SIDE - 1;
+        const int begin = triangle.left > left ? triangle.left - left : 0;
         const int end = triangle.right - left < SIDE ? triangle.right - left : SIDE - 1;
         for (int group = begin / lanes::LANES; group <= end / lanes::LANES; ++group) {
             const Lanes dx = beside + float(left + group * lanes::LANES) - planes.x;
