@@ -43,8 +43,9 @@ class LayersRenderer:
         )
         self._neutral = None if skinning is None else skinning.neutral(self._vertices)
         self._morphs = avatar.morphs.to(device).flatten(1)  # [T, 3 V]
-        turned = [avatar.joint_names.index(name) if name in avatar.joint_names else None for name in POSED]
-        self._turned = [(row, joint) for row, joint in enumerate(turned) if joint is not None]
+        self._rows = [row for row, name in enumerate(POSED) if name in avatar.joint_names]  # of joint_eulers
+        self._turned = [avatar.joint_names.index(POSED[row]) for row in self._rows]  # and whose they are
+        self._places = avatar.joint_positions[self._turned]
         # Distance along a pixel's ray for one along the optical axis.
         directions = pixel_directions(size, CAMERA.fov_degrees, device=device)
         self._ray_lengths = -1 / directions[:, 2].view(size, size)
@@ -90,9 +91,9 @@ class LayersRenderer:
     def _transforms(self, joint_eulers: Tensor) -> Tensor:
         """What the joints do to what follows them [J, 4, 4]: each turns about its place, and with it what is below."""
         turns = torch.eye(4).repeat(len(self.avatar.joint_names), 1, 1)
-        for row, joint in self._turned:
-            rotation, place = euler_to_matrix(joint_eulers[row]), self.avatar.joint_positions[joint]
-            turns[joint, :3, :3], turns[joint, :3, 3] = rotation, place - rotation @ place
+        rotations = euler_to_matrix(joint_eulers[self._rows])
+        turns[self._turned, :3, :3] = rotations
+        turns[self._turned, :3, 3] = self._places - (rotations @ self._places[..., None]).squeeze(-1)
         chain: list[Tensor] = []
         for turn, parent in zip(turns, self.avatar.joint_parents, strict=True):
             chain.append(turn if parent < 0 else chain[parent] @ turn)
