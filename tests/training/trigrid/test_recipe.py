@@ -1,18 +1,22 @@
 """Runs of the tri-grid generator: they end, resume, go on in later stages, and can be drawn from."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
+import yaml
 
 import gen_video
 import train
 from inference.pipeline import PortraitPipeline
 from networks.person.body_model import MEAN_POSE
-from tests.training.test_training_loop import states_differ
+from tests.training.test_training_loop import ENVIRONMENT, ROOT, states_differ
 from tests.training.tiny_run import ALONE
-from tests.training.trigrid.tiny_portraits import make_config, make_dataset, run
+from tests.training.trigrid.tiny_portraits import CONFIG, make_config, make_dataset, run
 from torch_utils.checkpoint import load_checkpoint
+from torch_utils.config import merge
 from torch_utils.misc import UserError
 from training.data.layout import CAMERA25, ROUGH_POSE
 from training.run import release, report
@@ -68,6 +72,23 @@ def test_a_release_and_a_report(finished, tmp_path):
     assert PortraitPipeline.from_checkpoint(tmp_path / "mine.safetensors").metadata["what"] == "noise"
     report.main([str(finished), "--people", "1", "--out", str(tmp_path / "report.html"), "--device", "cpu"])
     assert "control sheet" in (tmp_path / "report.html").read_text()
+
+
+def test_two_processes_train_one_model_that_one_goes_on_with(dataset, tmp_path):
+    """torchrun: each takes its half of a batch of 8; a process alone goes on where they stopped."""
+    config, outdir = tmp_path / "tiny.yaml", tmp_path / "run"
+    config.write_text(yaml.safe_dump(merge(CONFIG, {"optim": {"batch_size": 8}})))
+    words = ["train.py", "--config", config, "--data", dataset.path, "--outdir", outdir, "--device", "cpu"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, *map(str, words), "--total_kimg", "0.008"],
+        cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert load_checkpoint(outdir / "state.safetensors")["counters"]["cur_nimg"] == 8
+    train.main([*map(str, words[1:]), "--total_kimg", "0.016"])
+    lines = [json.loads(line) for line in (outdir / "stats.jsonl").read_text().splitlines()]
+    assert lines[-1]["cur_nimg"] == 16 and lines[-1]["step"] == 2
 
 
 def test_the_next_stage_begins_where_the_last_one_ended(dataset, finished, tmp_path):
