@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import torch
 from torch import Tensor
 
-from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
+from networks.trigrid.discriminator import Observed
 from networks.trigrid.superresolution import resized
 from torch_utils.bounds import Range, check_ranges
 from torch_utils.device import full_precision
@@ -103,9 +103,13 @@ class GradientPenalty(NamedTuple):
         return (self.pictures + self.mask) / 2
 
 
-def gradient_penalty(discriminator: PoseAwareDiscriminator, seen: Observed, camera: Tensor) -> GradientPenalty:
-    """R1 of photographs (Mescheder et al. 2018; PanoHead adds the mask). E_D gets no gradient of it."""
-    seen = Observed(*(part.detach().requires_grad_() for part in seen))
-    score = discriminator(seen, camera).score.sum()
-    image, raw, mask = (part.square().sum((1, 2, 3)) for part in torch.autograd.grad(score, seen, create_graph=True))
+def gradient_penalty(score: Tensor, seen: Observed) -> GradientPenalty:
+    """R1 of photographs (Mescheder et al. 2018; PanoHead adds the mask). E_D gets no gradient of it.
+
+    Args:
+        score: [B, 1] computed from ``seen``.
+        seen: requires gradients.
+    """
+    gradients = torch.autograd.grad(score.sum(), seen, create_graph=True)
+    image, raw, mask = (part.square().sum((1, 2, 3)) for part in gradients)
     return GradientPenalty(image + raw, mask)

@@ -169,13 +169,14 @@ def discriminator_terms(
 ) -> Terms:  # fmt: skip
     """D's losses, unweighted (R1 contains gamma); ``camera`` [B, 25] of the fakes."""
     real = observed_real(reals.image, reals.mask, clock.raw_size, clock.blur)
+    real = Observed(*(part.detach().requires_grad_(gamma > 0) for part in real))
     of_fake, of_real = discriminator(fakes.seen, camera), discriminator(real, reals.camera)
     terms = {
         "D/portrait": discriminator_loss(of_real.score.float(), of_fake.score.float()),
         "D/pose": pose_error(of_fake.pose.float(), fakes.pose).mean(),
     }
     if gamma:
-        terms["D/portrait_r1"] = gamma * gradient_penalty(discriminator, real, reals.camera).loss.mean()
+        terms["D/portrait_r1"] = gamma * gradient_penalty(of_real.score, real).loss.mean()
     return terms
 
 

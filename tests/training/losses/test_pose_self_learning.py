@@ -71,9 +71,10 @@ def test_golden_reals_and_penalty():
     network = golden_discriminator()
     sigma = 0.9999999999999998  # as the released code computes 1: its reach is 2 taps, not 3
     seen = learning.observed_real(golden["real_image"], golden["real_mask"], 12, sigma)
+    seen = Observed(*(part.requires_grad_() for part in seen))
     score = network(seen, golden["real_c"]).score
     torch.testing.assert_close(score, golden["D.score_real"], **CLOSE)
-    penalty = learning.gradient_penalty(network, seen, golden["real_c"])
+    penalty = learning.gradient_penalty(score, seen)
     torch.testing.assert_close(penalty.pictures, golden["R1.picture"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(penalty.mask, golden["R1.mask"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(penalty.loss, golden["R1.loss"], rtol=1e-3, atol=1e-4)
