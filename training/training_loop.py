@@ -278,9 +278,16 @@ def check_data(config: TrainConfig, dataset: Dataset, world: World) -> None:
         name, expected, there = needed[view]
         if there < expected:
             raise UserError(f"{dataset.path}: {name}: expected at least {expected} pixels a side, found {there}")
-    if config.optim.batch_size % world.size:
-        found = f"{config.optim.batch_size} for {world.size} processes"
+    share_of(config.optim.batch_size, world)
+
+
+def share_of(batch_size: int, world: World) -> int:
+    """A process's part of a batch. Raises UserError where processes cannot have equal ones."""
+    share, rest = divmod(batch_size, world.size)
+    if rest:
+        found = f"{batch_size} for {world.size} processes"
         raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")
+    return share
 
 
 def set_precision(precision: str, device: torch.device) -> bool:
@@ -298,13 +305,16 @@ def set_precision(precision: str, device: torch.device) -> bool:
     return precision == "bf16" or (precision == "auto" and has_bf16)
 
 
+def trained(name: str, part: torch.nn.Module) -> str:
+    """A line about a network's size."""
+    counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or everything) for everything in (0, 1)]
+    return f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}"
+
+
 def describe(config: TrainConfig, state: RunState) -> list[str]:
     """Lines for a person: what is trained, and whether the manifolds lie where the body is."""
     parts = {"G": state.networks.generator, **{f"D_{n}": d for n, d in state.networks.discriminators.items()}}
-    lines = []
-    for name, part in parts.items():
-        counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or everything) for everything in (0, 1)]
-        lines.append(f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}")
+    lines = [trained(name, part) for name, part in parts.items()]
     lines.append(f"manifolds cover {manifold_coverage(state.networks.generator):.1%} of the mean body's front")
     if config.stage == 1 and config.init_from is not None and 0 < config.optim.ema_rampup < 1:
         share = f"{state.ema[0].share_of_first(10):.1g} of it after 10 steps"

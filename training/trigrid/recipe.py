@@ -29,7 +29,7 @@ from training.recipe import Task
 from training.run.memory import FLOAT, OVERHEAD, MemoryEstimate
 from training.run.optimizers import update
 from training.sampling import random_generator
-from training.training_loop import PRIOR_ROWS, STEP_KEY, Outputs, set_precision
+from training.training_loop import PRIOR_ROWS, STEP_KEY, Outputs, set_precision, share_of, trained
 from training.trigrid.config import GROUP, TriGridTrainConfig
 from training.trigrid.models import build_networks, load_body, load_face, read_stage, take_over
 from training.trigrid.phases import Clock, Reals, accumulate_discriminator, accumulate_generator, make_people
@@ -119,10 +119,7 @@ class TriGrid:
 
     def describe(self, config: TriGridTrainConfig, state: TriGridState) -> list[str]:
         """Lines for a person: what is trained."""
-        lines = []
-        for name, part in (("G", state.networks.generator), ("D", state.networks.discriminators)):
-            counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or every) for every in (0, 1)]
-            lines.append(f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}")
+        lines = [trained("G", state.networks.generator), trained("D", state.networks.discriminators)]
         rough = {"labels": "as labelled", "noisy": f"off by {config.losses.rough_noise:g} degrees a component"}
         lines.append(f"rough poses: {rough.get(config.losses.rough_labels, 'withheld')}")
         return lines
@@ -242,10 +239,7 @@ def check_data(config: TriGridTrainConfig, dataset: Dataset, world: World) -> No
     if config.face.weight and dataset.face_size < config.face_size:
         found = f"found {dataset.face_size}"
         raise UserError(f"{dataset.path}: faces: expected at least {config.face_size} pixels a side, {found}")
-    share, rest = divmod(config.optim.batch_size, world.size)
-    if rest:
-        found = f"{config.optim.batch_size} for {world.size} processes"
-        raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")
+    share = share_of(config.optim.batch_size, world)
     for name in ("micro_batch", "d_micro_batch"):
         rows = getattr(config.run, name)
         if rows and share % rows:
