@@ -4,7 +4,8 @@
 
 The truth are the generator's exact frames, of poses, expressions and cameras drawn from the checkpoint's priors. Beside
 Gaussian avatars stand the generator's fast frames and the person as layers (docs/speed.md). Numbers are those of
-`python -m training.metrics --metrics recon` (training/metrics/recon.py) over 8-bit frames; milliseconds are medians.
+`python -m training.metrics --metrics recon` (training/metrics/recon.py) over 8-bit frames; milliseconds are medians of
+wall-clock time on as many threads as torch has.
 """
 
 import statistics
@@ -60,11 +61,13 @@ def main() -> None:
     judges = load_judges(device, lambda: load_detector("efficientnet", device))
     for line in judges.left_out:
         print(f"left out: {line}", file=sys.stderr)
+    print(f"{args.frames} frames of {pipe.image_size}^2 on {device}, {torch.get_num_threads()} threads", flush=True)
     figures = {}
     for name, render in ways.items():
         frames, milliseconds = draw(labels, render)
         pairs = [pair(*both) for both in zip(frames, truth, strict=True)]
-        found = {**measure_recon(pairs, judges, device), "ms a frame": milliseconds}
+        speed = {"ms a frame": milliseconds, "frames a second": 1000 / milliseconds}
+        found = {**measure_recon(pairs, judges, device), **speed}
         print(f"{name}: " + ", ".join(f"{what} {value:.4g}" for what, value in found.items()), flush=True)
         figures |= {f"{name}: {what}": value for what, value in found.items()}
     if args.record:

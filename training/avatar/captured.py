@@ -85,6 +85,8 @@ class CapturedViews:
             raise UserError(f"{root}: expected registrations up to frame {max(frames, default=0)}, found {found}")
         held_out = frames[:: config.held_out_every] if config.held_out_every else range(0)
         names = self._cameras()
+        if config.frames is None:
+            self._check_nothing_follows(names)
         learned = [item for item in self.capture.items(frames, names) if item[0] not in held_out]
         others = self.capture.items(held_out, names) if config.held_out_every else []
         others += self.capture.items(frames, list(config.held_out_cameras))
@@ -95,6 +97,13 @@ class CapturedViews:
         self.body: SmplxBody = load_smplx(config.body, self.registration.betas)
         self.summary = f"{layout} {self.capture.root.name}, {len(frames)} frames of {len(names)} cameras"
         self.metadata: dict[str, Any] = {"source": self.summary, "body": "smplx"}
+
+    def _check_nothing_follows(self, names: list[str]) -> None:
+        """Raises UserError: pictures go on where registrations end, and nobody said where to stop."""
+        capture, count = self.capture, len(self.registration.translation)
+        if any(capture.layout.picture(capture.root, name, count).is_file() for name in names):
+            found = f"pictures of frame {count} and {count} rows in {REGISTRATION}"
+            raise UserError(f"{capture.root}: expected registrations of all frames, or capture.frames, found {found}")
 
     def _cameras(self) -> list[str]:
         """Names of those to learn from."""

@@ -91,6 +91,10 @@ def test_bad_sets(tmp_path):
     wrong("calibration_full.json: a calibration cannot be read", "avatarrex")
     wrong(r"expected cameras of the calibration \(cam00, cam01 ...\), found cam07", held_out_cameras=["cam07"])
     wrong("expected registrations up to frame 8, found 3 rows in smpl_params.npz", frames=[0, 9, 4])
+    np.savez(root / "smpl_params.npz", **registration(2))
+    wrong("expected registrations of all frames, or capture.frames, found pictures of frame 2 and 2 rows in smpl_par")
+    assert views(root, "thuman4", frames=[0, 2, 1]).items
+    np.savez(root / "smpl_params.npz", **registration())
     wrong("expected pictures of both kinds, found 6 to learn from and 0 held out", held_out_every=0)
     for key, value, message in [
         ("R", [1, 0], "camera cam01: R: expected 9 finite numbers, found 2"),
