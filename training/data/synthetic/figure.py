@@ -16,14 +16,13 @@ from networks.person.open_body.parts import EYE, LABEL_NAMES, LASH, SHIRT, SKIN,
 from networks.person.open_body.storage import OpenBody, read_open_body
 from training.data.synthetic.hair import HairRoots, find_roots, hair_faces
 from training.data.synthetic.hair_fit import Scalp, between_knots
-from training.data.synthetic.mesh import MM, face_sums, interpolation, nearby, thin, vertex_normals
+from training.data.synthetic.mesh import MM, face_sums, interpolation, nearby, thin
 
 HEAD_WEIGHTS = np.eye(len(MOVING))[MOVING.index(HEAD)]
 _SKULL = np.array([0.0, 30.0, -88.0]) * MM  # middle of the skull
 _PROBE_SPACING = 6.0 * MM
 # The open body bites edge to edge and hides its upper teeth; in people they reach over the lower ones, into sight.
 _OVERBITE = np.array([0.0, -5.4, 3.6]) * MM
-_LYING = 4.5 * MM  # of cloth over the skin that it lies on
 LIDS = 10.5 * MM  # height of the line between the lids
 
 
@@ -32,7 +31,7 @@ class Cloth(NamedTuple):
 
     index: np.ndarray  # type: ignore[assignment]  # [K]; hides tuple.index
     faces: np.ndarray  # [F, 3] of the K
-    to_skin: np.ndarray  # [K, 3] what lays it on the mean person's skin
+    near: np.ndarray  # [K] the nearest skin
     by_neck: np.ndarray  # [F] where a collar may lie
 
 
@@ -121,10 +120,7 @@ def _cloth(rest: np.ndarray, faces: np.ndarray, part: np.ndarray) -> Cloth:
     place = np.zeros(len(part), np.int64)
     place[index] = np.arange(len(index))
     near = skin[cKDTree(rest[skin]).query(rest[index])[1]]
-    outwards = vertex_normals(rest, faces[part[faces[:, 0]] == SKIN]).astype(np.float64)[near]
-    height = ((rest[index] - rest[near]) * outwards).sum(1)
-    to_skin = outwards * np.minimum(_LYING - height, 0.0)[:, None] * (rest[index, 1, None] > -260.0 * MM)
-    return Cloth(index, place[own], to_skin, (rest[own, 1] > -230.0 * MM).all(1))
+    return Cloth(index, place[own], near, (rest[own, 1] > -230.0 * MM).all(1))
 
 
 def _of_head(body: OpenBody, basis: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ from training.data.synthetic.surface import HAIR, NORMAL, NUM_ATTRIBUTES, OPEN, 
 OUTER_LAYERS = ((1, 1.6), (2, 3.6))  # of single strands round the hair: number, mm outside
 _BALD = 0.10  # hair length below which there is no sheet, but stubble on the scalp
 _ARM = 190.0 * MM  # arms lie in sleeves from here on
+_LYING = 4.5 * MM  # of cloth over the neck
 _SHEET = hair.ROWS * hair.COLUMNS
 
 
@@ -185,8 +186,7 @@ class SyntheticPerson:
         cloth = self.figure.cloth
         attributes, weights = attributes[cloth.index], self.figure.weights[cloth.index]
         attributes[:, OWN] = 0.0
-        lying = smoothstep(44.0, 14.0, clothes.neckline(attributes[:, WHERE], self.look))
-        vertices = canonical[cloth.index] + lying[:, None] * cloth.to_skin
+        vertices = canonical[cloth.index] + self._laid
         surfaces = [Surface(_skin_to(vertices, weights, transforms), cloth.faces, _all(SHIRT, cloth.faces), attributes)]
         if self.look.collar[SHIRT_COLLAR] > 0:
             leaf = attributes.copy()
@@ -195,6 +195,15 @@ class SyntheticPerson:
             faces = cloth.faces[cloth.by_neck]
             surfaces.append(Surface(_skin_to(vertices, weights, transforms), faces, _all(SHIRT, faces), leaf))
         return surfaces
+
+    @cached_property
+    def _laid(self) -> np.ndarray:
+        """What lays the shirt on the neutral person's neck [K, 3]."""
+        cloth = self.figure.cloth
+        where, outwards = self.figure.rest[cloth.index] / MM, self._normals[cloth.near]
+        height = ((self._neutral[cloth.index] - self._neutral[cloth.near]) * outwards).sum(1)
+        lying = smoothstep(44.0, 14.0, clothes.neckline(where, self.look)) * (where[:, 1] > -260.0)
+        return (lying * (_LYING - height))[:, None] * outwards
 
     def _hair_layers(self, grown: _Hair, transforms: np.ndarray) -> list[Surface]:
         """The sheet with both of its sides, strands that stand off it, then the knot of tied hair."""
