@@ -9,11 +9,12 @@ import torch
 
 from networks.person.expressions import NUM_EXPRESSION
 from networks.person.fitting.fit import Observed
-from networks.person.fitting.points import BodyPoints, joint_points, open_body_model, surface_points
-from networks.person.open_body.actions import ACTIONS
+from networks.person.fitting.points import BodyPoints, PointArrays, joint_points, open_body_model, surface_points
 from networks.person.open_body.storage import read_open_body
 from networks.person.tracker.follow import Track
+from networks.person.tracker.response import read_response
 from networks.person.tracker.surface import LandmarkPoints, read_landmark_points
+from networks.person.tracking import MILLIMETRES
 
 # Landmarks of a face err together, so many of them say less than as many measurements would.
 _SHARE = 0.15
@@ -41,16 +42,9 @@ _EYES = (
 _CLOSED, _OPEN = 0.14, 0.24  # of an eye's width between its lids
 
 
-# How many times as much people do as is found. Of drawn people detectors see little more than half of what these do, of
-# a smile in a photo nearly all: this lies between.
-_GAINS = {"eyeBlink": 1.8, "eyeLook": 1.3, "mouthSmile": 1.2, "brow": 1.2}
-
-
 def expressions(actions: torch.Tensor) -> torch.Tensor:
-    """Fitted actions [F, 52] -> expressions [F, 64] as they were meant, 0..1."""
-    gains = [next((gain for start, gain in _GAINS.items() if name.startswith(start)), 1.0) for name in ACTIONS]
-    meant = (actions * torch.tensor(gains, dtype=actions.dtype)).clamp(0, 1)
-    return torch.nn.functional.pad(meant, (0, NUM_EXPRESSION - actions.shape[1]))
+    """Fitted actions [F, 52] -> expressions [F, 64]."""
+    return torch.nn.functional.pad(actions, (0, NUM_EXPRESSION - actions.shape[1]))
 
 
 class Landmarks(NamedTuple):
@@ -73,7 +67,7 @@ def landmarks(table: LandmarkPoints | None = None) -> Landmarks:
     kept[np.unique([mark for _, pairs in _PAIRS for pair in pairs for mark in pair])] = True
     face = np.flatnonzero(kept & table.reliable)
     vertices = read_open_body().body_vertices[table.face_vertices[face]]
-    on_face = surface_points(model, vertices, table.face_weights[face])
+    on_face = _as_shown(surface_points(model, vertices, table.face_weights[face]), face)
     shoulders = list(_SHOULDERS)
     joints = np.array([*table.body_joints[shoulders], *(joint for _, joint, _ in _ELBOWS)])
     turns = np.array([*table.body_turns[shoulders], *(turn for _, _, turn in _ELBOWS)])
@@ -89,6 +83,13 @@ def landmarks(table: LandmarkPoints | None = None) -> Landmarks:
         torch.tensor([pair[:2] for pair in pairs]),
         torch.tensor([pair[2] for pair in pairs], dtype=torch.float64),
     )
+
+
+def _as_shown(points: PointArrays, face: np.ndarray) -> PointArrays:
+    """Points of the face where, and as far as, their landmarks ``face`` [N] are shown to move."""
+    shown = read_response()
+    offsets, actions = (torch.from_numpy(part[face]).double() / MILLIMETRES for part in shown[:2])
+    return points._replace(mean=points.mean + offsets, exp_basis=points.exp_basis + actions)
 
 
 def observed(track: Track, marks: Landmarks) -> Observed:
