@@ -16,7 +16,7 @@ from networks.manifold.generator_config import UPSCALE
 
 # Eyes and mouth of the open canonical face, from the front: x and y, least and most, canonical units.
 OPENINGS = ((-0.038, 0.038, 0.003, 0.019), (-0.023, 0.023, -0.068, -0.034))
-TORN = 0.0062  # canonical units from a ray to the one below it; rays are 0.005 apart where people are
+TORN = 0.6  # canonical units from a ray to the one below it, times rays a side; 0.4 where people are
 MOST = 1024  # pixels of an image
 
 
@@ -41,7 +41,7 @@ def torn_pixels(canonical: Tensor, valid: Tensor, size: int) -> Tensor:
     at = ray_coordinates(size, canonical.device).long().clamp(max=size - 2)
     stretch = cells[:, at[:, None], at].flatten(1)
     most = min(MOST, stretch.shape[1])
-    count = most if stretch.is_cuda else min(most, int((stretch > TORN).sum(1).max()))
+    count = most if stretch.is_cuda else min(most, int((stretch > TORN / size).sum(1).max()))
     return stretch.topk(count, dim=1).indices
 
 

@@ -20,7 +20,7 @@ def make_crossings(gap: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_pixels_between_lips_that_have_met_are_torn():
-    canonical, valid = make_crossings(gap=0.01)
+    canonical, valid = make_crossings(gap=0.1)
     pixels = torn_pixels(canonical, valid, SIZE)
     row, column = pixel_places(pixels, SIZE)
     assert ((row >= 4) & (row < 5)).all()
@@ -31,9 +31,9 @@ def test_pixels_between_lips_that_have_met_are_torn():
 
 def test_nothing_is_torn_elsewhere():
     """Not where rays are led no farther apart, nor outside of eyes and mouth, nor where a ray meets nothing."""
-    canonical, valid = make_crossings(gap=0.9 * TORN - 0.004)
+    canonical, valid = make_crossings(gap=0.9 * TORN / SIZE - 0.004)
     assert torn_pixels(canonical, valid, SIZE).shape == (2, 0)
-    canonical, valid = make_crossings(gap=0.01)
+    canonical, valid = make_crossings(gap=0.1)
     assert torn_pixels(canonical + 0.2, valid, SIZE).shape == (2, 0)
     valid.unflatten(1, (SIZE, SIZE))[:, 5] = 0
     assert torn_pixels(canonical, valid, SIZE).shape == (2, 0)
