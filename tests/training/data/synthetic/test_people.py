@@ -256,9 +256,9 @@ def test_eyes_look_where_they_are_told(person):
     columns = []
     for left, right in ((0.0, 0.0), (0.8, 0.8)):
         expression = make_expression(eyeLookOutLeft=left, eyeLookInRight=right)
-        image = draw(person.posed(expression, NO_POSE), FRONT, 256, "face").image
-        eye = person.posed(expression, NO_POSE).landmarks[42:48]
-        place = project(eye, camera_view(FRONT, "face"), 256)[0]
+        posed = person.posed(expression, NO_POSE)
+        image = draw(posed, FRONT, 256, "face").image
+        place = project(posed.landmarks[42:48], camera_view(FRONT, "face"), 256)[0]
         low, high = np.rint(place.min(0)).astype(int), np.rint(place.max(0)).astype(int)
         dark = np.clip(-0.6 - image[:, low[1] : high[1], low[0] : high[0]].mean(0), 0, None)
         columns.append((dark.sum(0) * np.arange(dark.shape[1])).sum() / dark.sum())
@@ -321,9 +321,8 @@ def test_collars_are_of_four_kinds():
 def test_everybody_is_clothed_from_all_sides():
     """Below the collarbones there is cloth, whatever its cut."""
     for seed in range(4):
-        someone = make_person(seed)
+        posed = make_person(seed).posed(np.zeros(64), NO_POSE)
         for yaw in (0.0, 1.6, 3.1, -1.6):
-            posed = someone.posed(np.zeros(64), NO_POSE)
             camera = (np.pi / 2, np.pi / 2 + yaw)
 
             class Where:
