@@ -4,7 +4,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from torch_utils.device import full_precision
 from torch_utils.ops.splat import rotation_matrices
@@ -93,8 +92,3 @@ def matrix_to_quaternion(matrices: Tensor) -> Tensor:
     candidates = torch.stack(rows, 1) / (2 * roots[..., None].clamp(min=0.1))
     largest = roots.argmax(-1)
     return candidates[torch.arange(len(largest), device=largest.device), largest]
-
-
-def unit_quaternions(raw: Tensor) -> Tensor:
-    """[N, 4], of any length."""
-    return F.normalize(raw, dim=-1)
