@@ -171,12 +171,12 @@ def test_an_outlier_pulls_no_harder_than_huber_lets_it():
 
 
 def test_a_person_is_found_from_frames_in_any_order():
-    marks, (shape, frames, actions) = made_landmarks(), make_performance(6)
+    marks, (shape, frames, actions) = made_landmarks(), make_performance(4)
     seen = observed(made_track(marks, shape, frames, actions, noise=0.3), marks)
     start, still = first_guess(marks.points, seen, priors().shape_mean)
-    order = torch.arange(5, -1, -1)
-    one = fit_person(marks.points, seen, start, still)
-    other = fit_person(marks.points, seen.rows(order), start[order], still[order])
+    order = torch.arange(3, -1, -1)
+    one = fit_person(marks.points, seen, start, still, steps=5)
+    other = fit_person(marks.points, seen.rows(order), start[order], still[order], steps=5)
     torch.testing.assert_close(one.shape, other.shape, rtol=0, atol=1e-6)  # sums in another order
     assert torch.corrcoef(torch.stack([one.shape, shape]))[0, 1] > 0.6
 
