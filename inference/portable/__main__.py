@@ -57,7 +57,7 @@ def make_parser() -> CliParser:
         help="frames from one keyframe to the next (default: 8)",
     )
     parser.add_argument("--fps", type=real_number(0.1, 1000), default=20.0, help="frames per second (default: 20)")
-    error_help = "millimetres that surfaces may seem to lie off; more of them, fewer triangles (default: 0.47)"
+    error_help = "millimetres that surfaces may seem to lie off; more of them, fewer triangles (default: 0.59)"
     parser.add_argument("--error", type=real_number(0.01, 50), help=error_help)
     texture_help = "png, or webp: smaller, but not every program reads it (default: png)"
     parser.add_argument("--texture", choices=TEXTURES, default="png", help=texture_help)

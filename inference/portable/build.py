@@ -43,7 +43,7 @@ _SEEN = torch.tensor([1.0, 1.0, 0.5])
 class AvatarOptions:
     """How closely an avatar follows its person; the defaults lose nothing that is seen. Lengths in canonical units."""
 
-    error: float = 4e-4  # of surfaces and of how they move, as it is seen: half a pixel at 512^2
+    error: float = 5e-4  # of surfaces and of how they move, as it is seen: half a pixel at 512^2
     largest: int = 16  # sides of triangles, in cells of surfaces.CELLS
     least_alpha: float = 1 / 255  # opacity below which a texel is taken for transparent
     least_morph: float = 1e-4  # by which an expression moves something, else it is left out

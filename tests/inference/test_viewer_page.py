@@ -88,7 +88,7 @@ def settled(browser) -> np.ndarray:
 
 
 def notes(browser) -> list[str]:
-    return [note.text for note in browser.find_elements(By.CSS_SELECTOR, ".note > span")]
+    return browser.execute_script("return [...document.querySelectorAll('.note > span')].map(note => note.innerText)")
 
 
 def test_a_slider_moves_the_picture(page):

@@ -112,7 +112,7 @@ def slider(page, name):
 
 
 def notes(page) -> list[str]:
-    return [note.text for note in page.find_elements(By.CSS_SELECTOR, ".note > span")]
+    return page.execute_script("return [...document.querySelectorAll('.note > span')].map(note => note.innerText)")
 
 
 def row(page) -> np.ndarray:
