@@ -144,7 +144,7 @@ def programs() -> Found:
     assert len(list((folder / "video").glob("*.png"))) == 6
     with must_fail(UserError, "no pixel is opaque"):  # as far as nothing can be meshed
         mesh.main(["--out", str(folder / "a.ply"), "--resolution", "16"])
-    dataset = make_dataset(folder / "data", 4, size=256)
+    dataset = make_dataset(folder / "data", 4, size=384)
     options = ["--ckpt", str(ROOT / "ckpts/demo.safetensors"), "--data", str(dataset.path), "--cache", str(folder)]
     metrics.main([*options, "--metrics", "fid,kid,control", "--detector", "random", "--num", "4", "--kid_subset", "2"])
     asyncio.run(studio())
