@@ -137,7 +137,8 @@ class FastRenderer:
         )  # fmt: skip
         self._filters = filters_of(generator.pose_deformation)
         self._directions = pixel_directions(config.lowres_size, CAMERA.fov_degrees, device=device)  # [R, 3]
-        self._depths = sample_depths(CAMERA, config.num_samples, device=device)[::stride]
+        self._fine_depths = sample_depths(CAMERA, config.num_samples, device=device)
+        self._depths = self._fine_depths[::stride]
         if config.opens:
             self._fine_directions = pixel_directions(config.image_size, CAMERA.fov_degrees, device=device)
 
@@ -227,7 +228,7 @@ class FastRenderer:
         """Samples along the rays of ``pixels`` [1, P] of an image, in neutral pose [1, P, S, 3]."""
         config, stride = self._generator.config, self._sampling.stride
         directions = self._fine_directions[pixels[0]] @ motion.rotation[0].T
-        depths = sample_depths(CAMERA, config.num_samples, device=directions.device)
+        depths = self._fine_depths
         points = motion.origin + directions[:, None] * depths[:, None]  # [P, S, 3]
         row, column = pixel_places(pixels, config.lowres_size)
         places = (torch.arange(len(depths), device=depths.device), column[0, :, None], row[0, :, None])
