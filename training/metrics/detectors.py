@@ -79,9 +79,9 @@ def _inception(path: Path, device: torch.device) -> Detector:
 
     if not path.is_file():
         raise UserError(
-            f"{path}: no Inception weights there; put {INCEPTION_FILE} (sha256 {INCEPTION_SHA256}..., from "
-            f"{INCEPTION_URL}) in that place, name the file with --inception, or use another --detector: efficientnet, "
-            "attributes"
+            f"{path}: no Inception weights there, by which FID and KID are defined; put {INCEPTION_FILE} (sha256 "
+            f"{INCEPTION_SHA256}..., from {INCEPTION_URL}) in that place, name the file with --inception, or use "
+            "another --detector: efficientnet (FD-lite0, KD-lite0), attributes (FD-attr, KD-attr)"
         )
     found = file_sha256(path)
     if not found.startswith(INCEPTION_SHA256):

@@ -312,7 +312,7 @@ def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words
         (
             "inception",
             {"inception_file": "nowhere.pth"},
-            "no Inception weights there; put weights-inception-2015",
+            "by which FID and KID are defined; put weights-inception-2015",
         ),
         ("resnet", {}, "--detector: expected one of inception, efficientnet, attributes, random, found 'resnet'"),
     ],
