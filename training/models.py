@@ -145,11 +145,17 @@ def face_to_imitate(
     face, skin, openings = FaceModel(default_face()), default_face_skin(), default_face_openings()
     towards = most = None
     if is_open:
-        towards, most = torch.from_numpy(expression(**OPEN_FACE)), torch.full((NUM_EXPRESSION,), torch.inf)
-        most[list(columns_of("eyeBlink"))] = LIDS_MEET
+        towards, most = torch.from_numpy(expression(**OPEN_FACE)), most_of_expressions()
     return ImitationTarget(
         face, vertex_index=skin, openings=openings, to_mean_shape=to_mean_shape, towards=towards, most=most
     )
+
+
+def most_of_expressions() -> torch.Tensor:
+    """[64] of every number of an expression that moves a face of :data:`OPEN_FACE`."""
+    most = torch.full((NUM_EXPRESSION,), torch.inf)
+    most[list(columns_of("eyeBlink"))] = LIDS_MEET
+    return most
 
 
 def face_of(config: GeneratorConfig, face_model: str | None = None) -> ImitationTarget:

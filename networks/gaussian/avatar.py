@@ -194,7 +194,7 @@ class GaussianAvatar(nn.Module):
         if project and self.config.pose_components > 0:
             positions = self.pose_projection(positions.flatten()[None]).reshape(-1, 3)
             expression = self.expression_projection(expression[None])[0]
-        displacements = EXPRESSION_UNIT * (self.maps.expression_basis[self.seen] @ expression)
+        displacements = EXPRESSION_UNIT * self.maps.displacements(expression)[self.seen]
         values = positions.new_zeros(len(self.maps.pixels), 6)
         values[self.seen] = torch.cat([positions, displacements], -1)
         return self.maps.condition(values)
@@ -269,6 +269,7 @@ def unpack_avatar(data: dict[str, Any], where: str) -> tuple[GaussianAvatar, dic
         count, joints = state["maps.lbs_weights"].shape
         maps = CanonicalMaps(config.map_size, count, joints, state["maps.expression_basis"].shape[2])
         maps.pixels = state["maps.pixels"]
+        state.setdefault("maps.most", maps.most)  # files from before it
         avatar = GaussianAvatar(config, maps, state["joints"], state["parents"])
     except (KeyError, ValueError, AttributeError, IndexError) as error:
         raise UserError(f"{where}: expected a Gaussian avatar's weights, found none that fit: {error}") from error

@@ -20,6 +20,7 @@ from networks.gaussian.avatar import (
     head_and_shoulder_pose,
     live_gaussians,
 )
+from networks.gaussian.maps import ANY
 from networks.gaussian.skinning import Law, point_transforms
 from networks.person.body_model import MOVING
 from torch_utils.checkpoint import in_single_precision, load_weights
@@ -49,6 +50,7 @@ class LinearAvatar(nn.Module):
     pose_basis: Tensor
     pose_offset: Tensor
     limits: Tensor
+    most: Tensor
 
     def __init__(
         self, count: int, joints: int, moving: int, components: int, expressions: int, rank: int, *,
@@ -65,6 +67,7 @@ class LinearAvatar(nn.Module):
         self.register_buffer("pose_basis", torch.zeros(components, moving * 12))  # of the upper rows of transforms
         self.register_buffer("pose_offset", torch.zeros(components))
         self.register_buffer("limits", torch.zeros(rank))
+        self.register_buffer("most", torch.full((expressions,), ANY))  # of coefficients that have an effect
         self.base = nn.Parameter(torch.zeros(count, WIDTH))
         self.directions = nn.Parameter(torch.zeros(rank, count, WIDTH))
         self.mixing = nn.Linear(components + expressions + VIEW, rank)
@@ -85,6 +88,7 @@ class LinearAvatar(nn.Module):
         result.positions, result.joints, result.parents = (
             part.cpu().clone() for part in (maps.positions, avatar.joints, avatar.parents)
         )
+        result.most = maps.most.cpu().clone()
         result.moving = torch.tensor(moving)
         bearer = bearers(avatar.parents.tolist(), moving)
         result.lbs_weights.index_add_(1, torch.tensor([moving.index(j) for j in bearer]), maps.lbs_weights.cpu())
@@ -110,7 +114,7 @@ class LinearAvatar(nn.Module):
         standing = (self.pose_basis @ rows + self.pose_offset).clamp(-self.pose_sigma, self.pose_sigma)
         root = pose.transforms[0]  # the view is that of somebody who stands still
         towards = root[:3, :3].T @ (camera - root[:3, 3]) - self.positions.mean(0)
-        return torch.cat([standing, pose.expression, nn.functional.normalize(towards, dim=0)])
+        return torch.cat([standing, pose.expression.minimum(self.most), nn.functional.normalize(towards, dim=0)])
 
     @full_precision()
     def forward(self, pose: Pose, camera: Tensor) -> Gaussians:
@@ -160,6 +164,7 @@ def unpack_linear(data: dict[str, Any], where: str) -> tuple[LinearAvatar, dict[
         rank, count, _ = state["directions"].shape
         moving, components = state["lbs_weights"].shape[1], len(state["pose_offset"])
         expressions = state["mixing.weight"].shape[1] - components - VIEW
+        state.setdefault("most", torch.full((expressions,), ANY))  # files from before it
         checked = AvatarConfig(
             position_unit=config["position_unit"], pose_sigma=config["pose_sigma"], skinning=config["skinning"]
         )

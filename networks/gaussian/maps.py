@@ -11,6 +11,7 @@ from torch_utils.ops.ortho_map import OrthoMap, ortho_map
 
 NEIGHBOURS = 3  # whose mean squared distance is a Gaussian's variance at first
 LEAST_VARIANCE = 1e-7
+ANY = torch.finfo(torch.float32).max  # a coefficient without bounds, in files, which hold finite numbers alone
 
 
 class Template(NamedTuple):
@@ -23,6 +24,7 @@ class Template(NamedTuple):
     # [V, 3] as the maps are drawn, where that is not in the canonical pose's neutral face: with an open mouth, whose
     # lips would share pixels else, and whose inside would have no Gaussians.
     drawn: Tensor | None = None
+    most: Tensor | None = None  # [E] of every coefficient that has an effect: lids stop where they meet
 
     def normals(self) -> Tensor:
         """Unit normals of the vertices [V, 3], faces weighted by area."""
@@ -33,12 +35,34 @@ class Template(NamedTuple):
         return nn.functional.normalize(normals, dim=-1)
 
 
+class Fovea(NamedTuple):
+    """Where maps are finest: at a distance d from it pixels are sqrt(1 + (d / radius)^2) times as far apart."""
+
+    centre: tuple[float, float]
+    radius: float
+
+
 class Window(NamedTuple):
     """What the maps span: a square of x and y."""
 
     centre: tuple[float, float]
     half_extent: float
     size: int  # pixels a side, even
+    fovea: Fovea | None = None  # pixels are evenly spread without one
+
+    def spread(self, points: Tensor) -> Tensor:
+        """Points [V, 3] moved in x and y, the window onto itself, so that even pixels see them by the fovea."""
+        if self.fovea is None:
+            return points
+        middle, about = points.new_tensor([self.centre, self.fovea.centre])
+        radius = self.fovea.radius
+
+        def stretched(places: Tensor) -> Tensor:
+            return ((places - about) / radius).asinh()
+
+        low, high = stretched(middle - self.half_extent), stretched(middle + self.half_extent)
+        share = (stretched(points[:, :2]) - low) / (high - low)
+        return torch.cat([middle + self.half_extent * (2 * share - 1), points[:, 2:]], -1)
 
 
 class CanonicalMaps(nn.Module):
@@ -53,6 +77,7 @@ class CanonicalMaps(nn.Module):
     normals: Tensor
     lbs_weights: Tensor
     expression_basis: Tensor
+    most: Tensor
 
     def __init__(self, size: int, count: int, joints: int, expressions: int):
         super().__init__()
@@ -62,6 +87,7 @@ class CanonicalMaps(nn.Module):
         self.register_buffer("normals", torch.zeros(count, 3))  # interpolated, not made unit again
         self.register_buffer("lbs_weights", torch.zeros(count, joints))
         self.register_buffer("expression_basis", torch.zeros(count, 3, expressions))
+        self.register_buffer("most", torch.full((expressions,), ANY))  # of coefficients that have an effect
 
     @classmethod
     def from_template(cls, template: Template, window: Window, normals: Tensor | None = None) -> "CanonicalMaps":
@@ -71,7 +97,7 @@ class CanonicalMaps(nn.Module):
         """
         centre = template.vertices.new_tensor([*window.centre, 0.0])
         drawn = template.vertices if template.drawn is None else template.drawn
-        sides = ortho_map(drawn, template.faces, centre, window.half_extent, window.size)
+        sides = ortho_map(window.spread(drawn), template.faces, centre, window.half_extent, window.size)
         view = OrthoMap(*(torch.cat(parts, 1) for parts in zip(*sides, strict=True)))  # [S, 2S]
         pixels = (view.face >= 0).flatten().nonzero().squeeze(-1)
         if len(pixels) <= NEIGHBOURS:
@@ -91,6 +117,8 @@ class CanonicalMaps(nn.Module):
         maps.normals = interpolate(template.normals() if normals is None else normals)
         maps.lbs_weights = interpolate(template.lbs_weights)
         maps.expression_basis = interpolate(template.expression_basis).unflatten(1, (3, expressions))
+        if template.most is not None:
+            maps.most = template.most.to(maps.most).clamp(max=ANY)
         return maps
 
     def initial_log_scales(self) -> Tensor:
@@ -117,7 +145,7 @@ class CanonicalMaps(nn.Module):
 
     def displacements(self, expression: Tensor) -> Tensor:
         """By an expression [E]: [N, 3]."""
-        return self.expression_basis @ expression
+        return self.expression_basis @ expression.minimum(self.most)
 
 
 def view_cosines(maps: CanonicalMaps, transforms: Tensor, live: Tensor, camera: Tensor, noise: float = 0.0) -> Tensor:

@@ -60,8 +60,10 @@ class DistillationConfig:
 
     frames: Annotated[int, Range(2, 10**6)] = 400  # different ones that training sees, rendered when first needed
     window: Annotated[float, Range(0.01, 10.0)] = 0.22  # half of what the maps span, canonical units (1.18 m)
+    fovea: Annotated[float, Range(0.0, 10.0)] = 0.0  # maps are finest so near the face's middle, alike; 0: even
     psi: Annotated[float, Range(0.0, 2.0)] = 0.7  # truncation
     jitter: Annotated[float, Range(0.0, 1.0)] = 0.1  # of the priors' poses, expressions and cameras
+    closing: Annotated[float, Range(0.0, 1.0)] = 0.0  # share of pictures with closing lids, beside the priors' own
     expression_draws: Annotated[int, Range(2, 10**5)] = 96  # from which the expressions' displacements are fitted
 
     def __post_init__(self) -> None:

@@ -6,24 +6,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from networks.cameras import PORTRAIT_CAMERA, cast_rays, pinhole
+from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.gaussian.avatar import Pose, View, head_and_shoulder_pose
-from networks.gaussian.maps import Template, Window
+from networks.gaussian.maps import Fovea, Template, Window
 from networks.manifold.generator import Generator
-from networks.manifold.generator_config import UPSCALE
-from networks.person.expressions import expression, face_model_of, has_actions
+from networks.person.expressions import ARKIT, columns_of, face_model_of, has_actions
 from networks.person.priors import LabelPriors, Latents
 from networks.person.tracking import UNIT
 from networks.saved_model import unpack_model
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from training.avatar.config import DistillationConfig
+from training.avatar.open_person import is_open, open_template
 from training.avatar.views import Actor, Shot
+from training.models import most_of_expressions
 from training.sampling import random_generator
 
 TRAIN, HELD_OUT, EXPRESSIONS = 0, 1, 2  # draws that have nothing in common
-DRAWN_FACE = {"jawOpen": 0.5, "eyeWide": 0.5}  # the expression that maps are drawn in: mouth and eyes open
+FACE = (0.0, -0.015)  # its middle, canonical x and y
+CLOSING = 0.3  # the least that lids come down where they do
 _RIDGE = 1e-3  # of the mean square of a coefficient: expressions that are hardly drawn move nothing
+
+
+def portrait_window(config: DistillationConfig, map_size: int) -> Window:
+    """What maps of head and shoulders span."""
+    fovea = Fovea(FACE, config.fovea) if config.fovea > 0 else None
+    return Window(PORTRAIT_CAMERA.offset[:2], config.window, map_size, fovea)
 
 
 class GeneratedViews:
@@ -55,24 +63,27 @@ class GeneratedViews:
             style = self.generator.style(self.latents.z_id, self.latents.z_noise, psi=config.psi)
             self.manifolds = self.generator.build_manifolds(style)
             self.joints = self.generator.body.canonical_joints(self.latents.betas)[0]
+        self.named = has_actions(self.metadata["face_model"])
         self._kept: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
     def actor(self, map_size: int) -> Actor:
-        """The person's body where an expression of zeros has it, and how expressions move it, by the person's D^e."""
-        body = self.generator.body
-        centre = PORTRAIT_CAMERA.offset
-        window = Window((centre[0], centre[1]), self.config.window, map_size)
+        """The person's body with a neutral face, and how expressions move it.
+
+        Of the open body and face it is known, vertex by vertex; of others it is fitted to the person's D^e.
+        """
+        window, body, config = portrait_window(self.config, map_size), self.generator.body, self.generator.config
+        if config.expression and self.metadata["face_model"] == ARKIT and is_open(body):
+            most = most_of_expressions().to(self.device) if config.opens else None
+            template = open_template(body, self.latents.betas, self.latents.z_id, most)
+            return Actor(template, window, self.joints, body.parents, UNIT)
         vertices = body.canonical_vertices(self.latents.betas)[0]
         middle = vertices.new_tensor(window.centre)
         near = ((vertices[:, :2] - middle).abs() < 1.1 * window.half_extent).all(-1)
         neutral, basis = self._expressions(vertices[near])
         whole = vertices.new_zeros(len(vertices), 3, basis.shape[2])
         whole[near], vertices[near] = basis, neutral
-        drawn = None
-        if has_actions(self.metadata["face_model"]):
-            drawn = vertices + whole @ torch.from_numpy(expression(**DRAWN_FACE)).to(whole)
-        template = Template(vertices, body.faces, body.lbs_weights, whole, drawn)
+        template = Template(vertices, body.faces, body.lbs_weights, whole)
         return Actor(template, window, self.joints, body.parents, UNIT)
 
     def _expressions(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,6 +110,8 @@ class GeneratedViews:
         random = random_generator(self.seed, kind, index)
         eulers, camera = self.priors.sample_pose_camera(1, random, self.config.jitter)
         face = self.priors.sample_expressions(1, random, self.config.jitter)
+        if kind == TRAIN and self.named and torch.rand(1, generator=random) < self.config.closing:
+            face[0, list(columns_of("eyeBlink"))] = CLOSING + (1 - CLOSING) * torch.rand(1, generator=random)
         return face[0].to(self.device), eulers[0].to(self.device), camera[0].to(self.device)
 
     def _pose(self, face: Tensor, eulers: Tensor) -> Pose:
@@ -121,16 +134,11 @@ class GeneratedViews:
         return Shot(colour, alpha, self._pose(face, eulers), self._view(camera))
 
     def _render(self, face: Tensor, eulers: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour [H, W, 3] times alpha, and alpha [H, W], in half precision: the generator's exact frame.
-
-        Crossings are brought to the frame's size while they are composited, which takes less time and is the same.
-        """
-        generator, who, model = self.generator, self.latents, PORTRAIT_CAMERA
-        rays = cast_rays(camera, model, generator.config.lowres_size)
-        points = generator.trace(who.z_id, face, who.betas, eulers, rays, model)
-        image, alpha, _ = generator.shade(self.manifolds.high, points, camera, model, UPSCALE)
-        alpha = alpha[0].clamp(0, 1)
-        colour = (image[0].permute(1, 2, 0) + 1) / 2 - (1 - alpha)[..., None]  # from over white
+        """Colour [H, W, 3] times alpha, and alpha [H, W], in half precision: the generator's exact frame."""
+        who = self.latents
+        frame = self.generator.render(self.manifolds, who.z_id, face, who.betas, eulers, camera)
+        alpha = frame.alpha[0].clamp(0, 1)
+        colour = (frame.image[0].permute(1, 2, 0) + 1) / 2 - (1 - alpha)[..., None]  # from over white
         return colour.clamp(0, 1).half(), alpha.half()
 
     def shot(self, index: int) -> Shot:

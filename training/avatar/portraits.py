@@ -10,15 +10,16 @@ from torch import Tensor
 
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.gaussian.avatar import Pose, View, head_and_shoulder_pose
-from networks.gaussian.maps import Template, Window
+from networks.gaussian.maps import Template
 from networks.person.body_assets import default_body, head_shoulder_vertices, load_smpl
 from networks.person.body_model import BodyModel
-from networks.person.expressions import ARKIT, BASEL, expression
+from networks.person.expressions import ARKIT, BASEL
 from networks.person.face_model import FaceModel, default_face, load_bfm
 from networks.person.tracking import UNIT
 from torch_utils.misc import UserError
 from training.avatar.config import AvatarTrainConfig
-from training.avatar.generated import DRAWN_FACE
+from training.avatar.generated import portrait_window
+from training.avatar.open_person import is_open, open_template
 from training.avatar.views import Actor, Shot
 from training.data.label_models import find_model, named_models
 from training.data.png import decode_png
@@ -69,19 +70,21 @@ class PortraitViews:
 
     @torch.no_grad()
     def actor(self, map_size: int) -> Actor:
-        """The person's body; near the face it moves as the face does, whose nearest vertex is its."""
+        """The person's body; of another than the open one, it moves as the nearest vertex of the face does."""
+        if self.open_face and is_open(self.body):
+            template = open_template(self.body, self.betas[None], self.z_id[None])
+        else:
+            template = self._with_nearest_face()
+        window = portrait_window(self.config.distillation, map_size)
+        return Actor(template, window, self.joints, self.body.parents, UNIT)
+
+    def _with_nearest_face(self) -> Template:
         vertices = self.body.canonical_vertices(self.betas[None])[0]
         neutral = self.face(self.z_id[None], torch.zeros(1, 64))[0]
         distance, nearest = cKDTree(neutral.numpy()).query(vertices.numpy())
         near = torch.from_numpy(np.exp(-np.square(distance / FACE_REACH))).float()
-        moves = torch.stack([self.face(self.z_id[None], row[None])[0] - neutral for row in torch.eye(64)], -1)
-        basis = near[:, None, None] * moves[nearest]
-        drawn = None
-        if self.open_face:
-            drawn = vertices + basis @ torch.from_numpy(expression(**DRAWN_FACE)).float()
-        window = Window(PORTRAIT_CAMERA.offset[:2], self.config.distillation.window, map_size)
-        template = Template(vertices, self.body.faces, self.body.lbs_weights, basis, drawn)
-        return Actor(template, window, self.joints, self.body.parents, UNIT)
+        basis = near[:, None, None] * self.face.exp_basis[nearest]
+        return Template(vertices, self.body.faces, self.body.lbs_weights, basis)
 
     def _pose(self, picture: int) -> Pose:
         face, eulers = self.labels["z_exp"][picture], self.labels["joint_eulers"][picture]

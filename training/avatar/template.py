@@ -36,7 +36,7 @@ def with_mesh(actor: Actor, path: str | Path) -> Actor:
     nearest = torch.from_numpy(cKDTree(body.vertices.cpu().numpy()).query(vertices.cpu().numpy())[1]).to(faces)
     basis, weights = body.expression_basis[nearest], body.lbs_weights[nearest]
     drawn = None if body.drawn is None else vertices + (body.drawn - body.vertices)[nearest]
-    template = Template(vertices, faces, weights, basis, drawn)
+    template = Template(vertices, faces, weights, basis, drawn, body.most)
     return actor._replace(template=template if mesh.is_watertight else _over(template, body, INSET / actor.metres))
 
 
@@ -50,4 +50,4 @@ def _over(template: Template, body: Template, inset: float) -> Template:
     parts = ((template.vertices, inner.vertices), (template.lbs_weights, inner.lbs_weights),
              (template.expression_basis, inner.expression_basis))  # fmt: skip
     vertices, weights, basis = (torch.cat(pair) for pair in parts)
-    return Template(vertices, faces, weights, basis, drawn)
+    return Template(vertices, faces, weights, basis, drawn, template.most)

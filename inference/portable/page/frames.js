@@ -10,6 +10,7 @@ export function makeFrames({ state, config }) {
   const [base, directions, scales] = ["base", "directions", "direction_scales"].map(values);
   const [mixing, bias, limits] = ["mixing.weight", "mixing.bias", "limits"].map(values);
   const features = mixing.length / rank;
+  const most = state.most?.values ?? new Float32Array(features).fill(Infinity); // files from before it
   const [first, posed, angles] = [12, 6, 64]; // SMPL's joints that turn, and where their angles begin in a row
   const raw = new Float32Array(base.length);
   const world = new Float32Array(3 * count);
@@ -50,7 +51,7 @@ export function makeFrames({ state, config }) {
       for (let i = 0; i < entries.length; i++) sum += basis[k * entries.length + i] * entries[i];
       seen[k] = Math.min(Math.max(sum, -config.pose_sigma), config.pose_sigma);
     }
-    for (let i = components; i < features - 3; i++) seen[i] = row[i - components];
+    for (let i = components; i < features - 3; i++) seen[i] = Math.min(row[i - components], most[i - components]);
     const towards = centre.map((value, axis) => eye[axis] - value);
     const far = Math.hypot(...towards) || 1;
     towards.forEach((value, axis) => (seen[features - 3 + axis] = value / far));

@@ -48,6 +48,7 @@ def make_linear() -> LinearAvatar:
         linear.mixing.weight[1, 2 + 17] = 2.0  # jawOpen
         linear.mixing.weight[2, -3] = 2.0  # from the side
         linear.limits[:] = 1.5
+        linear.most[17] = 0.3  # less than is asked for
     return linear
 
 

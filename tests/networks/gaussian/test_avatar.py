@@ -112,6 +112,8 @@ def test_the_file():
         for one in (avatar, again)
     ]
     assert torch.equal(*pictures)
+    del data["state"]["maps.most"]  # as it was before coefficients had one
+    assert torch.equal(unpack_avatar(data, "a file")[0].maps.most, avatar.maps.most)
     with pytest.raises(UserError, match="a file: expected a Gaussian avatar, found 'aniportraitgan'"):
         unpack_avatar(data | {"convention": "aniportraitgan"}, "a file")
     del data["state"]["maps.pixels"]

@@ -5,6 +5,7 @@ import torch
 
 from networks.gaussian.avatar import pack_avatar
 from networks.gaussian.linear import LinearAvatar, bearers, pack_linear, unpack_linear
+from networks.gaussian.maps import ANY
 from tests.networks.gaussian.made_up import make_avatar, make_view
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.misc import UserError
@@ -36,6 +37,9 @@ def test_features_are_the_projection_of_what_nets_see(avatar):
         expected = avatar.pose_projection.coefficients(rows)[0] / avatar.pose_projection.deviations
         assert torch.allclose(found[:2], expected, atol=2e-3) and found[:2].abs().max() <= 2  # float32, small basis
         assert torch.equal(found[2:66], expression)
+        linear.most[3] = 0.01  # a lid that has met the other one
+        assert linear.features(linear.pose(expression, eulers), CAMERA)[5] == 0.01
+        linear.most[3] = ANY
         assert torch.allclose(found[66:], torch.tensor([0.0, 0, 1]), atol=0.05)  # in front
 
 
@@ -83,6 +87,8 @@ def test_the_file(avatar, tmp_path):
     with pytest.raises(UserError, match="nets: expected a linear avatar, found 'gaussian_avatar'"):
         unpack_linear(pack_avatar(avatar, {}), "nets")
     broken = pack_linear(linear, {})
+    del broken["state"]["most"]  # as it was before coefficients had one
+    assert torch.equal(unpack_linear(broken, "file")[0].most, linear.most)
     del broken["state"]["limits"]
     with pytest.raises(UserError, match="file: weights do not fit LinearAvatar: 1 missing: limits"):
         unpack_linear(broken, "file")

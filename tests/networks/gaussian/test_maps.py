@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from networks.gaussian.maps import CanonicalMaps, Template, Window, view_cosines
+from networks.gaussian.maps import CanonicalMaps, Fovea, Template, Window, view_cosines
 from networks.gaussian.skinning import point_transforms, transform_points
 from tests.networks.gaussian.golden import golden, needs_golden
 from torch_utils.misc import UserError
@@ -72,6 +72,28 @@ def test_drawn_otherwise():
     assert behind.sum() == 4 * 8 and front[1][behind][:, 1].abs().max() < 0.5
     lips = front[1][~behind]
     assert lips[:, 1].abs().min() == pytest.approx(0.125) and lips[:, 1].abs().max() == pytest.approx(0.375)
+
+
+def test_a_fovea_spreads_a_window_over_itself():
+    """Its edges stay; in its middle a step of x goes sqrt(1 + (d / r)^2) times as far as one at a distance d."""
+    window = Window((0.1, -0.2), 0.5, 8, Fovea((0.2, -0.1), 0.05))
+    x = torch.linspace(-0.4, 0.6, 1001, dtype=torch.float64)
+    points = torch.stack([x, x - 0.3, torch.full_like(x, 7.0)], -1)
+    found = window.spread(points)
+    assert torch.allclose(found[[0, -1], :2], points[[0, -1], :2], atol=1e-9) and torch.equal(found[:, 2], points[:, 2])
+    for axis, focus in enumerate((0.2, -0.1)):
+        steps = found[:, axis].diff()
+        apart = (1 + ((points[1:, axis] + points[:-1, axis]) / 2 - focus).div(0.05).square()).sqrt()
+        assert torch.allclose(steps * apart, (steps * apart)[500].expand(1000), rtol=1e-3)  # of finite differences
+    assert window._replace(fovea=None).spread(points) is points
+
+
+def test_coefficients_have_an_effect_up_to_some_number():
+    """Twice the most moves as far as the most."""
+    template = square()._replace(most=torch.tensor([0.5]))
+    maps = CanonicalMaps.from_template(template, Window((0.0, 0.0), 1.0, 2))
+    assert torch.equal(maps.displacements(torch.tensor([1.0])), 0.5 * maps.positions)
+    assert torch.equal(maps.displacements(torch.tensor([-1.0])), -maps.positions)
 
 
 def test_by_hand():
