@@ -27,7 +27,7 @@ from inference.released_checkpoint import GENERATORS, load_config, load_released
 from networks.cameras import FRONTAL
 from networks.compositing import Frame
 from networks.manifold.generator import Generator, PersonStyle
-from networks.manifold.radiance import RadianceStyle
+from networks.manifold.one_person import person_of
 from networks.person.body_assets import body_from_dict, load_smpl
 from networks.person.controls import EVERYTHING, MAX_EULER, MAX_YAW, Controls
 from networks.person.expressions import face_model_of
@@ -253,12 +253,8 @@ class PortraitPipeline:
             raise UserError(f"expected seed 0, for this is {self.only_one}, found {found}")
 
     def _the_one(self, parts: Mapping[str, Tensor]) -> Person:
-        """Of a file's person: latents and styles, [1, .] each."""
-        names = (*Latents._fields, *RadianceStyle._fields, "superresolution")
-        if missing := [name for name in names if name not in parts]:
-            raise UserError(f"expected a person of manifolds, found one without {missing[0]}")
-        latents, styles = [parts[name] for name in names[:3]], [parts[name] for name in names[3:]]
-        return Person(self, Latents(*latents), 1.0, PersonStyle(RadianceStyle(*styles[:2]), styles[2]))
+        latents, style = person_of(parts)
+        return Person(self, latents, 1.0, style)
 
     def sample_latents(self, seed: int) -> Latents:
         """z_id [80], z_noise [80], betas [10] of a seed, on the CPU, the same on every device.

@@ -10,6 +10,7 @@ from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.gaussian.avatar import Pose, View, head_and_shoulder_pose
 from networks.gaussian.maps import Fovea, Template, Window
 from networks.manifold.generator import Generator
+from networks.manifold.one_person import person_of
 from networks.person.expressions import ARKIT, columns_of, face_model_of, has_actions
 from networks.person.priors import LabelPriors, Latents
 from networks.person.tracking import UNIT
@@ -40,11 +41,12 @@ class GeneratedViews:
     Poses, expressions and cameras are drawn from the checkpoint's priors. What was rendered is kept.
 
     Args:
-        path: of the checkpoint. person: the seed that ``gen_video.py --seeds`` knows the person by.
+        path: of the checkpoint, also of one person's (``inference.invert``). person: the seed that
+            ``gen_video.py --seeds`` knows the person by.
         seed: of what is drawn.
 
     Raises:
-        UserError: no model, or one without priors.
+        UserError: no model, one without priors, or another person than the one that a model is of.
     """
 
     def __init__(self, path: str | Path, person: int, config: DistillationConfig, seed: int, device: torch.device):
@@ -52,15 +54,21 @@ class GeneratedViews:
         if model.priors is None:
             raise UserError(f"{path}: expected a checkpoint with priors to draw poses from, found none in it")
         self.config, self.seed, self.frames, self.device = config, seed, config.frames, device
-        self.summary = f"person {person} of {Path(path).name}, psi {config.psi:g}"
+        self.summary = f"person {person} of {Path(path).name}"
+        self.summary += "" if model.person is not None else f", psi {config.psi:g}"
         self.metadata: dict[str, Any] = {"source": self.summary, "face_model": face_model_of(model.metadata)}
         self.metadata["image_size"] = model.generator.config.image_size
         self.generator: Generator = model.generator.to(device).eval().requires_grad_(False)
         self.priors: LabelPriors = model.priors
-        latents = self.priors.sample_latents(1, torch.Generator().manual_seed(person))
-        self.latents = Latents(*(part.to(device) for part in latents))
         with torch.no_grad():
-            style = self.generator.style(self.latents.z_id, self.latents.z_noise, psi=config.psi)
+            if model.person is None:
+                latents = self.priors.sample_latents(1, torch.Generator().manual_seed(person))
+                self.latents = Latents(*(part.to(device) for part in latents))
+                style = self.generator.style(self.latents.z_id, self.latents.z_noise, psi=config.psi)
+            elif person == 0:
+                self.latents, style = person_of({name: part.to(device) for name, part in model.person.items()})
+            else:
+                raise UserError(f"--seed {person}: expected 0, for {path} is a model of one person")
             self.manifolds = self.generator.build_manifolds(style)
             self.joints = self.generator.body.canonical_joints(self.latents.betas)[0]
         self.named = has_actions(self.metadata["face_model"])

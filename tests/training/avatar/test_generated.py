@@ -8,7 +8,7 @@ import torch
 from networks.gaussian.avatar import unpack_avatar
 from networks.gaussian.maps import CanonicalMaps
 from networks.person.priors import LabelPriors
-from networks.saved_model import SavedModel, pack_model
+from networks.saved_model import SavedModel, pack_model, unpack_model
 from tests.networks.gaussian.made_up import UNET
 from tests.networks.helpers import make_generator
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
@@ -50,6 +50,19 @@ def test_shots_are_the_generator_s(checkpoint):
     transforms = views.generator.body.joint_transforms(who.betas, eulers)[0]
     assert torch.allclose(first.pose.transforms, transforms, atol=1e-6)
     assert [pose.expression.tolist() for pose in views.poses(9)][1] == expression[0].tolist()
+
+
+def test_a_model_of_one_person(checkpoint, tmp_path):
+    """As inference.invert writes it: latents and styles are the file's, and nobody else is there."""
+    views, model = GeneratedViews(checkpoint, 3, CONFIG, 0, CPU), unpack_model(load_checkpoint(checkpoint), "demo")
+    style = views.generator.style(views.latents.z_id, views.latents.z_noise, psi=CONFIG.psi)
+    styles = {**style.radiance._asdict(), "superresolution": style.superresolution}
+    person = {name: part.detach() for name, part in (views.latents._asdict() | styles).items()}
+    save_checkpoint(tmp_path / "me", pack_model(model._replace(person=person)))
+    found = GeneratedViews(tmp_path / "me", 0, CONFIG, 0, CPU)
+    assert torch.equal(found.shot(1).colour, views.shot(1).colour) and found.summary == "person 0 of me"
+    with pytest.raises(UserError, match="--seed 3: expected 0, for .*me is a model of one person"):
+        GeneratedViews(tmp_path / "me", 3, CONFIG, 0, CPU)
 
 
 def test_the_template_moves_as_the_person_does(checkpoint):
