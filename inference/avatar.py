@@ -4,30 +4,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn
 
 import torch
-from torch import Tensor
 
 from inference.pipeline import FRONTAL_CAMERA, Array, PortraitPipeline, Quality, checked_controls
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.compositing import Frame
-from networks.gaussian.avatar import CONVENTION as WITH_NETS
-from networks.gaussian.avatar import GaussianAvatar, View, unpack_avatar
-from networks.gaussian.linear import CONVENTION as LINEAR
-from networks.gaussian.linear import LinearAvatar, unpack_linear
+from networks.gaussian.avatar import View
+from networks.gaussian.portraits import Avatar, read_avatar, seen
 from networks.person.priors import Latents
 from torch_utils.misc import UserError, resolve_device
 
-CONVENTIONS = (WITH_NETS, LINEAR)  # of files that are an avatar
 DEFAULT_SIZE = 512  # pixels a side of frames, where the avatar does not say what it was trained at
-
-
-Avatar = GaussianAvatar | LinearAvatar
-
-
-def read_avatar(data: Mapping[str, Any], where: str) -> tuple[Avatar, dict[str, Any]]:
-    """Of a file's data, and what it says about itself. Raises UserError: it holds none."""
-    if data.get("convention") == LINEAR:
-        return unpack_linear(dict(data), where)
-    return unpack_avatar(dict(data), where)
 
 
 class AvatarPerson:
@@ -44,27 +30,13 @@ class AvatarPerson:
         camera: Array = FRONTAL_CAMERA,
         quality: Quality = "exact",
     ) -> Frame:
-        """One frame; arguments and errors as of ``inference.pipeline.Person.render``. All qualities are the same.
-
-        What nets add, or what is linear in their place, is that of the nearest poses and expressions of training.
-        """
+        """One frame; arguments and errors as of ``inference.pipeline.Person.render``. All qualities are the same."""
         device = self.avatar.joints.device
         z_exp, eulers, towards = checked_controls(expression, joint_eulers, camera, quality, device)
         view = View(*pinhole(towards, PORTRAIT_CAMERA, self.size), (self.size, self.size))
-        picture = self.avatar.driven(self.avatar.pose(z_exp, eulers), view.origin).draw(view, 1.0)
-        image = picture.image.permute(2, 0, 1).clamp(0, 1) * 2 - 1
+        image, alpha, depth = seen(self.avatar, self.avatar.pose(z_exp, eulers), view)
         image_lr = torch.nn.functional.interpolate(image[None], scale_factor=0.25, mode="area")[0]
-        depth = picture.depth / picture.alpha.clamp(min=1e-6) * _stretch(view)
-        return Frame(image, image_lr, torch.where(picture.alpha > 0, depth, 0.0), picture.alpha)
-
-
-def _stretch(view: View) -> Tensor:
-    """[H, W]: how much longer the way along a pixel's ray is than its z."""
-    fx, fy, cx, cy = view.intrinsics
-    height, width = view.size
-    x = (torch.arange(width, device=fx.device) + 0.5 - cx) / fx
-    y = (torch.arange(height, device=fx.device) + 0.5 - cy) / fy
-    return (1 + x.square() + y[:, None].square()).sqrt()
+        return Frame(image, image_lr, depth, alpha)
 
 
 class AvatarPipeline(PortraitPipeline):

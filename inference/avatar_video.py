@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from inference.avatar import Avatar, read_avatar
 from inference.keyframes import load_keyframes, portrait_poses
 from inference.video import EXTENSIONS, open_writer
 from networks.cameras import PORTRAIT_CAMERA
 from networks.gaussian.avatar import Pose, View
 from networks.gaussian.body_motion import BodyMotion, is_body_motion, read_body_motion
 from networks.gaussian.calibrations import Camera, read_cameras
+from networks.gaussian.portraits import Avatar, read_avatar
 from networks.gaussian.whole_body import HANDS, fists, orbit_camera, rest_joints, square_view, whole_body_pose
 from torch_utils.bounds import real_number, whole_number
 from torch_utils.checkpoint import load_checkpoint

@@ -26,6 +26,7 @@ from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
 from networks.compositing import Frame
+from networks.gaussian.portraits import CONVENTIONS
 from networks.manifold.generator import Generator, PersonStyle
 from networks.manifold.one_person import person_of
 from networks.person.body_assets import body_from_dict, load_smpl
@@ -217,7 +218,7 @@ class PortraitPipeline:
             raise UserError(f"--config {config}: {path} is not in the released layout; its config is inside")
         if body_model is not None or head_shoulder_index is not None:
             raise UserError(f"{path}: a body model can be given only for a file in the released layout")
-        from inference.avatar import CONVENTIONS, AvatarPipeline  # which builds on this module
+        from inference.avatar import AvatarPipeline  # which builds on this module
 
         if data.get("convention") in CONVENTIONS:
             return AvatarPipeline(data, str(path), device)

@@ -84,6 +84,7 @@ class GeneratedViews:
         if config.expression and self.metadata["face_model"] == ARKIT and is_open(body):
             most = most_of_expressions().to(self.device) if config.opens else None
             template = open_template(body, self.latents.betas, self.latents.z_id, most)
+            self.metadata["person"] = {name: getattr(self.latents, name)[0].tolist() for name in ("z_id", "betas")}
             return Actor(template, window, self.joints, body.parents, UNIT)
         vertices = body.canonical_vertices(self.latents.betas)[0]
         middle = vertices.new_tensor(window.centre)

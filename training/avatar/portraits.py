@@ -73,6 +73,7 @@ class PortraitViews:
         """The person's body; of another than the open one, it moves as the nearest vertex of the face does."""
         if self.open_face and is_open(self.body):
             template = open_template(self.body, self.betas[None], self.z_id[None])
+            self.metadata["person"] = {"z_id": self.z_id.tolist(), "betas": self.betas.tolist()}
         else:
             template = self._with_nearest_face()
         window = portrait_window(self.config.distillation, map_size)

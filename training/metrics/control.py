@@ -58,13 +58,20 @@ def measure_control(
 ) -> dict[str, float]:
     """Numbers by name, ``METRIC/QUANTITY``, of people, poses and cameras drawn from the data set's labels.
 
+    Of a model of one person it is that person in all poses and from all cameras, without what compares people.
+
     Raises:
         UserError: the face reconstruction net cannot be loaded, or a picture is not finite.
     """
     net = load_face_recon(config.face_recon).to(device)
     inputs = draw_inputs(InputSampler(dataset, None, 0), range(config.num), config.seed)
+    names = config.metrics
+    if renderer.only is not None:
+        names = tuple(name for name in names if name not in OF_PEOPLE)
+        who = {name: part.cpu().expand(config.num, -1) for name, part in renderer.only._asdict().items()}
+        inputs = inputs._replace(**who)
     scene = Scene(renderer, net, inputs, device)
-    return {f"{name}/{quantity}": value for name in config.metrics for quantity, value in CONTROL[name](scene).items()}
+    return {f"{name}/{quantity}": value for name in names for quantity, value in CONTROL[name](scene).items()}
 
 
 def expression_distance(scene: Scene) -> dict[str, float]:
@@ -232,6 +239,7 @@ CONTROL: dict[str, Callable[[Scene], dict[str, float]]] = {
     "recognition": recognition_distance,
 }
 CONTROL_METRICS = tuple(CONTROL)
+OF_PEOPLE = ("identity", "disentanglement", "recognition")  # which compare them
 OPTIONAL_METRICS = ("recognition",)  # not part of `control`: it needs packages that may not be installed
 
 

@@ -10,10 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.manifold.generator import Generator, ManifoldMaps
+from networks.gaussian.portraits import CONVENTIONS, read_avatar
+from networks.manifold.generator import Generator, ManifoldMaps, PersonStyle
 from networks.manifold.generator_config import UPSCALE
+from networks.manifold.one_person import person_of
+from networks.manifold.radiance import RadianceStyle
 from networks.person.body_model import HEAD, BodyModel
 from networks.person.expressions import ARKIT, BASEL, EMBEDDED, face_model_of
+from networks.person.priors import Latents
 from networks.saved_model import REPRESENTATIONS, unpack_model
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import load_checkpoint
@@ -44,6 +48,7 @@ class Renderer(Protocol):
     face_model: str | None  # whose expressions it takes, if that is known
     size: dict[str, int]  # pixels a side, by camera
     body: BodyModel  # on the CPU: where heads are asked to be
+    only: Latents | None  # the one person that it draws, [1, .] each, whoever is asked for; None: anybody
 
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]: ...
 
@@ -56,10 +61,18 @@ class GeneratorRenderer:
         stage: 1 or 2.
         name: for messages.
         face_model: whose expressions it takes, if that is known.
+        person: of a file that is a model of one person.
     """
 
-    def __init__(self, generator: Generator, stage: int, name: str, face_model: str | None = None):
+    def __init__(
+        self, generator: Generator, stage: int, name: str, face_model: str | None = None,
+        person: dict[str, Tensor] | None = None,
+    ):  # fmt: skip
         self.generator, self.stage, self.name, self.face_model = generator, stage, name, face_model
+        self.only: Latents | None = None
+        self._style: PersonStyle | None = None  # of the one person
+        if person is not None:
+            self.only, self._style = person_of(person)
         low = generator.config.lowres_size
         portrait, face = (UPSCALE, UPSCALE // 2) if stage == 2 else (1, 1)
         self.size = {"portrait": portrait * low, "face": face * low}
@@ -70,7 +83,7 @@ class GeneratorRenderer:
     def __call__(self, inputs: Inputs, views: tuple[str, ...]) -> dict[str, Rendered]:
         inputs = inputs.to(self.generator.manifolds.levels.device)
         if self.stage == 1:
-            style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+            style = self._style_of(inputs)
             found = {view: render_radiance(self.generator, style.radiance, inputs, view) for view in views}
         else:
             maps = self._maps(inputs)
@@ -80,11 +93,19 @@ class GeneratorRenderer:
             for name, view in found.items()
         }
 
+    def _style_of(self, inputs: Inputs) -> PersonStyle:
+        if self._style is None:
+            return self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+        frequency, phase, high = (
+            part.to(inputs.z_id).expand(len(inputs.z_id), -1) for part in (*self._style.radiance, *self._style[1:])
+        )
+        return PersonStyle(RadianceStyle(frequency, phase), high)
+
     def _maps(self, inputs: Inputs) -> ManifoldMaps:
         """Of the people, who are often those of the call before."""
         who = torch.cat([inputs.z_id, inputs.z_noise], 1)
         if self._people is None or not torch.equal(self._people[0], who):
-            style = self.generator.style(inputs.z_id, inputs.z_noise, psi=1.0)
+            style = self._style_of(inputs)
             # As people are built in videos: bfloat16 products on CPUs that have them.
             with torch.autocast(who.device.type, torch.bfloat16, enabled=who.device.type == "cpu" and cpu_has_bf16()):
                 self._people = who, build_maps(self.generator, style)
@@ -93,14 +114,21 @@ class GeneratorRenderer:
 
 def load_renderer(path: str | Path, device: torch.device) -> Renderer:
     """The model that a training run saved, or any other in our format. Raises UserError as loading does."""
-    model = unpack_model(load_checkpoint(path), str(path), REPRESENTATIONS)
+    data = load_checkpoint(path)
+    if data.get("convention") in CONVENTIONS:
+        from training.metrics.avatar import AvatarRenderer  # which builds on this module
+
+        avatar, metadata = read_avatar(data, str(path))
+        return AvatarRenderer(avatar.to(device), metadata, str(path))
+    model = unpack_model(data, str(path), REPRESENTATIONS)
     if isinstance(model.generator, TriGridPortrait):
         from training.metrics.trigrid import TriGridRenderer  # which builds on this module
 
         return TriGridRenderer(model.generator.to(device).eval(), model.priors, str(path))
     training = model.metadata.get("training")
     stage = training.get("stage", 2) if isinstance(training, dict) else 2
-    return GeneratorRenderer(model.generator.to(device).eval(), stage, str(path), face_model_of(model.metadata))
+    generator, face_model = model.generator.to(device).eval(), face_model_of(model.metadata)
+    return GeneratorRenderer(generator, stage, str(path), face_model, model.person)
 
 
 def face_model_of_labels(dataset: Dataset) -> str | None:
@@ -115,6 +143,7 @@ class DrawingRenderer:
     """True drawings of synthetic people, whose appearance is z_noise: the ceiling of what a generator can reach."""
 
     face_model: str | None = ARKIT
+    only: Latents | None = None
 
     def __init__(self, size: dict[str, int]):
         self.size, self.name, self.body = size, "true drawing", copy.deepcopy(figure().body_model).float()

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from networks.person.priors import LabelPriors
+from networks.person.priors import LabelPriors, Latents
 from networks.trigrid.deformation import UNIT
 from networks.trigrid.portrait import TriGridPortrait
 from networks.trigrid.superresolution import resized
@@ -27,6 +27,7 @@ class TriGridRenderer:
     """
 
     face_model: str | None = None  # it has no expressions
+    only: Latents | None = None
 
     def __init__(self, portrait: TriGridPortrait, priors: LabelPriors | None, name: str):
         self.portrait, self.priors, self.name = portrait, priors, name

@@ -35,7 +35,7 @@ SIZE = 24
 class Canvas:
     """A renderer whose pictures carry the inputs in their pixels, for a net that reads them there."""
 
-    name, size, face_model = "canvas", {"portrait": SIZE, "face": SIZE}, "arkit"
+    name, size, face_model, only = "canvas", {"portrait": SIZE, "face": SIZE}, "arkit", None
 
     def __init__(self, ignore=()):
         self.ignore = ignore
