@@ -31,7 +31,9 @@ WARMUP_KEY = 0xDE  # of its draws
 PEOPLE, POINTS = 64, 96  # a step: many people with few points each say more than few with many
 FAR_SHARE = 12  # one point of so many lies far from the face, where nothing moves
 SPREAD = 0.01  # of points around the face's vertices, canonical units (12 mm)
-OPENING_SHARE = 3  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
+OPENING_SHARE = 4  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
+MOVED_SHARE = 0.6  # so many of a set of vertices are chosen by how much an expression moves them,
+ANYWHERE = 0.02  # and this
 NEAR_OPENINGS = 0.05  # times SPREAD: of those, across the view from the front
 COLUMN = 0.02  # rays are bent at samples so far before and behind what they meet: along the view from the front
 CANDIDATES = 4  # times as many are drawn of what may be seen between them, for much of it is hidden
@@ -44,7 +46,7 @@ OPENINGS = (
 RIM_REACH = 0.002  # rims hide rims that are so close to one of their vertices, seen from the front,
 RIM_DEPTH = 0.001  # and so far behind it
 ON_TOP = 0.5  # times the way a rim's vertex has moved: it counts as so much farther in front, a closing lid above all
-MAPPING_RATE, SIREN_RATE, OUTPUT_RATE = 5e-4, 1e-4, 3e-4  # Adam's, at their peak
+MAPPING_RATE, SIREN_RATE, OUTPUT_RATE = 1.2e-3, 2.4e-4, 7e-4  # Adam's, at their peak
 # Times the usual, to begin with: sines of points, for lids and lips are thin; the mapping's view of expressions, whose
 # numbers are smaller than those of identities.
 DETAIL, EXPRESSIVE = 2.0, 2.0
@@ -69,20 +71,42 @@ def warm_up_expression(
     Returns:
         root mean square error of the last tenth of the steps, canonical units.
     """
+    scale = latent_scale(imitation)
     with torch.no_grad():
         weight_and_bias(d_e.layers[0])[0].mul_(DETAIL)
-        weight_and_bias(d_e.mapping[0])[0][:, ID_DIM:].mul_(EXPRESSIVE)
     parts = ((MAPPING_RATE, d_e.mapping), (SIREN_RATE, d_e.layers), (OUTPUT_RATE, d_e.output))
     regression = Regression([(rate, [part.parameters()]) for rate, part in parts], steps)
     device, errors = imitation.mean.device, []
     for step in trange(steps, desc="D^e alone"):
         inputs = sampler.draw(PEOPLE, seed, WARMUP_KEY, step)
         random = random_generator(seed, WARMUP_KEY + 1, step)
-        points, expected = face_points(imitation, inputs.z_id.to(device), inputs.z_exp.to(device), random)
-        style = d_e.style(inputs.z_id.to(device), inputs.z_exp.to(device))
+        z_id, z_exp = inputs.z_id.to(device), inputs.z_exp.to(device)
+        points, expected = face_points(imitation, z_id, z_exp, random)
+        style = d_e.style(z_id * scale[:ID_DIM], z_exp * scale[ID_DIM:])
         loss = (MILLIMETRES * (d_e(points, style, bf16=step < ROUNDED * steps) - expected)).square().sum(-1).mean()
         errors.append(regression.step(loss))
+    with torch.no_grad():
+        weight_and_bias(d_e.mapping[0])[0].mul_(scale)
     return float(np.mean(errors[-max(1, steps // 10) :])) ** 0.5 / MILLIMETRES
+
+
+def latent_scale(imitation: ImitationTarget) -> Tensor:
+    """By how much D^e sees z_id and z_exp [144] enlarged while it learns: by the root of how far each number moves the
+    face. Most numbers of an identity hardly do, and by them it would know faces by heart."""
+    bases = torch.cat([imitation.id_basis, imitation.exp_basis], -1)
+    scale = bases.square().sum(1).mean(0).sqrt().sqrt()
+    scale[ID_DIM:] *= EXPRESSIVE
+    return scale / scale[:ID_DIM].square().mean().sqrt()
+
+
+def chosen(vertices: VertexSet, count: int, z_exp: Tensor, random: torch.Generator) -> Tensor:
+    """Indices [B, count] of vertices, in any order: some anywhere, more where the expression z_exp [B, 64] moves
+    something, as a share of what each of its numbers can move: brows count as much as jaws, which go farther."""
+    moved, batch = round(MOVED_SHARE * count), len(z_exp)
+    weight = z_exp.abs() @ vertices.moves.T + ANYWHERE
+    index = torch.randint(len(vertices), (batch, count), generator=random)
+    index[:, :moved] = torch.multinomial(weight.cpu(), moved, replacement=True, generator=random)
+    return index[:, torch.randperm(count, generator=random)].to(z_exp.device)
 
 
 def face_points(
@@ -100,7 +124,7 @@ def face_points(
     far, near = POINTS // FAR_SHARE, POINTS - POINTS // FAR_SHARE
 
     def some(vertices: VertexSet, count: int) -> tuple[Tensor, Tensor]:
-        return vertices.some(torch.randint(len(vertices), (batch, count), generator=random).to(device), z_id, z_exp)
+        return vertices.some(chosen(vertices, count, z_exp, random), z_id, z_exp)
 
     beside, back = some(imitation.smooth, near)
     # Most of them close to the surface, some farther away: rays are bent before they arrive.

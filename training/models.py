@@ -237,14 +237,18 @@ def load_generator(generator: Generator, path: str, face_model: str | None = Non
     """
     model = unpack_model(load_checkpoint(path), path)
     check_face_model(face_model_of(model.metadata), face_model, path)
-    saved = model.generator
+    check_same_space(generator, model.generator, path)
+    load_weights(generator, model.generator.state_dict(), path)
+
+
+def check_same_space(generator: Generator, saved: Generator, path: str) -> None:
+    """UserError naming ``path`` where weights of ``saved`` would mean something else in ``generator``."""
     # Nothing among the weights tells these.
     canonical = ("canonical_shape", "canonical_face")
     for part in ("pose", "expression", *canonical, "num_manifolds", "first_level", "last_level", "manifold_centre"):
         if getattr(saved.config, part) != getattr(generator.config, part):
             found = f"{getattr(saved.config, part)}, in the configuration {getattr(generator.config, part)}"
             raise UserError(f"{path}: generator.{part}: expected the same in both runs, found {found}")
-    load_weights(generator, saved.state_dict(), path)
 
 
 def wrap_manifolds(generator: Generator, seed: int) -> None:

@@ -11,7 +11,7 @@ import copy
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -28,7 +28,7 @@ from networks.manifold.radiance import INITIAL_SIGMA
 from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.person.expressions import face_model_name
 from networks.person.priors import LabelPriors
-from networks.saved_model import SavedModel, pack_model
+from networks.saved_model import SavedModel, pack_model, unpack_model
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import (
@@ -47,7 +47,7 @@ from training.data.synthetic.appearance import N_USED
 from training.data.synthetic.sampling import sample_actions, sample_expression, sample_pose_camera, sample_strong
 from training.drawn_points import POINT, Targets, draw_points, drawn_identity, find_air, unpack, with_air
 from training.expression_warmup import warm_up_expression
-from training.models import face_of, wrap_manifolds
+from training.models import check_same_space, face_of, wrap_manifolds
 from training.regression import Regression
 from training.run.log import CONFIG, RunLog, save_config
 from training.run.state import LATEST, NUM_MEAN_SAMPLES
@@ -65,6 +65,7 @@ class PretrainConfig:
     """All of it."""
 
     generator: GeneratorConfig
+    init_from: str | None = None  # a model of an earlier pretraining, whose M and phi go on; none: from the beginning
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     expression_steps: Annotated[int, Range(0, 10**6)] = 5000  # of D^e
     people: Annotated[int, Range(2, 10**6)] = 2500  # drawn
@@ -139,14 +140,19 @@ def meaningless(config: GeneratorConfig) -> Tensor:
 
 
 def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> Generator:
-    """A generator whose manifolds lie around the mean body and whose D^e imitates the open face."""
+    """A generator whose manifolds lie around the mean body and whose D^e imitates the open face; M and phi as they are
+    in ``init_from``, where it names a model. UserError where that does not fit."""
     torch.manual_seed(config.seed)
     body = default_body()
     generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
-    wrap_manifolds(generator, config.seed)
+    if config.init_from is not None:
+        take_over(generator, config.init_from)
+    else:
+        wrap_manifolds(generator, config.seed)
+        with torch.no_grad():
+            for head in generator.radiance.to_sigma:
+                weight_and_bias(head)[1].add_((FIRST_SIGMA - INITIAL_SIGMA) / len(generator.radiance.to_sigma))
     with torch.no_grad():
-        for head in generator.radiance.to_sigma:
-            weight_and_bias(head)[1].add_((FIRST_SIGMA - INITIAL_SIGMA) / len(generator.radiance.to_sigma))
         weight_and_bias(generator.radiance.mapping[0])[0][:, meaningless(config.generator)] = 0
     generator.to(device)
     if config.expression_steps and config.generator.expression:
@@ -155,6 +161,19 @@ def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> 
             generator.expression_deformation, imitation, labels, steps=config.expression_steps, seed=config.seed
         )
     return generator
+
+
+def take_over(generator: Generator, path: str) -> None:
+    """M and phi of a model of an earlier pretraining, its opacity as soft as it was learned. UserError where they do
+    not fit."""
+    data = load_checkpoint(path)
+    saved, made = unpack_model(data, path), data["metadata"].get("pretraining")
+    if not isinstance(made, dict):
+        raise UserError(f"{path}: init_from: expected a model of training.pretrain, found another one")
+    check_same_space(generator, saved.generator, path)
+    load_weights(generator.manifolds, saved.generator.manifolds.state_dict(), f"{path}: manifolds")
+    load_weights(generator.radiance, saved.generator.radiance.state_dict(), f"{path}: radiance")
+    generator.radiance.harden(1 / made.get("hardness", 1.0))
 
 
 # ---- phi -----------------------------------------------------------------------------------------------------------
@@ -312,7 +331,8 @@ def pretrain(config: PretrainConfig, outdir: Path, device: torch.device, *, comm
     outdir.mkdir(parents=True, exist_ok=True)
     labels, start, state = DrawnLabels(config), outdir / START, outdir / STATE
     if not start.exists():
-        save_model(start, begin(config, labels, device), config, labels.priors(), 0)
+        soft = replace(config, hardness=1.0)  # phi learns from there
+        save_model(start, begin(config, labels, device), soft, labels.priors(), 0)
     generator = started(config, start, device)
     task = Pretraining(config, generator, collect(config, start, outdir / POINTS))
     if state.exists():
@@ -338,7 +358,7 @@ def started(config: PretrainConfig, path: Path, device: torch.device) -> Generat
     """The generator in ``path``, which :func:`begin` made. UserError where it was begun otherwise."""
     data = load_checkpoint(path)
     metadata = completed(PretrainConfig, data["metadata"].get("pretraining", {}))
-    early = ("generator", "seed", "expression_steps", "people")
+    early = ("generator", "init_from", "seed", "expression_steps", "people")
     now = config_to_dict(config)
     if changed := differences({k: metadata.get(k) for k in early}, {k: now[k] for k in early}):
         raise UserError(f"{path}: this pretraining was begun otherwise ({'; '.join(changed)})")

@@ -123,7 +123,9 @@ class Generator(nn.Module):
             config.sr_features, config.sr_blocks, config.sr_growth, config.sr_up_channels,
         )  # fmt: skip
         self.pose_deformation = PoseDeformationProcessor()
-        self.expression_deformation = ExpressionDeformation(ID_DIM + EXPRESSION_DIM, config.expression_dim)
+        self.expression_deformation = ExpressionDeformation(
+            ID_DIM + EXPRESSION_DIM, config.expression_dim, config.expression_mapping_dim or None
+        )
         # Means of the styles, for truncation (set_mean_styles).
         style = self.style(torch.zeros(1, ID_DIM), torch.zeros(1, NOISE_DIM), psi=1.0)
         self.register_buffer("mean_frequency", torch.zeros_like(style.radiance.frequency[0]))

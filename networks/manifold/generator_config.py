@@ -31,6 +31,7 @@ class GeneratorConfig:
     radiance_dim: Size = 256  # phi
     feature_dim: Size = 32  # phi's features for U
     expression_dim: Annotated[int, Range(1, MAX_EXPRESSION_DIM)] = 128  # D^e
+    expression_mapping_dim: Annotated[int, Range(0, 4096)] = 0  # its mapping network; 0: as wide as D^e
     sr_features: Size = 64  # U
     sr_blocks: Size = 4
     sr_growth: Size = 32

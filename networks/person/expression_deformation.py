@@ -29,11 +29,17 @@ class StyledExpression(NamedTuple):
 
 
 class ExpressionDeformation(nn.Module):
-    """Displacement of a point, given identity and expression; zero at initialisation."""
+    """Displacement of a point, given identity and expression; zero at initialisation.
 
-    def __init__(self, latent_dim: int, hidden_dim: int):
+    Args:
+        latent_dim: of identity and expression together.
+        hidden_dim: width of the sine layers, which every point passes.
+        mapping_dim: width of the mapping network, which every expression passes once; ``hidden_dim`` by default.
+    """
+
+    def __init__(self, latent_dim: int, hidden_dim: int, mapping_dim: int | None = None):
         super().__init__()
-        self.mapping = MappingNetwork(latent_dim, hidden_dim, 2 * NUM_LAYERS * hidden_dim)
+        self.mapping = MappingNetwork(latent_dim, mapping_dim or hidden_dim, 2 * NUM_LAYERS * hidden_dim)
         self.layers = nn.ModuleList(
             FiLMLayer(hidden_dim if i else PADDED_DIM, hidden_dim, first=i == 0) for i in range(NUM_LAYERS)
         )

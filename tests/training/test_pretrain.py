@@ -1,6 +1,7 @@
 """Stage 0: the loss, what is learned, stopping and going on, what does not fit."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from training import pretrain as program
 from training.config import load_train_config
 from training.data.synthetic.appearance import N_USED
 from training.drawn_points import Targets
-from training.pretrain import POINTS, PretrainConfig, Pretraining, point_loss, pretrain
+from training.pretrain import POINTS, DrawnLabels, PretrainConfig, Pretraining, point_loss, pretrain
 
 CPU = torch.device("cpu")
 
@@ -97,11 +98,33 @@ def test_phi_does_not_see_what_says_nothing(tmp_path):
         assert not torch.equal(colours(slice(80, 80 + N_USED), 0.0), colours(unused, 0.0))
 
 
+def test_phi_goes_on_from_an_earlier_model(tmp_path):
+    """M is the same and phi as soft as it was; D^e, of another width, is learned anew."""
+    first = pretrain(make_config(hardness=3.0), tmp_path / "first", CPU)
+    path = str(tmp_path / "first" / "latest")
+    wider = replace(make_config().generator, expression_mapping_dim=24)
+    config = replace(make_config(init_from=path), generator=wider)
+    generator = program.begin(config, DrawnLabels(config), CPU)
+    for part in ("manifolds", "radiance"):
+        expected = getattr(first, part).state_dict()
+        for name, value in getattr(generator, part).state_dict().items():
+            torch.testing.assert_close(value, expected[name])
+    assert generator.expression_deformation.mapping[0].out_features == 24
+    other = replace(config, generator=replace(wider, first_level=25.0))
+    with pytest.raises(UserError, match="generator.first_level: expected the same in both runs, found .*, in the conf"):
+        program.begin(other, DrawnLabels(other), CPU)
+
+
 def test_saved_opacity_is_hard(tmp_path):
+    """That of the result, not what phi begins with."""
     phi = pretrain(make_config(hardness=3.0), tmp_path, CPU).radiance
     saved = load_checkpoint(tmp_path / "latest")["state"]
     for index, head in enumerate(phi.to_sigma):
         torch.testing.assert_close(saved[f"radiance.to_sigma.{index}.weight"], 3 * head.weight)
+    start, config = load_checkpoint(tmp_path / "start")["state"], make_config()
+    began = program.begin(config, DrawnLabels(config), CPU)
+    for index, head in enumerate(began.radiance.to_sigma):
+        assert torch.equal(start[f"radiance.to_sigma.{index}.weight"], head.weight)
 
 
 def test_what_does_not_fit_is_named(tmp_path):

@@ -33,6 +33,7 @@ class VertexSet(nn.Module):
     exp_basis: Tensor
     aim: Tensor
     most: Tensor
+    moves: Tensor  # [N, 64] how far each number of an expression moves each vertex, as a share of the farthest
 
     def __init__(
         self,
@@ -51,6 +52,8 @@ class VertexSet(nn.Module):
         self.register_buffer("aim", aim, persistent=False)  # [N, 3] from the neutral face
         most = torch.full(self.exp_basis.shape[-1:], torch.inf) if most is None else most
         self.register_buffer("most", most.to(self.mean), persistent=False)
+        moves = self.exp_basis.norm(dim=1)
+        self.register_buffer("moves", moves / moves.amax(0).clamp_min(1e-9), persistent=False)
 
     def __len__(self) -> int:
         return len(self.mean)
