@@ -97,7 +97,7 @@ TINY_METRICS = "--num 8 --kid_subset 4 --control_num 2 --cache cache"
 TINY_TABLE = "--kimg 0.004 --num 8 --kid_subset 4 --cache cache"
 TINY_PRETRAIN = (
     "--people 2 --rays 20 --points 40 --steps 1 --batch_size 1 --batch_points 10 --expression_steps 1 --workers 0 "
-    + options("generator", *SIZES)
+    "--init_from null " + options("generator", *SIZES)
 )
 TINY_INVERSION = "--latents 1 --styles 1 --weights 1 --perceptual none"
 TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.safetensors"
