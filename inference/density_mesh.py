@@ -23,9 +23,11 @@ from networks.cameras import FRONTAL, Rays
 from networks.trigrid.camera_labels import project_label
 from networks.trigrid.deformation import UNIT, to_canonical, to_metres
 from networks.trigrid.portrait import TriGridPerson, TriGridPortrait
-from networks.trigrid.volume import CUT_AWAY, DENSITY_SHIFT
+from networks.trigrid.volume import CUT_AWAY, DENSITY_SHIFT, march
 
 POINTS_AT_A_TIME = 1 << 18
+# Metres along the way in that colours are composited, and samples of it: what pictures show is no single point's.
+OUTSIDE, INSIDE, ALONG = 0.05, 0.1, 12
 Colour = Callable[[np.ndarray], np.ndarray]
 
 
@@ -126,14 +128,26 @@ def accumulated(density: Tensor, voxel: float) -> Tensor:
 
 @torch.inference_mode()
 def colours_at(portrait: TriGridPortrait, person: TriGridPerson, field: Field, points: Tensor) -> Tensor:
-    """Colours [N, 3] in 0..1 at points [N, 3] of posed space, metres: of the picture before super-resolution."""
+    """Colours [N, 3] in 0..1 at points [N, 3] of the surface, posed space, metres: what rays see that go in there, in
+    the picture before super-resolution."""
     device, found = person.ws.device, []
-    grid = field.canonical.permute(3, 2, 1, 0)[None]  # [1, 3, Z, Y, X]: x runs along the width
-    for part in points.split(POINTS_AT_A_TIME):
-        place = (part - field.low) / (field.voxel * (len(field.opacity) - 1)) * 2 - 1
-        rest = F.grid_sample(grid, place[None, None, None], align_corners=True, padding_mode="border")
-        rest = rest[0, :, 0, 0].T.to(device)  # [n, 3]
-        features = portrait.trigrid.radiance(person.planes, rest[None, None])[1][0, 0]  # [n, C]
-        rgb = portrait.trigrid.torgb(features.T[None, :, :, None], person.ws[:, -1])[0, :, :, 0].T
+    inwards = torch.from_numpy(np.stack(np.gradient(gaussian_filter(field.opacity, SMOOTHING)), -1)).float()
+    grid = torch.cat([field.canonical, inwards], -1).permute(3, 2, 1, 0)[None]  # [1, 6, Z, Y, X]: x along the width
+    steps = torch.linspace(-OUTSIDE, INSIDE, ALONG)
+    for part in points.split(POINTS_AT_A_TIME // ALONG):
+        direction = F.normalize(_looked_up(grid, part, field)[:, 3:], dim=-1)
+        along = part[:, None] + steps[:, None] * direction[:, None]  # [n, S, 3]
+        rest = _looked_up(grid, along.flatten(0, 1), field)[:, :3].view_as(along).to(device)
+        density, features = portrait.trigrid.radiance(person.planes, rest[None])
+        seen = march(features, density, steps.to(device).expand(density.shape))
+        mean = seen.colour[0] / seen.alpha[0, :, None].clamp_min(1e-6)  # [n, C]
+        rgb = portrait.trigrid.torgb(mean.T[None, :, :, None], person.ws[:, -1])[0, :, :, 0].T
         found.append((0.5 + 0.5 * rgb).clamp(0, 1).cpu())
     return torch.cat(found)
+
+
+def _looked_up(grid: Tensor, points: Tensor, field: Field) -> Tensor:
+    """A grid [1, C, Z, Y, X] over the field's nodes, at points [N, 3]: [N, C]."""
+    place = (points - field.low) / (field.voxel * (len(field.opacity) - 1)) * 2 - 1
+    found = F.grid_sample(grid, place[None, None, None], align_corners=True, padding_mode="border")
+    return found[0, :, 0, 0].T

@@ -17,14 +17,19 @@ class PosePredictor(nn.Module):
     Args:
         in_dim: C.
         widths: of the inner layers.
+        factors: F: the last layer is the sum of so many, each times a number that is given with the features; 0: one
+            layer by itself.
     """
 
-    def __init__(self, in_dim: int, widths: tuple[int, ...], pose_size: int = 6):
+    def __init__(self, in_dim: int, widths: tuple[int, ...], pose_size: int = 6, factors: int = 0):
         super().__init__()
-        ends = (in_dim, *widths, pose_size)
-        pairs = list(zip(ends, ends[1:], strict=False))
-        self.net = nn.Sequential(*(EqualLinear(*pair, activate=pair is not pairs[-1]) for pair in pairs))
+        ends = (in_dim, *widths)
+        inner = (EqualLinear(*pair, activate=True) for pair in zip(ends, ends[1:], strict=False))
+        self.net = nn.Sequential(*inner, EqualLinear(ends[-1] * (factors or 1), pose_size))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """See the class."""
-        return self.net(features)
+    def forward(self, features: Tensor, factors: Tensor | None = None) -> Tensor:
+        """See the class; ``factors`` [B, F]."""
+        hidden = self.net[:-1](features)
+        if factors is not None:
+            hidden = (hidden[:, :, None] * factors[:, None]).flatten(1)
+        return self.net[-1](hidden)

@@ -103,6 +103,16 @@ def is_left(label: Tensor) -> Tensor:
 
 
 @full_precision()
+def direction_harmonics(label: Tensor, order: int) -> Tensor:
+    """[B, 2 + 2 order] of cameras: 1, the sine of their elevation above the neck, and cosines and sines of 1 .. order
+    times the angle that they stand at about the body, 0 in front."""
+    position = label[:, (3, 7, 11)]
+    angle = torch.atan2(position[:, 0], position[:, 2])[:, None] * torch.arange(1, order + 1, device=label.device)
+    height = F.normalize(position, dim=-1)[:, 1:2]
+    return torch.cat([torch.ones_like(height), height, angle.cos(), angle.sin()], -1)
+
+
+@full_precision()
 def project_label(points: Tensor, label: Tensor) -> Tensor:
     """Where cameras of labels [B, 25] see points [B, N, 3] (metres): x right, y down, 0..1 between the picture's edges.
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from networks.person.pose_predictors import PosePredictor
 from networks.stylegan_layers import EqualConv2d, EqualLinear
-from networks.trigrid.camera_labels import LABEL_SIZE, POSE_SIZE, is_left, mirror_label, mirror_pose
+from networks.trigrid.camera_labels import (
+    LABEL_SIZE,
+    POSE_SIZE,
+    direction_harmonics,
+    is_left,
+    mirror_label,
+    mirror_pose,
+)
 from networks.trigrid.mapping import ConditionedMapping
 from networks.trigrid.superresolution import resized
 
@@ -118,16 +125,19 @@ class PoseAwareDiscriminator(nn.Module):
         group: of the deviation.
         fold_mirror: views from the left are mirrored once, with their cameras and poses, for the score and for E_D
             alike: half of the work, and one side of people to know.
+        camera_harmonics: above 0, E_D's last layer is a Fourier series of this order in the angle that the camera
+            stands at: which way of a head's outline tells of a turn depends on the side that it is seen from.
     """
 
     def __init__(
         self, image_size: int, *, channel_base: int = 32768, max_channels: int = 512,
         pose_widths: tuple[int, ...] = (2048, 512, 128, 32), group: int = 4, fold_mirror: bool = False,
+        camera_harmonics: int = 0,
     ):  # fmt: skip
         super().__init__()
         if image_size < 8 or image_size & (image_size - 1):
             raise ValueError(f"image_size: expected a power of 2 from 8 on, found {image_size}")
-        self.image_size, self.fold_mirror = image_size, fold_mirror
+        self.image_size, self.fold_mirror, self.camera_harmonics = image_size, fold_mirror, camera_harmonics
         self.sizes = [image_size >> k for k in range(image_size.bit_length() - 3)]  # down to 8
         widths = {size: min(channel_base // size, max_channels) for size in (*self.sizes, 4)}
         for size in self.sizes:
@@ -135,7 +145,8 @@ class PoseAwareDiscriminator(nn.Module):
             self.add_module(f"b{size}", DiscriminatorBlock(widths[size], widths[size // 2], seen))
         self.b4 = Epilogue(widths[4], widths[4], group)
         self.mapping = ConditionedMapping(0, LABEL_SIZE + POSE_SIZE, widths[4], layers=MAPPING_LAYERS)
-        self.pose_branch = PosePredictor(16 * widths[4] + LABEL_SIZE, pose_widths)
+        factors = 2 + 2 * camera_harmonics if camera_harmonics else 0
+        self.pose_branch = PosePredictor(16 * widths[4] + LABEL_SIZE, pose_widths, factors=factors)
 
     def features(self, seen: Observed) -> Tensor:
         """The trunk's last features [B, 16 C]."""
@@ -166,5 +177,7 @@ class PoseAwareDiscriminator(nn.Module):
         left = is_left(camera)
         features = self.features(seen.mirrored_where(left))
         left = left[:, None]
-        pose = self.pose_branch(torch.cat([features, folded(camera, left) if self.fold_mirror else camera], -1))
+        told = folded(camera, left) if self.fold_mirror else camera
+        factors = direction_harmonics(told, self.camera_harmonics) if self.camera_harmonics else None
+        pose = self.pose_branch(torch.cat([features, told], -1), factors)
         return _Found(torch.where(left, mirror_pose(pose), pose), features, left)

@@ -13,7 +13,8 @@ from torch_utils.checkpoint import in_single_precision, load_weights
 from torch_utils.misc import UserError
 
 CONVENTION = "trigrid_pose_reader"
-SETTINGS = ("image_size", "channel_base", "max_channels", "pose_widths", "group", "fold_mirror")
+SETTINGS = ("image_size", "channel_base", "max_channels", "pose_widths", "group", "fold_mirror", "camera_harmonics")
+EARLIER = {"camera_harmonics": 0}  # of files that do not have it
 
 
 class PoseReader(nn.Module):
@@ -43,7 +44,7 @@ def pack_pose_reader(reader: PoseReader, settings: dict[str, Any], rest_pose: st
     """Plain data for :func:`torch_utils.checkpoint.save_checkpoint`; ``settings`` has those of the discriminator."""
     return {
         "convention": CONVENTION,
-        "settings": {name: settings[name] for name in SETTINGS},
+        "settings": {name: (EARLIER | settings)[name] for name in SETTINGS},
         "raw_size": reader.raw_size,
         "rest_pose": rest_pose,
         "state": {name: value.detach().cpu().clone() for name, value in reader.discriminator.state_dict().items()},
@@ -56,7 +57,7 @@ def unpack_pose_reader(data: dict[str, Any], where: str) -> PoseReader:
         found = data.get("convention")
         raise UserError(f"{where}: expected what reads poses (RUN/latest_pose_reader), found {found!r}")
     try:
-        settings = {name: data["settings"][name] for name in SETTINGS}
+        settings = {name: (EARLIER | data["settings"])[name] for name in SETTINGS}
         settings["pose_widths"] = tuple(settings["pose_widths"])
         with torch.random.fork_rng(devices=[]):
             discriminator = PoseAwareDiscriminator(settings.pop("image_size"), **settings)

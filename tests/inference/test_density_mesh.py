@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from inference import mesh as mesh_program
-from inference.density_mesh import accumulated, extract_head, within_pictures
+from inference.density_mesh import ALONG, INSIDE, OUTSIDE, Field, accumulated, colours_at, extract_head, within_pictures
 from inference.portable.gltf import METRES
 from inference.textured import make_atlas, write_textured
 from networks.saved_model import SavedModel, pack_model
@@ -59,6 +59,32 @@ def test_a_ball_is_meshed_where_it_is(pose):
     volume = (np.cross(a, b) * c).sum() / 6
     assert volume == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.2)
     assert np.abs(255 * colour(METRES * mesh.vertices) - mesh.colours).max() <= 0.51
+
+
+class FirstThree(torch.nn.Module):
+    """Features as colours in -1..1."""
+
+    def forward(self, features, w):
+        return features[:, :3]
+
+
+def test_colours_are_those_of_the_way_in():
+    """Density is 20 a metre everywhere, what is in front lies at larger z, and features are z: a mean of z by light."""
+    portrait = make_portrait(pose="none")
+    density = 1 + np.log(np.expm1(20.0))
+    portrait.trigrid.radiance = lambda planes, points: (
+        torch.full(points.shape[:-1], density), points[..., 2:].expand(*points.shape[:-1], 4))  # fmt: skip
+    portrait.trigrid.torgb = FirstThree()
+    person = portrait.person(torch.zeros(1, 8))
+    axis = torch.linspace(-0.5, 0.5, 11)
+    nodes = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1)
+    field = Field(-0.5, 0.1, (-nodes[..., 2]).numpy(), nodes)
+    step = (OUTSIDE + INSIDE) / (ALONG - 1)
+    middles = -OUTSIDE + step * (np.arange(ALONG - 1) + 0.5)
+    light = np.exp(-20 * step * np.arange(ALONG - 1))
+    expected = 0.5 + 0.5 * (0.1 - (light * middles).sum() / light.sum())
+    found = colours_at(portrait, person, field, torch.tensor([[0.0, 0.05, 0.1]]))
+    np.testing.assert_allclose(found.numpy(), [[expected] * 3], atol=1e-6)
 
 
 def test_what_is_below_all_pictures_is_left_out():

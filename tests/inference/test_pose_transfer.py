@@ -12,11 +12,11 @@ from inference import pose_transfer
 from networks.person.body_model import MEAN_POSE, euler_to_matrix
 from networks.saved_model import SavedModel, pack_model
 from networks.trigrid.discriminator import PoseAwareDiscriminator
-from networks.trigrid.pose_reader import PoseReader, pack_pose_reader
+from networks.trigrid.pose_reader import PoseReader, pack_pose_reader, unpack_pose_reader
 from tests.inference.made_photos import tracked
 from tests.networks.helpers import make_generator
 from tests.networks.trigrid.test_portrait import make_portrait
-from torch_utils.checkpoint import save_checkpoint
+from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.misc import UserError
 
 SETTINGS = {"image_size": 16, "channel_base": 64, "max_channels": 8, "pose_widths": (6,), "group": 1,
@@ -83,6 +83,13 @@ def test_a_photo_beside_three_people(photo, tmp_path):
     pose = np.load(tmp_path / "poses_pose.npy")
     assert pose.shape == (1, 6, 3) and not np.allclose(pose[0, 3], photo.joint_eulers[3])
     np.testing.assert_allclose(np.load(tmp_path / "poses_camera.npy"), photo.camera[None], atol=1e-6)
+
+
+def test_readers_without_harmonics_say_nothing_of_them(tmp_path):
+    write_reader(tmp_path / "reader.safetensors")
+    data = load_checkpoint(tmp_path / "reader.safetensors")
+    assert data["settings"].pop("camera_harmonics") == 0
+    assert unpack_pose_reader(data, "it").discriminator.camera_harmonics == 0
 
 
 def test_the_tracker_s_pose_for_models_of_manifolds(photo, tmp_path):

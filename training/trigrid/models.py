@@ -20,7 +20,7 @@ from torch_utils.config import config_from_dict
 from torch_utils.misc import UserError
 from training.trigrid.config import GROUP, TriGridTrainConfig
 
-FIRST_TURNS = 0.1  # of E_G's last layer, times its usual first weights
+FIRST_TURNS = 0.1  # of E_G's and E_D's last layers, times their usual first weights
 # What a later stage may change: nothing among the weights depends on it.
 FREE = ("raw_size", "samples", "importance_samples")
 
@@ -71,11 +71,13 @@ def build_networks(config: TriGridTrainConfig) -> TriGridNetworks:
     if generator.expression_deformation is not None:  # and D^e what it has learned alone
         generator.expression_deformation.requires_grad_(False)
     generator.trigrid.pose_branch.requires_grad_(config.stage == 1)
-    last = generator.trigrid.pose_branch.net[-1]
-    assert isinstance(last, EqualLinear)
+    networks = TriGridNetworks(generator, discriminators)
     with torch.no_grad():  # heads begin near rest, not turned by a radian
-        last.weight.mul_(FIRST_TURNS)
-    return TriGridNetworks(generator, discriminators)
+        for branch in (generator.trigrid.pose_branch, networks.discriminator.pose_branch):
+            last = branch.net[-1]
+            assert isinstance(last, EqualLinear)
+            last.weight.mul_(FIRST_TURNS)
+    return networks
 
 
 def build_discriminator(config: TriGridTrainConfig) -> PoseAwareDiscriminator:
@@ -84,6 +86,7 @@ def build_discriminator(config: TriGridTrainConfig) -> PoseAwareDiscriminator:
     return PoseAwareDiscriminator(
         config.generator.image_size, channel_base=d.channel_base, max_channels=d.max_channels,
         pose_widths=d.pose_widths, group=GROUP, fold_mirror=d.fold_mirror,
+        camera_harmonics=d.camera_harmonics,
     )  # fmt: skip
 
 

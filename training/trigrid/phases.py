@@ -105,7 +105,8 @@ def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: I
     trigrid, batch = portrait.trigrid, len(inputs.z)
     with full_precision():  # poses and cameras are positions
         chosen = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
-        pose = chosen + clock.pose_noise * inputs.turns * constant(2 * NECK_RANGE, chosen)
+        turns = clock.pose_noise * inputs.turns * constant(NECK_RANGE, chosen)
+        pose = chosen + torch.cat([turns, turns], -1)  # pictures hardly tell how neck and head share a turn
         known = [Conditions(inputs.camera[:, k], pose[:, k]) for k in range(inputs.z.shape[1])]
         ws = []
         for k in range(2):  # oneself, and the neighbour for the background

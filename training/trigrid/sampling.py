@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
     background: Tensor  # [B] in 0..1: whether the neighbour's background is taken
     rough_pose: Tensor  # [B, 6] axis-angle of neck and head
     z_exp: Tensor  # [B, 64] expressions, where the model has them
-    turns: Tensor  # [B, CHAIN, 6] standard normal: what is added to E_G's poses, but for its scale
+    turns: Tensor  # [B, CHAIN, 3] standard normal: what E_G's necks and heads turn further, but for its scale
     joint_eulers: Tensor  # [B, 6, 3] radians: collars and shoulders, where the model has them
     face_camera: Tensor  # [B, 2] (pitch, yaw) of the face camera, which rides on the head
 
@@ -102,7 +102,7 @@ class TriGridSampler:
             joint_eulers=self.joint_eulers[rows],
             face_camera=self.face_camera[rows],
             z_exp=self.z_exp[rows],
-            turns=chained(torch.randn(count, POSE_SIZE, generator=random)),
+            turns=chained(torch.randn(count, POSE_SIZE // 2, generator=random)),
         )
 
 

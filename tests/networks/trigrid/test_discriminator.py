@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from networks.trigrid.camera_labels import mirror_label, mirror_pose
+from networks.trigrid.camera_labels import direction_harmonics, mirror_label, mirror_pose
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator, deviation
 from tests.networks.golden import requires_golden
 from tests.networks.trigrid.golden import read_golden, weights_of
@@ -37,15 +37,33 @@ def test_deviation_by_hand():
         deviation(x, 3)
 
 
-def test_mirrored_portraits_have_mirrored_poses():
+@pytest.mark.parametrize("settings", [{}, {"fold_mirror": True, "camera_harmonics": 2}])
+def test_mirrored_portraits_have_mirrored_poses(settings):
     torch.manual_seed(0)
-    network = PoseAwareDiscriminator(16, channel_base=128, max_channels=8, pose_widths=(8,), group=1)
+    network = PoseAwareDiscriminator(16, channel_base=128, max_channels=8, pose_widths=(8,), group=1, **settings)
     seen = Observed(torch.randn(1, 3, 16, 16), torch.randn(1, 3, 8, 8), torch.rand(1, 1, 8, 8))
     camera = torch.zeros(1, 25)  # E_D is told cameras as they are: these differ in nothing but their side
     camera[:, 3] = 1e-9
     pose = network.predict_pose(seen, camera)
     mirrored = network.predict_pose(seen.mirrored_where(torch.tensor([True])), mirror_label(camera))
     torch.testing.assert_close(mirror_pose(mirrored), pose, rtol=0, atol=1e-6)
+
+
+def test_last_layer_turns_with_the_camera():
+    """All else alike, a camera's answers are a Fourier series in the angle that it stands at."""
+    torch.manual_seed(0)
+    network = PoseAwareDiscriminator(8, channel_base=64, max_channels=8, pose_widths=(4,), group=1, camera_harmonics=1)
+    layer = network.pose_branch.net[-1]
+    assert layer.weight.shape == (6, 4 * 4)
+    hidden, angle = torch.randn(1, 4), torch.tensor(0.7)
+    network.pose_branch.net[0] = torch.nn.Identity()
+    camera = torch.zeros(1, 25)
+    camera[0, 3], camera[0, 7], camera[0, 11] = 2 * angle.sin(), 1.5, 2 * angle.cos()
+    found = network.pose_branch(hidden, direction_harmonics(camera, 1))
+    series = torch.stack([torch.tensor(1.0), torch.tensor(0.6), angle.cos(), angle.sin()])
+    weight = layer.weight.unflatten(1, (4, 4)) / 4  # equalised: 16 inputs
+    expected = torch.einsum("ohf,bh,f->bo", weight, hidden, series) + layer.bias
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
 def test_pose_of_the_score_is_not_learned_from_it():

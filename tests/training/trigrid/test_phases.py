@@ -57,14 +57,14 @@ def test_generator_terms_by_hand(dataset):
 
 
 def test_poses_are_drawn_about_what_e_g_chose(dataset, still):
-    """Yaws by pose_noise, nods and tilts by less; the rough label leads E_G alone. Neighbours, too: w may be theirs."""
+    """Yaws by pose_noise, nods and tilts by less, necks and heads alike. Rough labels lead E_G alone."""
     noisy = {"pose_noise": {"first": 0.2, "last": 0.2}}
     config, networks, inputs, _, clock = make_step(dataset, {"schedules": noisy})
     made = phases.make_people(networks.generator, config, inputs, clock)
     own = networks.generator.trigrid.predict_pose(inputs.z[:, 0], inputs.camera[:, 0])
     scale = torch.tensor([0.14, 0.2, 0.11, 0.14, 0.2, 0.11])
     torch.testing.assert_close(made.chosen, own)
-    torch.testing.assert_close(made.pose, own + scale * inputs.turns[:, 0])
+    torch.testing.assert_close(made.pose, own + scale * inputs.turns[:, 0].repeat(1, 2))
     assert torch.equal(inputs.turns, chained(inputs.turns[:, 0]))
     terms, fakes = phases.generator_terms(networks, config, inputs, clock)
     assert terms["rough_pose"].item() == pytest.approx((own - inputs.rough_pose).square().sum(1).mean().item())
