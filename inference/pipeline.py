@@ -20,8 +20,8 @@ from inference.fast.body import FastBody
 from inference.fast.renderer import FastPerson, FastRenderer
 from inference.portable.avatar import LayeredAvatar
 from inference.portable.build import AvatarOptions, build_avatar
-from inference.portable.motion import SmoothedSkinning
 from inference.portable.renderer import LayersRenderer
+from inference.portable.skinning import SmoothedSkinning
 from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
 from networks.cameras import FRONTAL
@@ -83,7 +83,8 @@ class Person:
         about = {"psi": self._psi, "model": pipe.metadata.get("what"), **(metadata or {})}
         about |= {"about": "likeness of a person in a photo"} if "photo" in pipe.metadata else {}
         options = options or AvatarOptions()
-        return build_avatar(pipe.generator, pipe.surfaces, maps, self.latents, pipe.face_model, options, about)
+        expressions = pipe.face_model, pipe.priors
+        return build_avatar(pipe.generator, pipe.surfaces, maps, self.latents, *expressions, options, about)
 
     @torch.inference_mode()
     def render(

@@ -1,6 +1,7 @@
 """A portable avatar: a person as layers of mesh with one texture, a skeleton and blendshapes; and its file.
 
-Posed, a vertex is  sum_i w_i T_i (v + sum_t a_t m_t):  blendshapes first, in the rest pose, then linear blend skinning.
+Posed, a vertex is  sum_i w_i T_i (v + sum_t a_t m_t + sum_k b_k c_k):  blendshapes first and correctives, whose amounts
+b follow from the blendshapes' a, in the rest pose; then linear blend skinning.
 The rest pose is the canonical one with a neutral face. Joints have no rotation of their own there, so that a joint's
 pose is the rotation of ``joint_eulers`` about its place (glTF's node rotation), with all that hangs on it.
 """
@@ -12,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from networks.person.expressions import ARKIT, BASEL, coefficient_names
 from torch_utils.misc import UserError, atomic_path
 from torch_utils.tensor_file import read_tensor_file, write_tensor_file
 
-VERSION = 1
+VERSION = 2
 INFLUENCES = 4  # joints that a vertex follows, as engines take them
 # The joints of joint_eulers [6, 3] in its order, below what stays.
 ROOT = "root"
@@ -27,7 +29,8 @@ _WEIGHT_ERROR = 1e-4  # of the sum of a vertex's weights
 
 @dataclass(frozen=True, kw_only=True)
 class LayeredAvatar:
-    """V vertices and F triangles in L layers, J joints, T blendshapes. Canonical units: y up, +z out of the face.
+    """V vertices and F triangles in L layers, J joints, T blendshapes, K correctives. Canonical units: y up, +z is
+    where the face looks.
 
     All tensors are on the CPU.
 
@@ -47,16 +50,20 @@ class LayeredAvatar:
     weights: Tensor  # [V, 4] float32, rows sum to 1
     morph_names: tuple[str, ...]  # [T] of coefficient_names: ARKit's actions, if the model's expressions are those
     morphs: Tensor  # [T, V, 3] float32 displacements at full amount
+    correctives: Tensor  # [K, V, 3] float32, what several expressions at once add or take away
+    correction: Tensor  # [K, 1 + T, 1 + T] float32: see corrective_amounts
     metadata: dict[str, Any]  # plain data: provenance
 
     def __post_init__(self):
         sizes = {"V": len(self.vertices), "J": len(self.joint_names), "T": len(self.morph_names)}
+        sizes |= {"K": len(self.correctives), "1 + T": 1 + sizes["T"]}
         shapes: dict[str, tuple[torch.dtype, Sequence[str | int | None]]] = {
             "vertices": (torch.float32, ("V", 3)), "uv": (torch.float32, ("V", 2)),
             "triangles": (torch.int32, (None, 3)), "layers": (torch.int32, (None,)),
             "atlas": (torch.uint8, (None, None, 4)), "joint_positions": (torch.float32, ("J", 3)),
             "joints": (torch.uint8, ("V", INFLUENCES)), "weights": (torch.float32, ("V", INFLUENCES)),
-            "morphs": (torch.float32, ("T", "V", 3)),
+            "morphs": (torch.float32, ("T", "V", 3)), "correctives": (torch.float32, ("K", "V", 3)),
+            "correction": (torch.float32, ("K", "1 + T", "1 + T")),
         }  # fmt: skip
         for name, (dtype, wanted) in shapes.items():
             _check_tensor(name, getattr(self, name), dtype, [sizes[n] if isinstance(n, str) else n for n in wanted])
@@ -95,6 +102,12 @@ class LayeredAvatar:
     def morph_amounts(self, expression: Tensor) -> Tensor:
         """Amounts of the blendshapes [..., T] for the coefficients of the person's model [..., 64]."""
         return expression[..., [_COLUMNS[name] for name in self.morph_names]]
+
+    def corrective_amounts(self, amounts: Tensor) -> Tensor:
+        """Amounts of the correctives [..., K] for those of the blendshapes [..., T]: quadratic forms in (1, amounts),
+        from -1 to 1."""
+        whole = F.pad(amounts, (1, 0), value=1.0)
+        return torch.einsum("...i,kij,...j->...k", whole, self.correction, whole).clamp(-1, 1)
 
 
 # Of the expression, by the names of blendshapes.

@@ -14,29 +14,18 @@ from inference.fast.grids import HALF_REACH
 from inference.portable.atlas import draw_atlas, pack, visible_cells
 from inference.portable.avatar import POSED, ROOT, LayeredAvatar
 from inference.portable.bisection import bisect
-from inference.portable.motion import (
-    Field,
-    SmoothedSkinning,
-    Weights,
-    inverse_expressions,
-    scales,
-    skinning_weights,
-    strongest,
-)
+from inference.portable.blendshapes import SEEN, Blendshapes, Field, fit_blendshapes, scales
+from inference.portable.skinning import SmoothedSkinning, Weights, skinning_weights, strongest
 from inference.portable.surfaces import CELLS, Surfaces
 from networks.manifold.generator import Generator
 from networks.manifold.manifolds import flat_coordinates
 from networks.person.body_model import NECK
-from networks.person.expressions import ARKIT, NUM_EXPRESSION, coefficient_names
-from networks.person.open_body.actions import ACTIONS
-from networks.person.priors import Latents
+from networks.person.priors import LabelPriors, Latents
 from torch_utils.misc import UserError
 
 # What a unit of skinning weight may move a point by: a joint that turns by a third of a radian, at a hand's length.
 _WEIGHT_MOTION = 0.05
 _PROJECTIONS = 8  # random sums of all blendshapes, by whose error meshes are refined
-# What an error counts along x, y and z: cameras look along z, or up to 30 degrees beside it, where half of it is seen.
-_SEEN = torch.tensor([1.0, 1.0, 0.5])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +36,11 @@ class AvatarOptions:
     largest: int = 16  # sides of triangles, in cells of surfaces.CELLS
     least_alpha: float = 1 / 255  # opacity below which a texel is taken for transparent
     least_morph: float = 1e-4  # by which an expression moves something, else it is left out
+    correctives: int = 8  # of what expressions do together, at most
 
     def __post_init__(self):
         for name, value in asdict(self).items():
-            if not (math.isfinite(value) and value > 0):
+            if not (math.isfinite(value) and (value > 0 or (name == "correctives" and value == 0))):
                 raise ValueError(f"{name}: expected a positive number, found {value}")
 
 
@@ -59,7 +49,7 @@ class _Layer(NamedTuple):
 
     points: Tensor  # [N, 3] canonical
     rest: Tensor  # [N, 3] of the person at rest, with a neutral face
-    morphs: Tensor  # [T, N, 3]
+    morphs: Tensor  # [T + K, N, 3] and correctives
     weights: Tensor  # [N, 7]
     triangles: Tensor  # [F, 3] far to near as seen from the front
 
@@ -70,6 +60,7 @@ def build_avatar(
     maps: Tensor,
     latents: Latents,
     face_model: str | None,
+    priors: LabelPriors | None,
     options: AvatarOptions,
     metadata: Mapping[str, Any],
 ) -> LayeredAvatar:
@@ -81,6 +72,7 @@ def build_avatar(
         maps: [K, 4, h, w] the person's RGBA, from U.
         latents: of the person, [1, .] each.
         face_model: whose expressions the generator takes.
+        priors: what these are like.
         options: how closely.
         metadata: plain data to go along.
 
@@ -95,13 +87,18 @@ def build_avatar(
     if not order:
         raise UserError(f"portable avatar: expected a layer of opacity {options.least_alpha:.3g} or more, found none")
     body = FastBody(generator.body, latents.betas)
-    motion = _Motion.of(generator, body, surfaces.points[_corners(kept)], latents.z_id, face_model, options)
+    near = surfaces.points[_corners(kept)]
+    shapes = fit_blendshapes(
+        generator, latents.z_id, face_model, priors, near, correctives=options.correctives, least=options.least_morph
+    )
+    motion = _Motion.of(generator, body, shapes)
     layers = [_simplify(motion, surfaces.points[k], kept[k], options) for k in order]
     size = torch.tensor(maps.shape[:1:-1])  # width, height
     texels = [(0.5 * (flat_coordinates(layer.points) + 1) * size).clamp(min=0).minimum(size) for layer in layers]
     boxes = pack(texels, *size.tolist())
     joints, weights = strongest(torch.cat([layer.weights for layer in layers]))
     starts = torch.tensor([0, *(len(layer.points) for layer in layers)]).cumsum(0).tolist()
+    morphs, correctives = torch.cat([layer.morphs for layer in layers], 1).tensor_split([len(shapes.names)])
     root = generator.body.canonical_joints(latents.betas)[0, generator.body.parents[NECK]].cpu()
     return LayeredAvatar(
         vertices=torch.cat([layer.rest for layer in layers]),
@@ -114,8 +111,10 @@ def build_avatar(
         joint_positions=torch.cat([root[None], body.joints[1]]),
         joints=joints,
         weights=weights,
-        morph_names=motion.names,
-        morphs=torch.cat([layer.morphs for layer in layers], 1),
+        morph_names=shapes.names,
+        morphs=morphs,
+        correctives=correctives,
+        correction=shapes.correction,
         metadata={"about": "synthetic person", "face_model": face_model, "options": asdict(options), **metadata},
     )
 
@@ -133,33 +132,20 @@ def _corners(kept: Tensor) -> Tensor:
 class _Motion(NamedTuple):
     """How points of a person's canonical space move."""
 
-    names: tuple[str, ...]  # [T] of the expressions that move something
-    field: Field  # [1 + T]: from canonical points to the neutral face, and from there to each expression
+    field: Field  # [1 + T + K]: from canonical points to the neutral face, and from there to each expression
     sums: Field  # [1 + _PROJECTIONS] the first, and random sums of the others
     weights: Weights
     skinning: SmoothedSkinning | None  # D^p's, if people are posed by it
     flatness: float  # see `displace`
 
     @classmethod
-    def of(
-        cls, generator: Generator, body: FastBody, near: Tensor, z_id: Tensor, face_model: str | None,
-        options: AvatarOptions,
-    ) -> "_Motion":  # fmt: skip
-        names = coefficient_names(face_model)[: len(ACTIONS) if face_model == ARKIT else None]
-        full = torch.eye(NUM_EXPRESSION)[: len(names)]
-        # Actions go one way, coefficients both.
-        asked = [torch.zeros(1, NUM_EXPRESSION), full] + ([] if face_model == ARKIT else [-full])
-        field = inverse_expressions(generator, z_id, torch.cat(asked), near)
-        neutral, plus, *minus = field.values.split([1, *(len(part) for part in asked[1:])])
-        morphs = 0.5 * (plus - minus[0]) if minus else plus - neutral
-        moving = (morphs.flatten(1, 3).norm(dim=-1).amax(1) >= options.least_morph).nonzero()[:, 0]
-        morphs = morphs[moving]
-        signs = torch.randn(_PROJECTIONS, len(moving), generator=torch.Generator().manual_seed(0)).sign()
+    def of(cls, generator: Generator, body: FastBody, shapes: Blendshapes) -> "_Motion":
+        neutral, morphs = shapes.field.values.tensor_split([1])
+        signs = torch.randn(_PROJECTIONS, len(morphs), generator=torch.Generator().manual_seed(0)).sign()
         sums = torch.tensordot(signs / _PROJECTIONS**0.5, morphs, 1)
         searched, looked_up = scales(generator)
         return cls(
-            tuple(names[i] for i in moving.tolist()), field._replace(values=torch.cat([neutral, morphs])),
-            field._replace(values=torch.cat([neutral, sums])), skinning_weights(generator, body),
+            shapes.field, shapes.field._replace(values=torch.cat([neutral, sums])), skinning_weights(generator, body),
             SmoothedSkinning(generator, body) if generator.config.pose == "smoothed" else None,
             1 - searched / looked_up,
         )  # fmt: skip
@@ -182,7 +168,7 @@ def _simplify(motion: _Motion, points: Tensor, kept: Tensor, options: AvatarOpti
     rest = flat + moved[0]
     rest = rest if motion.skinning is None else motion.skinning.rest(rest)
     weights = motion.weights.at(rest)
-    values = torch.cat([_SEEN[2] * flat[:, 2:], *(_SEEN * moved), _WEIGHT_MOTION * weights], -1)
+    values = torch.cat([SEEN[2] * flat[:, 2:], *(SEEN * moved), _WEIGHT_MOTION * weights], -1)
     triangles = bisect(values.unflatten(0, points.shape[:2]), kept, options.error, options.largest)
     nodes, triangles = triangles.unique(return_inverse=True)
     morphs = motion.displace(motion.field, flat[nodes], slope[nodes])

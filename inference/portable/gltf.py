@@ -33,6 +33,7 @@ SYNTHETIC = "synthetic person"
 # IPTC's word for a picture that a model made, as labels of synthetic media name it.
 DIGITAL_SOURCE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 CAMERA_NODE = "portrait_camera"
+CORRECTIVE = "corrective_"  # blendshapes of this name follow from the others
 _CLAMP, _LINEAR = 33071, 9729
 _WEBP = {"quality": 95, "method": 4, "exact": True}  # exact: colours beside the opaque are blended, too
 
@@ -79,19 +80,24 @@ def to_glb(
 
 def make_contents(avatar: LayeredAvatar, clips: Sequence[Clip], image_size: int, texture: Texture) -> Contents:
     """See :func:`to_glb`. Node 0 is the mesh's, then come the joints' in the avatar's order, then the camera's."""
-    moves = METRES * avatar.morphs.numpy()  # [T, V, 3]
-    lengths = np.linalg.norm(moves, axis=-1)  # [T, V]
+    moves = METRES * torch.cat([avatar.morphs, avatar.correctives]).numpy()  # [T + K, V, 3]
+    lengths = np.linalg.norm(moves, axis=-1)  # [T + K, V]
     most = lengths.max(1, initial=0, keepdims=True)
     moved = lengths > (LEAST_SHARE * most).clip(LEAST_MOVE, UNSEEN)
     kept = np.flatnonzero(moved.any(1))
-    names = [avatar.morph_names[i] for i in kept]
+    count = len(avatar.morph_names)
+    named = (*avatar.morph_names, *(f"{CORRECTIVE}{i}" for i in range(len(avatar.correctives))))
+    names = [named[i] for i in kept]
     binary = Binary()
     targets = [{"POSITION": binary.sparse(moves[i], np.flatnonzero(moved[i]))} for i in kept]
     primitive = _primitive(avatar, binary)
     mesh: dict[str, Any] = {"name": "person", "primitives": [primitive]}
     if targets:
         primitive["targets"] = targets
-        mesh |= {"weights": [0.0] * len(names), "extras": {"targetNames": names}}
+        extras: dict[str, Any] = {"targetNames": names}
+        if kept[-1] >= count:
+            extras["correctives"] = _correction(avatar, kept[kept >= count] - count)
+        mesh |= {"weights": [0.0] * len(names), "extras": extras}
     document: dict[str, Any] = {
         "asset": _asset(avatar), "scene": 0, **_nodes(avatar, binary), "meshes": [mesh], "cameras": [_lens(image_size)],
         **_material(avatar.atlas.numpy(), binary, texture),
@@ -99,7 +105,13 @@ def make_contents(avatar: LayeredAvatar, clips: Sequence[Clip], image_size: int,
     animations = [_animation(clip, avatar, kept, binary) for clip in clips]
     if any(animations):
         document["animations"] = [animation for animation in animations if animation]
-    return Contents(document, binary, names)
+    return Contents(document, binary, [name for name in names if not name.startswith(CORRECTIVE)])
+
+
+def _correction(avatar: LayeredAvatar, kept: np.ndarray) -> dict[str, Any]:
+    """How much of each corrective: quadratic forms in 1 and the amounts of ``of``, cut to -1..1."""
+    forms = avatar.correction[kept].double().numpy()
+    return {"of": list(avatar.morph_names), "forms": [np.round(form, 4).tolist() for form in forms]}
 
 
 def _asset(avatar: LayeredAvatar) -> dict[str, Any]:
@@ -198,7 +210,8 @@ def _animation(clip: Clip, avatar: LayeredAvatar, kept: np.ndarray, binary: Bina
     """A clip, without what rests in it; None where all does."""
     tracks: list[tuple[int, str, np.ndarray, np.ndarray]] = []  # node, what of it, values [F + 1, ...], those at rest
     if clip.expression is not None and len(kept):
-        amounts = avatar.morph_amounts(torch.from_numpy(clip.expression)).numpy()[:, kept]
+        named = avatar.morph_amounts(torch.from_numpy(clip.expression).float())
+        amounts = torch.cat([named, avatar.corrective_amounts(named)], -1).numpy()[:, kept]
         tracks.append((0, "weights", amounts, np.zeros(len(kept))))
     if clip.joint_eulers is not None:
         turns = roma.euler_to_unitquat("ZYX", torch.from_numpy(clip.joint_eulers).reshape(-1, 3))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from inference.fast.grids import CAMERA
 from inference.portable.avatar import POSED, LayeredAvatar
-from inference.portable.motion import SmoothedSkinning, portrait_view
+from inference.portable.skinning import SmoothedSkinning, portrait_view
 from networks.cameras import pixel_directions
 from networks.compositing import Frame
 from networks.manifold.generator_config import UPSCALE
@@ -42,7 +42,7 @@ class LayersRenderer:
             part.to(device) for part in (avatar.triangles, avatar.layers, avatar.atlas)
         )
         self._neutral = None if skinning is None else skinning.neutral(self._vertices)
-        self._morphs = avatar.morphs.to(device).flatten(1)  # [T, 3 V]
+        self._morphs = torch.cat([avatar.morphs, avatar.correctives]).to(device).flatten(1)  # [T + K, 3 V]
         self._rows = [row for row, name in enumerate(POSED) if name in avatar.joint_names]  # of joint_eulers
         self._turned = [avatar.joint_names.index(POSED[row]) for row in self._rows]  # and whose they are
         self._places = avatar.joint_positions[self._turned]
@@ -74,8 +74,9 @@ class LayersRenderer:
 
     def _express(self, expression: Tensor) -> Tensor:
         """What an expression moves the vertices by [V, 3]."""
-        amounts = self.avatar.morph_amounts(expression).to(self._device, non_blocking=True)
-        return (amounts @ self._morphs).view(-1, 3)
+        amounts = self.avatar.morph_amounts(expression)
+        amounts = torch.cat([amounts, self.avatar.corrective_amounts(amounts)])
+        return (amounts.to(self._device, non_blocking=True) @ self._morphs).view(-1, 3)
 
     def _pose(self, moved: Tensor, joint_eulers: Tensor, view: View) -> Tensor:
         """The vertices, moved by an expression, in a pose, on the screen [V, 3]."""

@@ -6,6 +6,7 @@ joints that turn rest in SMPL's own T-pose, so that sleeves, drawn with hanging 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +75,9 @@ def to_vrm(avatar: LayeredAvatar, joints: np.ndarray, *, image_size: int = 256, 
     missing = [name for name in OWN.values() if name not in avatar.joint_names]
     if missing:
         raise UserError(f"--format vrm: expected a body that moves, found no joint {missing[0]}")
-    contents = make_contents(avatar, (), image_size, texture)
+    # Programs that play VRM know of no correctives.
+    alone = dataclasses.replace(avatar, correctives=avatar.correctives[:0], correction=avatar.correction[:0])
+    contents = make_contents(alone, (), image_size, texture)
     if not set(contents.targets) & set(ACTIONS):
         raise UserError("--format vrm: expected a model whose expressions are named facial actions, found one without")
     bones = _add_bones(contents.document, avatar, METRES * joints)

@@ -9,8 +9,8 @@ import torch
 
 from inference.fast.body import FastBody
 from inference.pipeline import Person, PortraitPipeline
-from inference.portable.motion import SmoothedSkinning
 from inference.portable.renderer import LayersRenderer
+from inference.portable.skinning import SmoothedSkinning
 from networks.saved_model import SavedModel
 from tests.benchmarks.bm_render import random_pipeline
 from tests.fake_cuda.counting import Found, counting, no_tf32_for_positions, no_waits, numbers, without_compiled_ops

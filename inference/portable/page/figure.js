@@ -23,6 +23,10 @@ export class Figure {
     const known = targets.map((name) => [name, names.indexOf(name)]).filter(([, column]) => column >= 0);
     this.columnOf = new Map(known); // target -> column of the row
     this.columns = targets.map((name) => this.columnOf.get(name) ?? -1);
+    // Targets that follow from the others: quadratic forms in 1 and their amounts, from -1 to 1.
+    const { of = [], forms = [] } = this.mesh.userData.correctives ?? {};
+    this.corrects = of.map((name) => names.indexOf(name));
+    this.forms = targets.filter((name) => name.startsWith("corrective_")).map((name, i) => [targets.indexOf(name), forms[i] ?? []]);
     [this.names, this.animations] = [names, gltf.animations];
     this.facts = gltf.asset?.extras ?? {};
     this.euler = new THREE.Euler();
@@ -35,6 +39,12 @@ export class Figure {
   // Takes the controls: R = Rz(e0) Ry(e1) Rx(e2) of every joint.
   apply(row) {
     this.columns.forEach((column, target) => (this.mesh.morphTargetInfluences[target] = row[column] ?? 0));
+    const amounts = [1, ...this.corrects.map((column) => row[column] ?? 0)];
+    for (const [target, form] of this.forms) {
+      let sum = 0;
+      form.forEach((line, i) => amounts[i] && line.forEach((value, j) => (sum += amounts[i] * value * amounts[j])));
+      this.mesh.morphTargetInfluences[target] = Math.min(Math.max(sum, -1), 1);
+    }
     this.joints.forEach((joint, i) => {
       const [roll, yaw, pitch] = [0, 1, 2].map((axis) => row[ANGLES + 3 * i + axis]);
       joint?.quaternion.setFromEuler(this.euler.set(pitch, yaw, roll, "ZYX"));

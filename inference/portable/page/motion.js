@@ -50,7 +50,7 @@ export function fromAnimation(clip, figure) {
     if (path === "morphTargetInfluences") {
       tracks.push((time, row) => {
         const values = at.evaluate(time);
-        figure.columns.forEach((column, target) => (row[column] = values[target]));
+        figure.columns.forEach((column, target) => column >= 0 && (row[column] = values[target]));
       });
     } else if (path === "quaternion" && joint >= 0) {
       tracks.push((time, row) => writeTurn(row, joint, at.evaluate(time)));

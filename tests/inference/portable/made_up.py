@@ -4,6 +4,8 @@ import torch
 
 from inference.portable.avatar import POSED, ROOT, LayeredAvatar
 
+NO_CORRECTIVES = {"correctives": torch.zeros(0, 18, 3), "correction": torch.zeros(0, 4, 4)}
+
 
 def make_avatar(side=3):
     """Layers of ``side``^2 vertices at z = -0.05 and 0.05 over [-0.1, 0.1]^2: the inner one opaque and red in the left
@@ -29,6 +31,8 @@ def make_avatar(side=3):
     morphs[0, low] = torch.tensor([0.0, -0.02, 0.0])
     morphs[1, low & (vertices[:, 0] > 0.05)] = torch.tensor([0.01, 0.01, 0.0])
     morphs[2, vertices[:, 1] > 0.05] = torch.tensor([0.0, -0.01, 0.005])
+    correction = torch.zeros(1, 4, 4)  # jaw and smile together: half of the jaw, twice as fast as their product
+    correction[0, 1, 2] = 2
     return LayeredAvatar(
         vertices=vertices,
         uv=uv,
@@ -47,5 +51,7 @@ def make_avatar(side=3):
         weights=weights,
         morph_names=("jawOpen", "mouthSmileLeft", "browInnerUp"),
         morphs=morphs,
+        correctives=0.5 * morphs[:1],
+        correction=correction,
         metadata={"about": "synthetic person, made up for a test", "seed": 3},
     )  # fmt: skip

@@ -28,6 +28,9 @@ def test_files_keep_everything(tmp_path):
 def test_expressions_become_amounts_of_blendshapes():
     amounts = make_avatar().morph_amounts(torch.from_numpy(expression(jawOpen=0.4, mouthSmile=0.8, eyeBlink=1)).float())
     torch.testing.assert_close(amounts, torch.tensor([0.4, 0.8, 0.0]))
+    # 2 x 0.4 x 0.8, and no more than 1.
+    torch.testing.assert_close(make_avatar().corrective_amounts(amounts), torch.tensor([0.64]))
+    assert make_avatar().corrective_amounts(torch.tensor([[1.0, 0.9, 0.0], [0.0, 1.0, 1.0]])).tolist() == [[1.0], [0.0]]
     unnamed = dataclasses.replace(make_avatar(), morph_names=("expression_02", "expression_63", "expression_00"))
     torch.testing.assert_close(unnamed.morph_amounts(torch.arange(64.0)), torch.tensor([2.0, 63.0, 0.0]))
 
@@ -42,6 +45,7 @@ def test_expressions_become_amounts_of_blendshapes():
         ({"uv": torch.zeros(17, 2)}, r"uv: expected torch.float32 \[18, 2\], found .* \[17, 2\]"),
         ({"weights": torch.full((18, 4), 0.2)}, "weights: expected rows that sum to 1 .* found sums from 0.8"),
         ({"morphs": torch.full((3, 18, 3), float("nan"))}, "morphs: expected finite numbers"),
+        ({"correction": torch.zeros(1, 3, 4)}, r"correction: expected torch.float32 \[1, 4, 4\], found .* \[1, 3, 4\]"),
         ({"triangles": torch.full((16, 3), 18, dtype=torch.int32)}, "triangles: expected vertices 0 to 17, found 18"),
         ({"layers": torch.tensor([0, 9], dtype=torch.int32)}, "layers: expected increasing numbers from 0 to 16"),
         ({"joint_parents": (0, 0, 1, 1, 1, 2, 3)}, "joint_parents: expected -1 or a joint before each"),
@@ -65,11 +69,11 @@ def test_other_files_are_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="truncated or damaged"):
         load_avatar(path)
     write_tensor_file(path, {"generator": torch.zeros(3)})
-    with pytest.raises(UserError, match="expected an avatar, version 1, found another file"):
+    with pytest.raises(UserError, match="expected an avatar, version 2, found another file"):
         load_avatar(path)
-    write_tensor_file(path, {"avatar": 2})
-    with pytest.raises(UserError, match="version 1, found 2"):
+    write_tensor_file(path, {"avatar": 3})
+    with pytest.raises(UserError, match="version 2, found 3"):
         load_avatar(path)
-    write_tensor_file(path, {"avatar": 1, "vertices": torch.zeros(3)})
+    write_tensor_file(path, {"avatar": 2, "vertices": torch.zeros(3)})
     with pytest.raises(UserError, match="damaged avatar"):
         load_avatar(path)

@@ -21,7 +21,7 @@ from networks.person.body_model import euler_to_matrix
 from networks.person.expressions import ARKIT, columns_of
 from tests.inference.portable.gltf_reader import Gltf
 from tests.inference.portable.khronos import validation
-from tests.inference.portable.made_up import make_avatar
+from tests.inference.portable.made_up import NO_CORRECTIVES, make_avatar
 
 NAN = float("nan")
 ROUNDING = 1e-6  # of float32, metres
@@ -81,13 +81,17 @@ def test_blendshapes_and_joints_move_it_as_the_avatar_says():
 def test_only_what_moves_is_stored():
     avatar = make_avatar()
     morphs = torch.cat([avatar.morphs, torch.full_like(avatar.morphs[:1], 1e-6)])
-    avatar = dataclasses.replace(avatar, morphs=morphs, morph_names=(*avatar.morph_names, "cheekPuff"))
+    names, correction = (*avatar.morph_names, "cheekPuff"), torch.nn.functional.pad(avatar.correction, (0, 1, 0, 1))
+    avatar = dataclasses.replace(avatar, morphs=morphs, morph_names=names, correction=correction)
     found = to_glb(avatar)
     file = Gltf(found.glb)
-    assert found.targets == ["jawOpen", "mouthSmileLeft", "browInnerUp"] == file.mesh["extras"]["targetNames"]
+    assert found.targets == ["jawOpen", "mouthSmileLeft", "browInnerUp"]
+    extras = file.mesh["extras"]
+    assert extras["targetNames"] == [*found.targets, "corrective_0"]
+    assert extras["correctives"]["of"] == list(names) and extras["correctives"]["forms"] == correction.tolist()
     assert found.still == ["cheekPuff"]
     counts = [file.document["accessors"][t["POSITION"]]["sparse"]["count"] for t in file.primitive["targets"]]
-    assert counts == (avatar.morphs[:3].norm(dim=-1) > 0).sum(1).tolist()
+    assert counts == (torch.cat([morphs[:3], avatar.correctives]).norm(dim=-1) > 0).sum(1).tolist()
 
 
 def test_small_moves_beside_large_ones_are_not_stored():
@@ -96,14 +100,15 @@ def test_small_moves_beside_large_ones_are_not_stored():
     moves = torch.zeros(3, len(avatar.vertices), 3)
     millimetres = torch.tensor([[20, 0.71, 0.69, 0.2], [0.9, 0.37, 0.35, 0.1], [0.2, 0.11, 0.09, 0.05]])
     moves[:, :4, 1] = millimetres / 1e3 / METRES
-    file = Gltf(to_glb(dataclasses.replace(avatar, morphs=moves)).glb)
+    file = Gltf(to_glb(dataclasses.replace(avatar, morphs=moves, **NO_CORRECTIVES)).glb)
     counts = [file.document["accessors"][t["POSITION"]]["sparse"]["count"] for t in file.primitive["targets"]]
     assert counts == [2, 2, 2]
 
 
 def test_an_avatar_without_expressions():
     avatar = make_avatar()
-    found = to_glb(dataclasses.replace(avatar, morphs=avatar.morphs[:0], morph_names=()), [make_clip()])
+    none = {"morphs": avatar.morphs[:0], "morph_names": (), "correctives": avatar.correctives[:0]}
+    found = to_glb(dataclasses.replace(avatar, **none, correction=torch.zeros(0, 1, 1)), [make_clip()])
     file = Gltf(found.glb)
     assert "targets" not in file.primitive and "weights" not in file.mesh
     assert found.targets == found.still == []
@@ -159,7 +164,11 @@ def test_motions_are_the_keyframes():
     seconds, weights = track(poses, "weights", "person")
     np.testing.assert_allclose(seconds, np.arange(12 * 8 + 1) / 20, rtol=1e-6)
     columns = [columns_of(name)[0] for name in avatar.morph_names]
-    np.testing.assert_allclose(weights.reshape(-1, 3), np.concatenate([rows, rows[:1]])[:, columns], atol=1e-6)
+    expected = np.concatenate([rows, rows[:1]])[:, columns]
+    np.testing.assert_allclose(weights.reshape(-1, 4)[:, :3], expected, atol=1e-6)
+    # The corrective follows from the others: twice the product of jaw and smile.
+    follows = (2 * expected[:, 0] * expected[:, 1]).clip(max=1)
+    np.testing.assert_allclose(weights.reshape(-1, 4)[:, 3], follows, atol=1e-6)
     _, turns = track(poses, "rotation", "head")
     eulers = interpolate(load_keyframes(KEYFRAMES / "pose.npy", "pose"), "pose", 8)[:, 3]
     found = Rotation.from_quat(turns[:-1]).as_matrix()

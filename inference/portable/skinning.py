@@ -1,8 +1,8 @@
-"""The deformations forward: from canonical space to neutral pose with an expression, and on to a pose.
+"""Poses forward: from the neutral pose to others.
 
-The method carries points the other way (paper section 3.1): posed -> neutral pose, by inverse skinning that D^p
-smooths, -> canonical, by D^e. A mesh that is to be posed needs D^e's inverse, which is found by fixed point, and
-weights for linear blend skinning: those of the nearest vertices, smoothed as D^p does for the camera in front.
+The method carries points the other way (paper section 3.1), by inverse skinning that D^p smooths. A mesh that is to be
+posed needs weights for linear blend skinning: those of the nearest vertices, smoothed as D^p does for the camera in
+front.
 """
 
 import math
@@ -24,74 +24,8 @@ from torch_utils.ops.nearest_vertex import nearest_vertices
 from torch_utils.ops.pose_vertices import pose_vertices
 from torch_utils.ops.pose_vertices_ref import RayVolume, View, carry
 
-SPACING = 0.0125  # canonical units between the nodes at which D^e is inverted: as in frames of quality ``fast``
-_NEAR, _REACH = 1, 3  # nodes around points where the inverse is wanted, and where D^e may be asked for it
-_ROUNDS = 6  # of the fixed point: D^e grows by a fraction of the way
 _ENTRIES = 16  # of a transform, that D^p smooths
 _FRONT = torch.full((2,), FRONTAL)
-
-
-class Field(NamedTuple):
-    """C displacements of any point in a box, interpolated between nodes."""
-
-    values: Tensor  # [C, Z, Y, X, 3]
-    origin: Tensor  # [3] the first node
-
-    def at(self, points: Tensor) -> Tensor:
-        """points [N, 3] -> [C, N, 3]; outside the box its border's."""
-        last = torch.tensor(self.values.shape[3:0:-1]) - 1  # X, Y, Z
-        place = 2 * (points - self.origin) / (SPACING * last) - 1
-        volume = self.values.permute(0, 4, 1, 2, 3).flatten(0, 1)[None]
-        found = F.grid_sample(volume, place[None, None, None], align_corners=True, padding_mode="border")
-        return found[0, :, 0, 0].unflatten(0, (-1, 3)).transpose(1, 2)
-
-
-def scales(generator: Generator) -> tuple[float, float]:
-    """By how many times D^e points are displaced where M is asked, and where radiance is looked up."""
-    one = torch.ones(())
-    searched, looked_up = generator.canonical_points(0 * one, one)
-    return searched.item(), looked_up.item()
-
-
-@torch.inference_mode()
-def inverse_expressions(generator: Generator, z_id: Tensor, expressions: Tensor, near: Tensor) -> Field:
-    """E with E(y) = -b D^e(y + E(y)), of every expression: what is looked up at y is at y + E(y) of the neutral pose.
-
-    b is 1, but for weights trained with other conventions: see :func:`scales`.
-
-    Args:
-        z_id: [1, 80].
-        expressions: [C, 64].
-        near: points [N, 3] around which it is wanted, on the CPU as the result; elsewhere it is 0.
-    """
-    margin = (_NEAR + _REACH) * SPACING
-    low = near.amin(0) - margin
-    sizes = [round(n) + 2 for n in ((near.amax(0) + margin - low) / SPACING).tolist()]
-    marked = torch.zeros(sizes[::-1])
-    x, y, z = ((near - low) / SPACING).round().long().unbind(-1)
-    marked[z, y, x] = 1
-
-    def nodes(reach: int) -> Tensor:
-        return (F.max_pool3d(marked[None], 2 * reach + 1, stride=1, padding=reach)[0] > 0).nonzero()  # [A, 3] z, y, x
-
-    _, scale = scales(generator)
-    asked, wanted = nodes(_NEAR + _REACH), nodes(_NEAR)
-    points = low + SPACING * wanted.flip(-1)
-    inverse = torch.zeros(len(expressions), *marked.shape, 3)
-    for i, z_exp in enumerate(expressions):
-        forward = Field(torch.zeros(1, *marked.shape, 3), low)
-        forward.values[0][asked.unbind(1)] = _displacements(generator, z_id, z_exp, low + SPACING * asked.flip(-1))
-        found = torch.zeros_like(points)
-        for _ in range(_ROUNDS):
-            found = -scale * forward.at(points + found)[0]
-        inverse[i][wanted.unbind(1)] = found
-    return Field(inverse, low)
-
-
-def _displacements(generator: Generator, z_id: Tensor, z_exp: Tensor, points: Tensor) -> Tensor:
-    """D^e at points [N, 3] -> [N, 3]."""
-    style = generator.expression_deformation.style(z_id, z_exp[None].to(z_id))
-    return generator.expression_displacement(points[None].to(z_id), style)[0].cpu()
 
 
 def portrait_view(camera: Tensor, size: int, device: torch.device) -> View:
