@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from inference.arguments import QUALITIES
 from inference.keyframes import ALL_ROUND, Kind, load_file, make_motion
-from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
+from inference.pipeline import DEMO, PortraitPipeline
 from inference.render import RAND_KEYFRAMES, Job, draw_keyframes, render_videos
 from inference.seeds import parse_seeds
 from inference.video import EXTENSIONS, check_writer, grid_shape

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, NoReturn
 
 import torch
 
-from inference.pipeline import FRONTAL_CAMERA, Array, PortraitPipeline, Quality, checked_controls
+from inference.arguments import FRONTAL_CAMERA, Array, Quality, checked_controls
+from inference.pipeline import PortraitPipeline
 from networks.cameras import PORTRAIT_CAMERA, pinhole
 from networks.compositing import Frame
 from networks.gaussian.avatar import View

@@ -25,7 +25,9 @@ from networks.manifold.generator import upsample_crossings
 from networks.manifold.maps import lookup_manifolds
 
 if TYPE_CHECKING:
-    from inference.pipeline import Person, PortraitPipeline, Quality
+    from inference.arguments import Quality
+    from inference.person import Person
+    from inference.pipeline import PortraitPipeline
 
 CAMERA = PORTRAIT_CAMERA
 LEVEL = 0.5  # accumulated opacity of the surface

@@ -7,132 +7,31 @@ frame = person.render(expression=[64], joint_eulers=[6, 3], camera=(pitch, yaw))
 
 import functools
 import math
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from inference.fast.body import FastBody
-from inference.fast.renderer import FastPerson, FastRenderer
-from inference.portable.avatar import LayeredAvatar
-from inference.portable.build import AvatarOptions, build_avatar
-from inference.portable.renderer import LayersRenderer
-from inference.portable.skinning import SmoothedSkinning
+from inference.arguments import Array, check_seed, checked_vector
+from inference.fast.renderer import FastRenderer
+from inference.person import Person
 from inference.portable.surfaces import Surfaces, find_surfaces
 from inference.released_checkpoint import GENERATORS, load_config, load_released, released_state
-from networks.cameras import FRONTAL
-from networks.compositing import Frame
 from networks.gaussian.portraits import CONVENTIONS
-from networks.manifold.generator import Generator, PersonStyle
+from networks.manifold.generator import Generator
 from networks.manifold.one_person import person_of
 from networks.person.body_assets import body_from_dict, load_smpl
-from networks.person.controls import EVERYTHING, MAX_EULER, MAX_YAW, Controls
+from networks.person.controls import EVERYTHING, Controls
 from networks.person.expressions import face_model_of
 from networks.person.priors import LabelPriors, Latents
 from networks.saved_model import SavedModel, unpack_model
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import FORMAT, check_format, load_raw
 from torch_utils.misc import UserError, resolve_device
-from torch_utils.ops.point_network import cpu_has_bf16
 
 DEMO = Path(__file__).resolve().parents[1] / "ckpts" / "demo.safetensors"  # the shipped model
-FRONTAL_CAMERA = (FRONTAL, FRONTAL)
-CAMERA_RANGE = ((0.0, -MAX_YAW), (math.pi, MAX_YAW))  # of pitch, of yaw
-Array = Tensor | np.ndarray | Sequence[float]  # or anything torch.as_tensor takes
-Quality = Literal["fast", "exact", "layers"]
-QUALITIES = get_args(Quality)
-
-
-class Person:
-    """One identity with its flattened manifolds; made by :meth:`PortraitPipeline.person`."""
-
-    def __init__(self, pipe: "PortraitPipeline", latents: Latents, psi: float, style: PersonStyle | None = None):
-        self.latents = latents  # [1, .] each
-        self._pipe, self._psi = pipe, psi
-        with torch.inference_mode():
-            style = pipe.generator.style(latents.z_id, latents.z_noise, psi=psi) if style is None else style
-            with rounded_products(pipe.device):
-                self.manifolds = pipe.generator.build_manifolds(style)
-
-    @functools.cached_property
-    def _fast(self) -> FastPerson:
-        return self._pipe.fast_renderer.person(self.manifolds, self.latents.z_id, self.latents.betas)
-
-    @functools.cached_property
-    def _layers(self) -> LayersRenderer:
-        generator, who = self._pipe.generator, self.latents
-        smoothed = generator.config.pose == "smoothed"
-        skinning = SmoothedSkinning(generator, FastBody(generator.body, who.betas)) if smoothed else None
-        return LayersRenderer(self.avatar(), generator.config.image_size, who.betas.device, skinning)
-
-    def avatar(self, options: AvatarOptions | None = None, metadata: Mapping[str, Any] | None = None) -> LayeredAvatar:
-        """This person as layers of mesh with a skeleton and blendshapes, which need no network any more.
-
-        Args:
-            options: how closely it follows the person; the defaults lose little that is seen.
-            metadata: plain data to go along, beside what the model says about itself.
-
-        Raises:
-            UserError: no layer can be seen, or the maps are not finite.
-        """
-        pipe, maps = self._pipe, self.manifolds.high[0]
-        about = {"psi": self._psi, "model": pipe.metadata.get("what"), **(metadata or {})}
-        about |= {"about": "likeness of a person in a photo"} if "photo" in pipe.metadata else {}
-        options = options or AvatarOptions()
-        expressions = pipe.face_model, pipe.priors
-        return build_avatar(pipe.generator, pipe.surfaces, maps, self.latents, *expressions, options, about)
-
-    @torch.inference_mode()
-    def render(
-        self,
-        expression: Array | None = None,
-        joint_eulers: Array | None = None,
-        camera: Array = FRONTAL_CAMERA,
-        quality: Quality = "exact",
-    ) -> Frame:
-        """One frame.
-
-        Args:
-            expression: [64] coefficients of the checkpoint's face model (``PortraitPipeline.face_model``); neutral by
-                default. Of "arkit" the first 52 are the facial actions, 0..1: ``networks.person.expressions``.
-            joint_eulers: [6, 3] Euler angles of neck, left collar, right collar, head, left shoulder, right shoulder
-                (R = Rz(e0) Ry(e1) Rx(e2)), radians; the mean pose by default.
-            camera: (pitch, yaw) radians; (pi/2, pi/2) is frontal.
-            quality: ``exact`` is the method as it is; ``fast`` interpolates what is smooth in it (see
-                inference.fast.renderer), and the pipeline's first fast frame takes a few seconds longer; ``layers``
-                draws the person's :meth:`avatar`, which the first one makes, in seconds.
-
-        Returns:
-            Frame without the batch dimension: image [3, H, W] in -1..1, image_lr [3, h, w], depth and alpha [H, W].
-
-        Raises:
-            ValueError: a wrong shape, NaN or infinity, degrees where radians are expected; another quality.
-        """
-        # Other frames take their numbers from the CPU: what depends on them alone is prepared there.
-        device = self.latents.betas.device if quality == "exact" else torch.device("cpu")
-        z_exp, eulers, view = checked_controls(expression, joint_eulers, camera, quality, device)
-        if quality == "layers":
-            return self._layers.render(z_exp, eulers, view)
-        if quality == "fast":
-            frame = self._pipe.fast_renderer.render(self._fast, z_exp[None], eulers[None], view[None])
-        else:
-            who = self.latents
-            frame = self._pipe.generator.render(
-                self.manifolds, who.z_id, z_exp[None], who.betas, eulers[None], view[None]
-            )
-        return Frame(*(part[0] for part in frame))
-
-
-def rounded_products(device: torch.device) -> torch.autocast:
-    """For phi and U: bfloat16 on a CPU that multiplies in it.
-
-    The demo's maps are then 55 dB from those of float32; 8 bits a colour are 59.
-    """
-    return torch.autocast("cpu", torch.bfloat16, enabled=device.type == "cpu" and cpu_has_bf16())
 
 
 class PortraitPipeline:
@@ -331,58 +230,3 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: float) -> torch.Tensor:
         return torch.lerp(a, b, t)
     direction = (a / a.norm()) * ((1 - t) * angle).sin() + (b / b.norm()) * (t * angle).sin()
     return direction / angle.sin() * torch.lerp(a.norm(), b.norm(), t)
-
-
-def check_seed(seed: Any) -> int:
-    """``seed`` as a plain integer, whatever type it has; ValueError unless it fits in 64 bits, signed or not."""
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise ValueError(f"seed: expected an integer, found {type(seed).__name__} {seed!r}") from None
-    if not -(1 << 63) <= number < 1 << 64:
-        raise ValueError(f"seed: expected a 64-bit integer, found one of {number.bit_length()} bits")
-    return number
-
-
-class Asked(NamedTuple):
-    """What a frame is asked for."""
-
-    expression: Tensor  # [64]
-    joint_eulers: Tensor  # [6, 3] radians
-    camera: Tensor  # [2] (pitch, yaw), radians
-
-
-def checked_controls(
-    expression: Array | None, joint_eulers: Array | None, camera: Array, quality: str, device: torch.device
-) -> Asked:
-    """Arguments of a person's ``render`` on ``device``. Raises ValueError: see ``Person.render``."""
-    if quality not in QUALITIES:
-        raise ValueError(f"quality: expected one of {', '.join(QUALITIES)}, found {quality!r}")
-    return Asked(
-        checked_vector(expression, (64,), "expression", device),
-        checked_vector(joint_eulers, (6, 3), "joint_eulers", device, within=(-MAX_EULER, MAX_EULER)),
-        checked_vector(camera, (2,), "camera", device, within=CAMERA_RANGE),
-    )
-
-
-def checked_vector(
-    value: Array | None,
-    shape: tuple[int, ...],
-    name: str,
-    device: torch.device,
-    within: tuple[Any, Any] | None = None,
-) -> Tensor:
-    """``value`` (zeros for None) as a finite float tensor of ``shape`` on ``device``; angles ``within`` two bounds."""
-    if value is None:
-        return torch.zeros(shape, device=device)
-    tensor = torch.as_tensor(value, dtype=torch.float32)
-    if tensor.shape != shape:
-        raise ValueError(f"{name}: expected shape {list(shape)}, found {list(tensor.shape)}")
-    if not tensor.isfinite().all():  # checked where it is: asking a GPU would wait for it
-        raise ValueError(f"{name}: expected finite numbers, found NaN or infinity")
-    if within is not None:
-        low, high = (torch.tensor(bound, device=tensor.device).expand(shape) for bound in within)
-        if (beyond := (tensor < low) | (tensor > high)).any():
-            values = f"{low[beyond][0]:.4g} to {high[beyond][0]:.4g} radians, found {tensor[beyond][0]:g}"
-            raise ValueError(f"{name}: expected {values} (degrees?)")
-    return tensor.to(device, non_blocking=True)

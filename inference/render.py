@@ -22,7 +22,11 @@ from torch_utils.misc import UserError
 from torch_utils.pixels import image_to_uint8
 
 if TYPE_CHECKING:
-    from inference.pipeline import Frame, Latents, Person, PortraitPipeline, Quality
+    from inference.arguments import Quality
+    from inference.person import Person
+    from inference.pipeline import PortraitPipeline
+    from networks.compositing import Frame
+    from networks.person.priors import Latents
 
 T = TypeVar("T")
 # A terminal shows one moving line; a log file should not get a new line ten times a second.

@@ -15,7 +15,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline, Quality
+from inference.arguments import QUALITIES, Quality
+from inference.person import Person
+from inference.pipeline import DEMO, PortraitPipeline
 from inference.seeds import parse_seeds
 from networks.person.controls import Control, draw_sheet, sheet_columns, single_controls
 from networks.saved_model import SavedModel

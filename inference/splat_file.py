@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from inference.arguments import FRONTAL_CAMERA
 from inference.avatar import AvatarPipeline
-from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
+from inference.pipeline import PortraitPipeline
 from inference.portable.binary import VERTICES, Binary, to_container
 from inference.portable.gltf import METRES
 from networks.cameras import PORTRAIT_CAMERA, pinhole

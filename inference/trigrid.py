@@ -9,16 +9,8 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import Tensor
 
-from inference.pipeline import (
-    FRONTAL_CAMERA,
-    Array,
-    PortraitPipeline,
-    Quality,
-    check_seed,
-    checked_controls,
-    checked_vector,
-    slerp,
-)
+from inference.arguments import FRONTAL_CAMERA, Array, Quality, check_seed, checked_controls, checked_vector
+from inference.pipeline import PortraitPipeline, slerp
 from networks.compositing import Frame
 from networks.person.controls import Controls
 from networks.saved_model import SavedModel

@@ -19,7 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from inference.inversion.likeness import Distance
 from inference.inversion.stages import Stage, Steps, descend
-from inference.pipeline import PortraitPipeline, rounded_products
+from inference.person import rounded_products
+from inference.pipeline import PortraitPipeline
 from networks.cameras import FRONTAL, PORTRAIT_CAMERA, cast_rays
 from networks.compositing import Composite, composite
 from networks.manifold.generator import UPSCALE, Generator, ManifoldPoints, PersonStyle, upsample_crossings

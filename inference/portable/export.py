@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from inference.pipeline import Person, PortraitPipeline
+from inference.person import Person
+from inference.pipeline import PortraitPipeline
 from inference.portable.build import AvatarOptions
 from inference.portable.clips import Clip
 from inference.portable.gltf import Avatar, Texture, to_glb

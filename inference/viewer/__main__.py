@@ -14,7 +14,8 @@ from pathlib import Path
 
 import uvicorn
 
-from inference.pipeline import DEMO, QUALITIES, PortraitPipeline
+from inference.arguments import QUALITIES
+from inference.pipeline import DEMO, PortraitPipeline
 from inference.viewer.server import make_app
 from inference.viewer.studio import Studio
 from torch_utils.bounds import whole_number

@@ -41,7 +41,7 @@ from starlette.websockets import WebSocket, WebSocketClose, WebSocketDisconnect
 
 from inference.keyframes import Kind, load_expressions, load_keyframes
 from inference.motions import MOTIONS
-from inference.pipeline import Person
+from inference.person import Person
 from inference.viewer.camera import CameraDesk, Driver
 from inference.viewer.controls import SPANS, make_groups, rest_row
 from inference.viewer.messages import (

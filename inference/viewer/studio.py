@@ -13,7 +13,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import Image
 
-from inference.pipeline import Person, PortraitPipeline, Quality
+from inference.arguments import Quality
+from inference.person import Person
+from inference.pipeline import PortraitPipeline
 from inference.portable.clips import Clip
 from inference.portable.export import export_avatar
 from inference.viewer.messages import Shot

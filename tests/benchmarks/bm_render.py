@@ -22,8 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from inference.arguments import QUALITIES
 from inference.keyframes import Kind, Motion, load_expressions, load_keyframes, make_motion
-from inference.pipeline import DEMO, QUALITIES, Person, PortraitPipeline
+from inference.person import Person
+from inference.pipeline import DEMO, PortraitPipeline
 from networks.compositing import Frame
 from networks.manifold.generator import Generator, GeneratorConfig
 from networks.person.body_assets import default_body, head_shoulder_vertices

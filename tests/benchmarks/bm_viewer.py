@@ -28,7 +28,8 @@ from PIL import Image
 from skimage import data
 from websockets.sync.client import ClientConnection, connect
 
-from inference.pipeline import DEMO, Person, PortraitPipeline
+from inference.person import Person
+from inference.pipeline import DEMO, PortraitPipeline
 from inference.viewer.messages import parse_shot
 from inference.viewer.server import START
 from tests.benchmarks.records import add_record, record

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from inference.fast.body import FastBody
-from inference.pipeline import Person, PortraitPipeline
+from inference.person import Person
+from inference.pipeline import PortraitPipeline
 from inference.portable.renderer import LayersRenderer
 from inference.portable.skinning import SmoothedSkinning
 from networks.saved_model import SavedModel

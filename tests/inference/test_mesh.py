@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from inference import mesh_field
+from inference.arguments import FRONTAL_CAMERA
 from inference.keyframes import load_file
 from inference.mesh import keyframe, main, write_ply
 from inference.mesh_field import (
@@ -22,7 +23,6 @@ from inference.mesh_field import (
     largest_component,
     without_backdrop,
 )
-from inference.pipeline import FRONTAL_CAMERA
 from networks.cameras import cast_rays
 from tests.inference.small_demo import small_demo
 from torch_utils.misc import UserError

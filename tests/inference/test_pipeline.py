@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from inference.pipeline import FRONTAL_CAMERA, PortraitPipeline
+from inference.arguments import FRONTAL_CAMERA
+from inference.pipeline import PortraitPipeline
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.released_files import write_released_file
