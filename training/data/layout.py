@@ -89,7 +89,7 @@ class ZipTree:
                 entries = archive.infolist()
             # An archive cut short may still end with the one inside it, labels.npz, which then begins later.
             complete = min((entry.header_offset for entry in entries), default=0) == 0
-        except (zipfile.BadZipFile, NotImplementedError):
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):  # ValueError: a damaged directory's names
             complete = False
         if not complete:
             raise UserError(f"{root}: not a complete zip file; was it cut short?")

@@ -328,3 +328,15 @@ def test_nothing_there(tmp_path):
 
 def test_the_writer_is_part_of_storage():
     assert DatasetWriter.__module__ == "training.data.writer"
+
+
+def test_a_zip_whose_directory_is_damaged(tmp_path):
+    """A name that is no UTF-8 any more: one line, as for every other damage."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("\u00e4.png", b"")
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"\xc3\xa4")] = 0xFF
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="a.zip: not a complete zip file"):
+        open_dataset(path)
