@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import config_from_dict, merge
 from torch_utils.distributed import World, average_gradients, world
 from training.config import TrainConfig
@@ -17,9 +18,12 @@ from training.data.storage import Dataset, DatasetWriter, open_dataset
 from training.data.synthetic import sample_expression, sample_identity, sample_pose_camera
 from training.models import build_networks
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of
+from training.run.state import STATE
 from training.sampling import Inputs, InputSampler
 from training.training_loop import training_loop
 
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 SIZE = 16
 CONFIG = {
     "stage": 1,
@@ -127,3 +131,21 @@ def process_gradients(rank: int, port: int, out: str) -> None:
         found = gradients(rows=slice(2 * rank, 2 * rank + 2))
         if processes.is_main:
             torch.save(found, out)
+
+
+def leaves(data, name=""):
+    """Every tensor and number of a state, by its place."""
+    if isinstance(data, dict):
+        return {k: v for key, value in data.items() for k, v in leaves(value, f"{name}/{key}").items()}
+    if isinstance(data, list | tuple):
+        return leaves(dict(enumerate(data)), name)
+    return {name: data}
+
+
+def states_differ(first: Path, second: Path) -> list[str]:
+    """Places in which two runs' states are not bit for bit the same; time and what may differ by design left out."""
+    a, b = (leaves(load_checkpoint(path / STATE)) for path in (first, second))
+    names = [
+        n for n in {**a, **b} if not n.startswith("/config/run") and n not in ("/counters/seconds", "/counters/best")
+    ]
+    return [n for n in names if not (torch.equal(a[n], b[n]) if torch.is_tensor(a[n]) else a[n] == b[n])]

