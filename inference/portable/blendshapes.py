@@ -6,6 +6,7 @@ expressions at once leave are correctives, whose amounts are quadratic in the bl
 Lewis et al. 2000, for faces).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -13,12 +14,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from networks.manifold.generator import Generator
+from networks.manifold.openings import OPENINGS
 from networks.person.expressions import ARKIT, NUM_EXPRESSION, coefficient_names
 from networks.person.open_body.actions import ACTIONS
 from networks.person.priors import LabelPriors
 
+Box = tuple[float, float, float, float]  # as in OPENINGS
 SPACING = 0.0125  # canonical units between the nodes at which D^e is inverted: as in frames of quality ``fast``
-_NEAR, _REACH = 1, 3  # nodes around points where the inverse is wanted, and where D^e may be asked for it
+FINE = 0.005  # where lids and lips part: an eye is two or three of them high
+_NEAR, _REACH = 1, 0.0375  # nodes around points where the inverse is wanted; how far from them D^e may be asked for it
+_AROUND, _FADE = 0.008, 0.004  # of openings, which are finer, and over which that begins
+_HALVINGS, _WAY = 9, 0.035  # of the search for the inverse at openings, and how far it goes up or down
 _ROUNDS = 6  # of the fixed point: D^e grows by a fraction of the way
 SEEN = torch.tensor([1.0, 1.0, 0.5])  # what x, y and z count: cameras look along z, or up to 30 degrees beside it
 _FITTED = 48  # expressions that correctives are made of, beside the single ones
@@ -27,19 +33,51 @@ _ASKED, _BATCH, _PROBES, _PROBE_ROUNDS = 2048, 64, 128, 2
 _SMOOTHNESS = 1e-4  # of the quadratic function, for each of those
 
 
-class Field(NamedTuple):
+class Grid(NamedTuple):
     """C displacements of any point in a box, interpolated between nodes."""
 
     values: Tensor  # [C, Z, Y, X, 3]
     origin: Tensor  # [3] the first node
+    spacing: float
 
     def at(self, points: Tensor) -> Tensor:
         """points [N, 3] -> [C, N, 3]; outside the box its border's."""
         last = torch.tensor(self.values.shape[3:0:-1]) - 1  # X, Y, Z
-        place = 2 * (points - self.origin) / (SPACING * last) - 1
+        place = 2 * (points - self.origin) / (self.spacing * last) - 1
         volume = self.values.permute(0, 4, 1, 2, 3).flatten(0, 1)[None]
         found = F.grid_sample(volume, place[None, None, None], align_corners=True, padding_mode="border")
         return found[0, :, 0, 0].unflatten(0, (-1, 3)).transpose(1, 2)
+
+
+class Field(NamedTuple):
+    """C displacements of any point, where lids and lips part by finer grids."""
+
+    whole: Grid
+    openings: tuple[tuple[Box, Grid], ...] = ()
+
+    def at(self, points: Tensor) -> Tensor:
+        """points [N, 3] -> [C, N, 3]."""
+        found = self.whole.at(points)
+        for box, grid in self.openings:
+            inside = (_depth_in(box, points) / _FADE).clamp(max=1)
+            some = (inside > 0).nonzero()[:, 0]
+            if len(some):
+                found[:, some] = found[:, some].lerp(grid.at(points[some]), inside[some, None])
+        return found
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Field":
+        """Of changed displacements [C, ...]."""
+        return Field(
+            self.whole._replace(values=change(self.whole.values)),
+            tuple((box, grid._replace(values=change(grid.values))) for box, grid in self.openings),
+        )
+
+
+def _depth_in(box: Box, points: Tensor) -> Tensor:
+    """How far points [N, 3] lie inside of an opening and what is around it [N], along x or y; less than 0 outside."""
+    left, right, low, high = box
+    x, y = points[:, 0], points[:, 1]
+    return torch.stack([x - left, right - x, y - low, high - y]).amin(0) + _AROUND
 
 
 class Blendshapes(NamedTuple):
@@ -53,28 +91,52 @@ class Blendshapes(NamedTuple):
 class _Lattice:
     """Nodes around points [N, 3]."""
 
-    def __init__(self, near: Tensor):
-        margin = (_NEAR + _REACH) * SPACING
+    def __init__(self, near: Tensor, spacing: float):
+        self.spacing, reach = spacing, _NEAR + round(_REACH / spacing)
+        margin = reach * spacing
         self._low = near.amin(0) - margin
-        sizes = [round(n) + 2 for n in ((near.amax(0) + margin - self._low) / SPACING).tolist()]
+        sizes = [round(n) + 2 for n in ((near.amax(0) + margin - self._low) / spacing).tolist()]
         marked = torch.zeros(sizes[::-1])
-        x, y, z = ((near - self._low) / SPACING).round().long().unbind(-1)
+        x, y, z = ((near - self._low) / spacing).round().long().unbind(-1)
         marked[z, y, x] = 1
         self._marked = marked
-        self.wanted, self.asked = self._nodes(_NEAR), self._nodes(_NEAR + _REACH)  # [A, 3] z, y, x
+        self.wanted, self.asked = self._nodes(_NEAR), self._nodes(reach)  # [A, 3] z, y, x
 
     def _nodes(self, reach: int) -> Tensor:
         return (F.max_pool3d(self._marked[None], 2 * reach + 1, stride=1, padding=reach)[0] > 0).nonzero()
 
     def places(self, nodes: Tensor) -> Tensor:
-        return self._low + SPACING * nodes.flip(-1)
+        return self._low + self.spacing * nodes.flip(-1)
 
-    def field(self, nodes: Tensor, values: Tensor) -> Field:
+    def grid(self, nodes: Tensor, values: Tensor) -> Grid:
         """Of values [C, A, 3] at nodes, 0 at others."""
         everywhere = torch.zeros(len(values), *self._marked.shape, 3)
         z, y, x = nodes.unbind(1)
         everywhere[:, z, y, x] = values
-        return Field(everywhere, self._low)
+        return Grid(everywhere, self._low, self.spacing)
+
+
+class _Lattices:
+    """Of the whole, and of the openings of faces that D^e takes to one with open eyes and parted lips."""
+
+    def __init__(self, generator: Generator, near: Tensor):
+        self.whole = _Lattice(near, SPACING)
+        boxes = OPENINGS if generator.config.opens else ()
+        inside = [(box, near[_depth_in(box, near) > 0]) for box in boxes]
+        self.openings = [(box, _Lattice(points, FINE)) for box, points in inside if len(points)]
+
+    def inverses(self, generator: Generator, z_id: Tensor, expressions: Tensor) -> Tensor:
+        """E [C, A, 3] of expressions [C, 64] at all the nodes where it is wanted, those of the whole first."""
+        parts = [_inverses(generator, z_id, expressions, self.whole, _fixed_point)]
+        parts += [_inverses(generator, z_id, expressions, lattice, _halving) for _, lattice in self.openings]
+        return torch.cat(parts, 1)
+
+    def field(self, values: Tensor) -> Field:
+        """Of values [C, A, 3] at those nodes."""
+        lattices = [self.whole, *(lattice for _, lattice in self.openings)]
+        parts = values.split([len(lattice.wanted) for lattice in lattices], 1)
+        whole, *fine = (lattice.grid(lattice.wanted, part) for lattice, part in zip(lattices, parts, strict=True))
+        return Field(whole, tuple((box, grid) for (box, _), grid in zip(self.openings, fine, strict=True)))
 
 
 def scales(generator: Generator) -> tuple[float, float]:
@@ -95,22 +157,45 @@ def inverse_expressions(generator: Generator, z_id: Tensor, expressions: Tensor,
         expressions: [C, 64].
         near: points [N, 3] around which it is wanted, on the CPU as the result; elsewhere it is 0.
     """
-    lattice = _Lattice(near)
-    return lattice.field(lattice.wanted, _inverses(generator, z_id, expressions, lattice))
+    lattices = _Lattices(generator, near)
+    return lattices.field(lattices.inverses(generator, z_id, expressions))
 
 
-def _inverses(generator: Generator, z_id: Tensor, expressions: Tensor, lattice: _Lattice) -> Tensor:
+def _inverses(
+    generator: Generator, z_id: Tensor, expressions: Tensor, lattice: _Lattice,
+    solve: Callable[[Grid, Tensor], Tensor],
+) -> Tensor:  # fmt: skip
     """E [C, A, 3] at the nodes where it is wanted."""
     _, scale = scales(generator)
     points, asked = lattice.places(lattice.wanted), lattice.places(lattice.asked)
     inverses = []
     for z_exp in expressions:
-        forward = lattice.field(lattice.asked, _displacements(generator, z_id, z_exp[None], asked[None]))
-        found = torch.zeros_like(points)
-        for _ in range(_ROUNDS):
-            found = -scale * forward.at(points + found)[0]
-        inverses.append(found)
+        forward = lattice.grid(lattice.asked, -scale * _displacements(generator, z_id, z_exp[None], asked[None]))
+        inverses.append(solve(forward, points))
     return torch.stack(inverses)
+
+
+def _fixed_point(back: Grid, points: Tensor) -> Tensor:
+    """E [A, 3] with E(y) = back(y + E(y))."""
+    found = torch.zeros_like(points)
+    for _ in range(_ROUNDS):
+        found = back.at(points + found)[0]
+    return found
+
+
+def _halving(back: Grid, points: Tensor) -> Tensor:
+    """The same where D^e is torn: what lies between lids that have met comes to the line where they meet, for it is
+    sought by halves of the way up or down."""
+    found, low = torch.zeros_like(points), torch.full_like(points[:, 1], -_WAY)
+    high = -low
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        found = torch.stack([found[:, 0], middle, found[:, 2]], -1)
+        sent = back.at(points + found)[0]
+        above = middle > sent[:, 1]
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        found = torch.stack([sent[:, 0], middle, sent[:, 2]], -1)
+    return found
 
 
 def _displacements(generator: Generator, z_id: Tensor, z_exp: Tensor, points: Tensor) -> Tensor:
@@ -136,24 +221,24 @@ def fit_blendshapes(
         least: what an expression or a corrective must move something by, else it is left out.
     """
     names = coefficient_names(face_model)[: len(ACTIONS) if face_model == ARKIT else None]
-    count, lattice = len(names), _Lattice(near)
+    count, lattices = len(names), _Lattices(generator, near)
     drawn = draw_expressions(priors, face_model, _FITTED + _ASKED)
     # Actions go one way, coefficients both.
     single = torch.eye(NUM_EXPRESSION)[:count]
     single = single if face_model == ARKIT else torch.cat([single, -single])
     met = torch.cat([single, drawn[:_FITTED]])
-    inverses = _inverses(generator, z_id, torch.cat([torch.zeros(1, NUM_EXPRESSION), met]), lattice)
+    inverses = lattices.inverses(generator, z_id, torch.cat([torch.zeros(1, NUM_EXPRESSION), met]))
     neutral, moves, amounts = inverses[0], inverses[1:] - inverses[0], met[:, :count]
     ends = moves[: len(single)].unflatten(0, (-1, count))
     shapes = ends[0] if len(ends) == 1 else 0.5 * (ends[0] - ends[1])
     moving = (shapes.norm(dim=-1).amax(1) >= least).nonzero()[:, 0]
     shapes, amounts, asked = shapes[moving], amounts[:, moving], drawn[_FITTED:]
     modes = _components(SEEN * (moves - _sum(amounts, shapes)), correctives) / SEEN
-    needed = _amounts_needed(generator, z_id, asked, asked[:, moving], lattice, shapes, modes)
+    needed = _amounts_needed(generator, z_id, asked, asked[:, moving], lattices.whole, shapes, modes)
     most = needed.abs().amax(0)
     kept = (modes.norm(dim=-1).amax(1) * most >= least).nonzero()[:, 0]
     modes, needed = modes[kept] * most[kept, None, None], needed[:, kept] / most[kept]
-    field = lattice.field(lattice.wanted, torch.cat([neutral[None], shapes, modes]))
+    field = lattices.field(torch.cat([neutral[None], shapes, modes]))
     return Blendshapes(tuple(names[i] for i in moving.tolist()), field, _quadratic(asked[:, moving], needed))
 
 

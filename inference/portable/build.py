@@ -140,12 +140,16 @@ class _Motion(NamedTuple):
 
     @classmethod
     def of(cls, generator: Generator, body: FastBody, shapes: Blendshapes) -> "_Motion":
-        neutral, morphs = shapes.field.values.tensor_split([1])
-        signs = torch.randn(_PROJECTIONS, len(morphs), generator=torch.Generator().manual_seed(0)).sign()
-        sums = torch.tensordot(signs / _PROJECTIONS**0.5, morphs, 1)
+        morphs = len(shapes.field.whole.values) - 1
+        signs = torch.randn(_PROJECTIONS, morphs, generator=torch.Generator().manual_seed(0)).sign()
+
+        def summed(values: Tensor) -> Tensor:
+            sums = torch.tensordot(signs / _PROJECTIONS**0.5, values[1:], 1)
+            return torch.cat([values[:1], sums])
+
         searched, looked_up = scales(generator)
         return cls(
-            shapes.field, shapes.field._replace(values=torch.cat([neutral, sums])), skinning_weights(generator, body),
+            shapes.field, shapes.field.map(summed), skinning_weights(generator, body),
             SmoothedSkinning(generator, body) if generator.config.pose == "smoothed" else None,
             1 - searched / looked_up,
         )  # fmt: skip
