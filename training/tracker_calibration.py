@@ -7,6 +7,7 @@ the surface whose projections lie nearest to where it was found, over all pictur
 point that hangs on a joint. No table made by hand goes into it.
 """
 
+import argparse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,13 +50,21 @@ class Samples(NamedTuple):
         return Samples(*map(np.concatenate, zip(self, other, strict=True)))
 
 
+def arguments(program: str, description: str | None, *, people: int, seed: int, out: Path) -> argparse.Namespace:
+    """What programs that look at drawn people are told, with these defaults."""
+    parser = CliParser(prog=f"python -m training.{program}", description=description)
+    for name, kind, default, what in (
+        ("--people", whole_number(1, MAX_IMAGES), people, "to draw"),
+        ("--seed", whole_number(0, MAX_SEED), seed, "of them"),
+        ("--out", Path, out, "file to write"),
+    ):
+        parser.add_argument(name, type=kind, default=default, help=f"{what} (default: %(default)s)")
+    return parser.parse_args()
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = CliParser(prog="python -m training.tracker_calibration", description=__doc__)
-    parser.add_argument("--people", type=whole_number(1, MAX_IMAGES), default=24, help="to draw (default: %(default)s)")
-    parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, help="of the people (default: 0)")
-    parser.add_argument("--out", type=Path, default=PATH, metavar="FILE", help="file to write (default: %(default)s)")
-    args = parser.parse_args()
+    args = arguments("tracker_calibration", __doc__, people=24, seed=0, out=PATH)
     samples = collect(args.people, args.seed, progress=True)
     points = calibrate(samples, read_open_body())
     points.metadata.update(people=args.people, seed=args.seed, pictures=len(samples.face))

@@ -7,7 +7,6 @@ is (training/tracker_calibration.py). What is left is, by ridge regression, an o
 action, in the head's own frame.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,12 +21,12 @@ from networks.person.open_body.storage import NUM_ACTIONS, read_open_body
 from networks.person.tracker.follow import Tracker
 from networks.person.tracker.response import PATH, Response, write_response
 from networks.person.tracker.surface import LandmarkPoints, read_landmark_points
-from torch_utils.bounds import MAX_IMAGES, MAX_SEED, whole_number
-from torch_utils.misc import CliParser, UserError, file_sha256, run_cli
+from torch_utils.misc import UserError, file_sha256, run_cli
 from training.data.synthetic import SyntheticPerson, draw, sample_actions, sample_expression, sample_identity
 from training.data.synthetic.drawing import FACE_RADIUS, FOV_DEGREES, camera_view, project
 from training.data.synthetic.mesh import MM
 from training.data.synthetic.sampling import sample_strong
+from training.tracker_calibration import arguments
 
 SIZE = 256  # pixels
 SHOTS = 14  # of a person; the first one's face is calm
@@ -48,11 +47,7 @@ class Samples(NamedTuple):
 
 def main() -> None:
     """Command line; see the module's docstring."""
-    parser = CliParser(prog="python -m training.tracker_response", description=__doc__)
-    parser.add_argument("--people", type=whole_number(1, MAX_IMAGES), default=60, help="to draw (default: %(default)s)")
-    parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=9001, help="of them (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=PATH, metavar="FILE", help="file to write (default: %(default)s)")
-    args = parser.parse_args()
+    args = arguments("tracker_response", __doc__, people=60, seed=9001, out=PATH)
     samples = collect(args.people, args.seed, read_landmark_points())
     response, before, after = responses(samples)
     response.metadata.update(people=args.people, seed=args.seed, pictures=len(samples.off))

@@ -13,17 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from inference.portable.fields import Field, Grid, depth_in
 from networks.manifold.generator import Generator
 from networks.manifold.openings import OPENINGS
 from networks.person.expressions import ARKIT, NUM_EXPRESSION, coefficient_names
 from networks.person.open_body.actions import ACTIONS
 from networks.person.priors import LabelPriors
 
-Box = tuple[float, float, float, float]  # as in OPENINGS
 SPACING = 0.0125  # canonical units between the nodes at which D^e is inverted: as in frames of quality ``fast``
 FINE = 0.005  # where lids and lips part: an eye is two or three of them high
 _NEAR, _REACH = 1, 0.0375  # nodes around points where the inverse is wanted; how far from them D^e may be asked for it
-_AROUND, _FADE = 0.008, 0.004  # of openings, which are finer, and over which that begins
 _HALVINGS, _WAY = 9, 0.035  # of the search for the inverse at openings, and how far it goes up or down
 _ROUNDS = 6  # of the fixed point: D^e grows by a fraction of the way
 SEEN = torch.tensor([1.0, 1.0, 0.5])  # what x, y and z count: cameras look along z, or up to 30 degrees beside it
@@ -31,53 +30,6 @@ _FITTED = 48  # expressions that correctives are made of, beside the single ones
 # Expressions that correctives' amounts are fitted to, those at a time, and the nodes that tell what amounts they need.
 _ASKED, _BATCH, _PROBES, _PROBE_ROUNDS = 2048, 64, 128, 2
 _SMOOTHNESS = 1e-4  # of the quadratic function, for each of those
-
-
-class Grid(NamedTuple):
-    """C displacements of any point in a box, interpolated between nodes."""
-
-    values: Tensor  # [C, Z, Y, X, 3]
-    origin: Tensor  # [3] the first node
-    spacing: float
-
-    def at(self, points: Tensor) -> Tensor:
-        """points [N, 3] -> [C, N, 3]; outside the box its border's."""
-        last = torch.tensor(self.values.shape[3:0:-1]) - 1  # X, Y, Z
-        place = 2 * (points - self.origin) / (self.spacing * last) - 1
-        volume = self.values.permute(0, 4, 1, 2, 3).flatten(0, 1)[None]
-        found = F.grid_sample(volume, place[None, None, None], align_corners=True, padding_mode="border")
-        return found[0, :, 0, 0].unflatten(0, (-1, 3)).transpose(1, 2)
-
-
-class Field(NamedTuple):
-    """C displacements of any point, where lids and lips part by finer grids."""
-
-    whole: Grid
-    openings: tuple[tuple[Box, Grid], ...] = ()
-
-    def at(self, points: Tensor) -> Tensor:
-        """points [N, 3] -> [C, N, 3]."""
-        found = self.whole.at(points)
-        for box, grid in self.openings:
-            inside = (_depth_in(box, points) / _FADE).clamp(max=1)
-            some = (inside > 0).nonzero()[:, 0]
-            if len(some):
-                found[:, some] = found[:, some].lerp(grid.at(points[some]), inside[some, None])
-        return found
-
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Field":
-        """Of changed displacements [C, ...]."""
-        return Field(
-            self.whole._replace(values=change(self.whole.values)),
-            tuple((box, grid._replace(values=change(grid.values))) for box, grid in self.openings),
-        )
-
-
-def _depth_in(box: Box, points: Tensor) -> Tensor:
-    """How far points [N, 3] lie inside of an opening and what is around it [N], along x or y; less than 0 outside."""
-    left, right, low, high = box
-    x, y = points[:, 0], points[:, 1]
-    return torch.stack([x - left, right - x, y - low, high - y]).amin(0) + _AROUND
 
 
 class Blendshapes(NamedTuple):
@@ -122,7 +74,7 @@ class _Lattices:
     def __init__(self, generator: Generator, near: Tensor):
         self.whole = _Lattice(near, SPACING)
         boxes = OPENINGS if generator.config.opens else ()
-        inside = [(box, near[_depth_in(box, near) > 0]) for box in boxes]
+        inside = [(box, near[depth_in(box, near) > 0]) for box in boxes]
         self.openings = [(box, _Lattice(points, FINE)) for box, points in inside if len(points)]
 
     def inverses(self, generator: Generator, z_id: Tensor, expressions: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from inference.fast.grids import HALF_REACH
 from inference.portable.atlas import draw_atlas, pack, visible_cells
 from inference.portable.avatar import POSED, ROOT, LayeredAvatar
 from inference.portable.bisection import bisect
-from inference.portable.blendshapes import SEEN, Blendshapes, Field, fit_blendshapes, scales
+from inference.portable.blendshapes import SEEN, Blendshapes, fit_blendshapes, scales
+from inference.portable.fields import Field
 from inference.portable.skinning import SmoothedSkinning, Weights, skinning_weights, strongest
 from inference.portable.surfaces import CELLS, Surfaces
 from networks.manifold.generator import Generator

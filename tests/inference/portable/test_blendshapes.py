@@ -2,7 +2,8 @@
 
 import torch
 
-from inference.portable.blendshapes import FINE, Field, Grid, _fixed_point, _halving
+from inference.portable.blendshapes import FINE, _fixed_point, _halving
+from inference.portable.fields import Field, Grid
 
 SPACING, LID = 1e-3, 0.01
 
