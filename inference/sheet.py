@@ -1,6 +1,7 @@
 """`python -m inference.sheet --seeds 0-3 --out sheet.png`: people under one control at a time (paper fig. 3).
 
-With --smoothing, the same people under head movements with and without D^p (paper fig. 6).
+With --smoothing, the same people under head movements with and without D^p (paper fig. 6). With several --ckpt, the
+same people by each of these models, one below the other.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -20,6 +21,7 @@ from inference.person import Person
 from inference.pipeline import DEMO, PortraitPipeline
 from inference.seeds import parse_seeds
 from networks.person.controls import Control, draw_sheet, sheet_columns, single_controls
+from networks.person.expressions import check_face_model
 from networks.saved_model import SavedModel
 from torch_utils.bounds import real_number, whole_number
 from torch_utils.misc import CliParser, UserError, atomic_path, resolve_device, run_cli
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         prog="python -m inference.sheet",
         description=__doc__.split(": ", 1)[1],
     )
-    parser.add_argument("--ckpt", default=str(DEMO), help="checkpoint (default: ckpts/demo.safetensors)")
+    ckpt_help = "checkpoint (default: ckpts/demo.safetensors); of several, everybody by each of them, below one another"
+    parser.add_argument("--ckpt", nargs="+", default=[str(DEMO)], help=ckpt_help)
     parser.add_argument("--config", help="name in configs/ or .yaml file; only for checkpoints in the released layout")
     seeds_help = f"people, a row each, e.g. 0-3,7 (default: {SEEDS}; of a file of one person: 0)"
     parser.add_argument("--seeds", nargs="+", help=seeds_help)
@@ -54,23 +57,57 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--seeds: expected at most {MAX_PEOPLE} people on a sheet, found {len(seeds)}")
     if args.out.suffix.lower() != ".png":
         raise UserError(f"--out: expected a name that ends in .png, found '{args.out}'")
-    pipe = PortraitPipeline.from_checkpoint(args.ckpt, config=args.config, device=resolve_device(args.device))
-    seeds = pipe.people(seeds, by_default=args.seeds is None)
-    if args.smoothing and pipe.controls.all_round:
-        raise UserError(f"--smoothing: expected a model of manifolds, found the tri-grid {args.ckpt}")
-    if args.smoothing and pipe.generator.config.pose != "smoothed":
-        raise UserError(
-            f"--smoothing: expected a model with D^p, found pose: {pipe.generator.config.pose} in {args.ckpt}"
-        )
+    device = resolve_device(args.device)
+    pipes = [PortraitPipeline.from_checkpoint(path, config=args.config, device=device) for path in args.ckpt]
+    seeds = pipes[0].people(seeds, by_default=args.seeds is None)
+    check_alike(pipes, args.ckpt)
+    if args.smoothing:
+        check_smoothed(pipes, args.ckpt)
+    names = [f"{seed} {model}".strip() for seed in seeds for model in model_names(args.ckpt)]
     with atomic_path(args.out) as temporary:  # a folder that cannot be written to is refused before the work
-        people = (pipe.person(seed=seed, psi=args.psi) for seed in tqdm(seeds, "people", unit="person"))
-        draw = (
-            smoothing_sheet
-            if args.smoothing
-            else functools.partial(control_sheet, sheet_columns(pipe.face_model, pipe.controls))
-        )
-        draw(people, [str(seed) for seed in seeds], args.size, args.quality).save(temporary)
+        people = same_people(pipes, tqdm(seeds, "people", unit="person"), args.psi)
+        columns = sheet_columns(pipes[0].face_model, pipes[0].controls)
+        draw = smoothing_sheet if args.smoothing else functools.partial(control_sheet, columns)
+        draw(people, names, args.size, args.quality).save(temporary)
     print(f"wrote {args.out}")
+
+
+def check_alike(pipes: Sequence[PortraitPipeline], paths: Sequence[str]) -> None:
+    """UserError where one of several models cannot draw the first one's people, or takes other expressions."""
+    if len(pipes) == 1:
+        return
+    for pipe, path in zip(pipes, paths, strict=True):
+        if pipe.controls.all_round or pipe.one_person:
+            found = "a model of one person" if pipe.one_person else "a tri-grid"
+            raise UserError(f"--ckpt: expected one model, or several of anybody on manifolds, found {found}, {path}")
+        check_face_model(pipe.face_model, pipes[0].face_model, path)
+
+
+def check_smoothed(pipes: Sequence[PortraitPipeline], paths: Sequence[str]) -> None:
+    """UserError where a model has no D^p."""
+    for pipe, path in zip(pipes, paths, strict=True):
+        if pipe.controls.all_round:
+            raise UserError(f"--smoothing: expected a model of manifolds, found the tri-grid {path}")
+        if pipe.generator.config.pose != "smoothed":
+            found = f"pose: {pipe.generator.config.pose} in {path}"
+            raise UserError(f"--smoothing: expected a model with D^p, found {found}")
+
+
+def model_names(paths: Sequence[str]) -> list[str]:
+    """Of several models, what rows call them: a run's folder, another file's name."""
+    if len(paths) == 1:
+        return [""]
+    return [path.parent.name if path.name in ("latest", "best") else path.stem for path in map(Path, paths)]
+
+
+def same_people(pipes: Sequence[PortraitPipeline], seeds: Iterable[int], psi: float) -> Iterator[Person]:
+    """Every person by every model; of several, the first one's priors say who the people are."""
+    for seed in seeds:
+        if len(pipes) == 1:
+            yield pipes[0].person(seed=seed, psi=psi)
+        else:
+            latents = pipes[0].sample_latents(seed)
+            yield from (pipe.person(**latents._asdict(), psi=psi) for pipe in pipes)
 
 
 def control_sheet(

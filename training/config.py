@@ -159,6 +159,9 @@ class TrainConfig:
     expression_warmup: Annotated[int, Range(0, 10**6)] = (
         0  # steps of D^e alone (eq. 10) before a run that begins from nothing
     )
+    # Steps, the first ones, in which the discriminators learn alone, while G stands still: untrained ones would lead a
+    # G that is good already (init_from) astray.
+    discriminator_warmup: Annotated[int, Range(0, 10**6)] = 0
     init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
     grow_from: str | None = None  # state.safetensors of a run at a smaller size, whose discriminators grow
     body_model: str | None = None  # SMPL file that the labels belong to; null: the open body

@@ -78,6 +78,14 @@ def pictures_for(
     return pictures
 
 
+def fake_pictures(
+    generator: Generator, config: TrainConfig, views: dict[str, View], inputs: Inputs
+) -> dict[str, Tensor]:
+    """:func:`pictures_for` of :func:`render_views`."""
+    images = {name: view.image for name, view in views.items()}
+    return pictures_for(generator, config, images.get("portrait"), images.get("face"), inputs)
+
+
 def camera_of(discriminator: str, inputs: Inputs) -> Tensor:
     """The camera [B, 2] that a discriminator is to recognise."""
     return inputs.face_camera if discriminator == "face" else inputs.camera
@@ -94,10 +102,9 @@ def resize(image: Tensor, size: int) -> Tensor:
 
 def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> tuple[Terms, dict[str, Tensor]]:
     """The generator's losses, unweighted, and the pictures they were computed from."""
-    generator, weights = networks.generator, config.losses
-    views, maps = render_views(generator, config, inputs)
-    images = {name: view.image for name, view in views.items()}
-    pictures = pictures_for(generator, config, images.get("portrait"), images.get("face"), inputs)
+    weights = config.losses
+    views, maps = render_views(networks.generator, config, inputs)
+    pictures = fake_pictures(networks.generator, config, views, inputs)
     terms: Terms = {}
     for name, picture in pictures.items():
         judgement = networks.discriminators[name](picture)
@@ -183,7 +190,26 @@ def accumulate_generator(
         fakes.append({name: picture.detach() for name, picture in pictures.items()})
         add_terms(sums, terms, share)
     networks.discriminators.requires_grad_(True)
-    return sums, {name: torch.cat([part[name] for part in fakes]) for name in fakes[0]}
+    return sums, joined(fakes)
+
+
+@torch.no_grad()
+def make_fakes(
+    generator: Generator, config: TrainConfig, inputs: Inputs, autocast: torch.autocast
+) -> dict[str, Tensor]:
+    """The pictures of :func:`accumulate_generator` alone, for discriminators that learn while G stands still."""
+    fakes = []
+    for rows in micro_batches(len(inputs.z_id), config.run.micro_batch):
+        part = inputs.part(rows)
+        with autocast:
+            views, _ = render_views(generator, config, part)
+            fakes.append(fake_pictures(generator, config, views, part))
+    return joined(fakes)
+
+
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Pictures of micro-batches as those of a batch."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 # ---- the discriminators --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from training.data.storage import Dataset
 from training.evaluation import Evaluation, Features, metric_features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
-from training.phases import accumulate_discriminators, accumulate_generator, camera_of, pictures_for, resize
+from training.phases import accumulate_discriminators, accumulate_generator, camera_of, make_fakes, pictures_for, resize
 from training.recipe import Recipe, Task
 from training.run.log import CONFIG, RunLog, save_config, snapshot_path
 from training.run.memory import check_memory, estimate
@@ -66,7 +66,7 @@ class Manifolds:
 
     def trial(self, config: TrainConfig) -> TrainConfig:
         """The same without what takes long before the first step."""
-        return replace(config, expression_warmup=0, superresolution_init="random")
+        return replace(config, expression_warmup=0, discriminator_warmup=0, superresolution_init="random")
 
     def describe(self, config: TrainConfig, state: RunState) -> list[str]:
         """See :func:`describe`."""
@@ -199,8 +199,11 @@ def train_step(task: ManifoldTask, state: RunState) -> dict[str, float]:
     batch = next(state.reader)
 
     # The generator's gradients (eqs. 8 to 13), and its pictures.
-    losses, fakes = accumulate_generator(networks, config, inputs, task.autocast)
-    losses["G/gradient_norm"] = update(state.g_opt, networks.generator.children(), optim.clip_norm)
+    if state.step >= config.discriminator_warmup:
+        losses, fakes = accumulate_generator(networks, config, inputs, task.autocast)
+        losses["G/gradient_norm"] = update(state.g_opt, networks.generator.children(), optim.clip_norm)
+    else:
+        losses, fakes = {}, make_fakes(networks.generator, config, inputs, task.autocast)
 
     # The discriminators' gradients (eq. 8), with R1.
     reals, real_inputs = real_pictures(task, state, batch)

@@ -1,12 +1,14 @@
 """Sheets of people under one control at a time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from inference.pipeline import PortraitPipeline
-from inference.sheet import main, nearest_pipeline, without_smoothing
+from inference.sheet import check_alike, main, model_names, nearest_pipeline, same_people, without_smoothing
 from networks.person.priors import LabelPriors
 from networks.saved_model import SavedModel, pack_model
 from tests.networks.helpers import make_generator, make_priors_dict
@@ -35,6 +37,35 @@ def test_a_row_a_person(checkpoint, tmp_path, more, columns, added):
     assert one[0] == two[0] and columns * 48 < one[0] < columns * 54 + 60
     assert two[1] - one[1] == added  # one row more, of a sheet's two parts
     assert np.asarray(Image.open(tmp_path / "0.png")).min() < 100  # something is written or drawn
+
+
+def test_several_models_draw_the_same_people(model, checkpoint, tmp_path):
+    strangers = PortraitPipeline(SavedModel(make_generator(), None, {}))  # another seed's people are others there
+    pipes = [PortraitPipeline(model), strangers]
+    for first, second in zip(*[same_people(pipes, (0, 3), 0.7)] * 2, strict=True):
+        assert all(map(torch.equal, first.latents, second.latents))
+    assert model_names(["runs/one/latest", "b.safetensors"]) == ["one", "b"] and model_names(["b.safetensors"]) == [""]
+    options = ["--seeds", "0", "--size", "48", "--quality", "exact", "--device", "cpu"]
+    for paths in (1, 2):
+        main(["--ckpt", *paths * [str(checkpoint)], *options, "--out", str(tmp_path / f"{paths}.png")])
+    one, two = (Image.open(tmp_path / f"{paths}.png").size for paths in (1, 2))
+    assert two[1] - one[1] == 48 + 61 + 4  # one row more, of a sheet's two parts
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"one_person": True}, "found a model of one person, b"),
+        ({"controls": SimpleNamespace(all_round=True)}, "found a tri-grid, b"),
+        ({"face_model": "another"}, "b: expected a checkpoint of the face model ours, found one of another"),
+    ],
+)
+def test_several_models_are_alike(other, message):
+    ours = {"one_person": False, "controls": SimpleNamespace(all_round=False), "face_model": "ours"}
+    pipes = [SimpleNamespace(**ours), SimpleNamespace(**{**ours, **other})]
+    check_alike(pipes[1:], "b")  # alone it may be anything
+    with pytest.raises(UserError, match=message):
+        check_alike(pipes, ["a", "b"])
 
 
 def test_without_smoothing_is_the_model_with_nearest_vertices(model):

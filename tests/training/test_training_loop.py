@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import load_yaml
 from torch_utils.misc import UserError
 from training.config import TrainConfig
+from training.phases import accumulate_generator, make_fakes
 from training.run.state import STATE
 from training.training_loop import begin, check_data, check_finite, train_step
 
@@ -86,6 +88,28 @@ def test_two_processes_compute_what_one_does_with_twice_the_batch(whole_batch, t
         port = free.getsockname()[1]
     multiprocessing.spawn(process_gradients, (port, str(tmp_path / "gradients.pt")), nprocs=2)
     assert_close(whole_batch, torch.load(tmp_path / "gradients.pt", weights_only=True))
+
+
+def test_discriminators_warm_up_alone(dataset):
+    """On the pictures that G's own step would have made, while no weight of G moves."""
+    config = make_config({"discriminator_warmup": 1})
+    task, state = begin(config, dataset, ALONE)
+    generator, discriminators = state.networks.generator, state.networks.discriminators
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    learned = [value.clone() for value in discriminators.parameters()]
+    inputs = task.sampler.draw(4, 0)
+    _, expected = accumulate_generator(state.networks, config, inputs, task.autocast)
+    generator.zero_grad()
+    fakes = make_fakes(generator, replace(config, run=replace(config.run, micro_batch=3)), inputs, task.autocast)
+    for name, picture in expected.items():
+        torch.testing.assert_close(fakes[name], picture, rtol=0, atol=1e-5)  # other batches, other sums
+    assert not any(name.startswith("G/") for name in train_step(task, state))
+    assert all(torch.equal(value, before[name]) for name, value in generator.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in state.g_ema.state_dict().items())
+    assert not any(map(torch.equal, discriminators.parameters(), learned))
+    assert train_step(task, state)["G/gradient_norm"] > 0
+    assert not torch.equal(generator.radiance.to_rgb[0].weight, before["radiance.to_rgb.0.weight"])
+    state.reader.close()
 
 
 def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):
