@@ -162,7 +162,7 @@ class TrainConfig:
     # Steps, the first ones, in which the discriminators learn alone, while G stands still: untrained ones would lead a
     # G that is good already (init_from) astray.
     discriminator_warmup: Annotated[int, Range(0, 10**6)] = 0
-    init_from: str | None = None  # stage 2: the model of stage 1; stage 1: a model of another size to go on from
+    init_from: str | None = None  # to go on from: stage 2 needs stage 1's; stage 1 may have any, or training.pretrain's
     grow_from: str | None = None  # state.safetensors of a run at a smaller size, whose discriminators grow
     body_model: str | None = None  # SMPL file that the labels belong to; null: the open body
     face_model: str | None = None  # BFM_model_front.mat that the labels belong to; null: the open face

@@ -300,15 +300,15 @@ def test_states_and_folders_of_runs_point_to_latest(tmp_path):
 
 
 def test_rounded_products_hold_45_db():
-    """phi and U of the shipped model in bfloat16, where the pipeline rounds, against float32: two of its manifolds."""
+    """phi of the shipped model in bfloat16, where the pipeline rounds, against float32: two of its manifolds. It has no
+    U; bm_person measures one that has learned."""
     generator, random = small_demo(96).generator, torch.Generator().manual_seed(0)
     with torch.inference_mode():
         style = generator.style(*(0.7 * torch.randn(2, 1, 80, generator=random)), psi=1.0)
         found = []
         for rounded in (False, True):
             with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
-                low = generator.flat_radiance(style.radiance)[:, 5:7]
-                found.append(generator.super_resolve(low, style.superresolution))
+                found.append(generator.flat_radiance(style.radiance)[:, 5:7, :4])
     exact, ours = ((part[:, :, :3] * part[:, :, 3:], part[:, :, 3:]) for part in found)
     assert exact[1].max() > 0.5 and found[1].dtype == torch.float32
     for expected, seen in zip(exact, ours, strict=True):

@@ -222,6 +222,7 @@ RULES = (
     Rule("tests.fake_cuda", how=scene_is_there, why="its own tests run the scenes"),
     Rule("bm_training .*demo_stage1_64", f"--steps 1 {TINY_RUN} {ROOM}", "a step at 16^2", needs=("runs/demo32",)),
     Rule("bm_training", "--steps 1 " + TINY_STAGE1, "a step at 16^2"),
+    Rule("bm_person", "--turns 1 --ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("bm_viewer", "--ckpt ckpts/demo.safetensors --frames 10", "ten frames of a tiny model"),
     Rule("bm_tracker", "--frames 3", "three frames", how=run_with_detectors),
     Rule("bm_point_network", "--share 0.01 --repeats 1", "a hundredth of the points"),
