@@ -25,6 +25,7 @@ from networks.cameras import FRONTAL, PORTRAIT_CAMERA, cast_rays
 from networks.compositing import Composite, composite
 from networks.manifold.generator import UPSCALE, Generator, ManifoldPoints, PersonStyle, upsample_crossings
 from networks.manifold.maps import lookup_manifolds
+from networks.manifold.openings import between_rays, torn_pixels
 from networks.manifold.radiance import RadianceStyle
 from networks.manifold.shading import radiance_at
 from networks.person.fitting.photo import TrackedPhoto
@@ -72,17 +73,38 @@ class ManifoldInversion:
         self.pipe, self.photo, self.distance = pipe, photo, distance
         self.generator: Generator = copy.deepcopy(pipe.generator)
         self._random = torch.Generator().manual_seed(seed)
-        config, device = self.generator.config, pipe.device
+        device = pipe.device
         who = (photo.z_id, photo.expression, photo.betas, photo.joint_eulers, photo.camera)
         self.z_id, self.z_exp, self.betas, self.eulers, self.camera = (part[None].to(device) for part in who)
-        low = self._crossings(self.z_exp, self.eulers, self.camera)
-        self.low = self._seen(low, config.lowres_size)
-        self.high = self._seen(upsample_crossings(low, config.lowres_size), UPSCALE * config.lowres_size)
+        self._neutral = self._samples(self.eulers, self.camera)
+        self._look()
+
+    def _look(self) -> None:
+        """Crossings of the photo's rays, with the expression as it is."""
+        size = self.generator.config.lowres_size
+        low = self._crossings(self._neutral, self.z_exp)
+        self.low = self._seen(low, size)
+        self.high = self._seen(self._pixels(low), UPSCALE * size)
 
     @torch.no_grad()
-    def _crossings(self, z_exp: Tensor, eulers: Tensor, camera: Tensor) -> ManifoldPoints:
+    def _samples(self, eulers: Tensor, camera: Tensor) -> Tensor:
+        """Along rays, in neutral pose [1, R, S, 3]."""
         rays = cast_rays(camera, PORTRAIT_CAMERA, self.generator.config.lowres_size)
-        return self.generator.trace(self.z_id, z_exp, self.betas, eulers, rays, PORTRAIT_CAMERA)
+        return self.generator.neutral_rays(self.betas, eulers, rays, PORTRAIT_CAMERA)
+
+    @torch.no_grad()
+    def _crossings(self, neutral: Tensor, z_exp: Tensor) -> ManifoldPoints:
+        return self.generator.find_manifold_points(neutral, self.z_id, z_exp, PORTRAIT_CAMERA)
+
+    def _pixels(self, low: ManifoldPoints) -> ManifoldPoints:
+        """Of the photo's pixels, out of those of its rays, as frames have them: lids and lips have their own."""
+        config = self.generator.config
+        points = upsample_crossings(low, config.lowres_size)
+        torn = torn_pixels(low.canonical, low.valid, config.lowres_size)[0] if config.opens else torch.empty(0)
+        if not torn.numel():
+            return points
+        own = self._crossings(between_rays(self._neutral, torn[None], config.lowres_size), self.z_exp)
+        return ManifoldPoints(*(old.index_copy(1, torn, new) for old, new in zip(points, own, strict=True)))
 
     def _seen(self, points: ManifoldPoints, size: int) -> Seen:
         image, mask = (part.to(self.pipe.device) for part in self.photo.picture(size))
@@ -151,7 +173,7 @@ class ManifoldInversion:
         """Crossings of views from either side, at rest."""
         still, eulers = torch.zeros_like(self.z_exp), torch.zeros_like(self.eulers)
         cameras = [self.camera.new_tensor([[FRONTAL, FRONTAL + yaw]]) for yaw in ASIDE]
-        views = [self._crossings(still, eulers, camera) for camera in cameras]
+        views = [self._crossings(self._samples(eulers, camera), still) for camera in cameras]
         return ManifoldPoints(*(torch.cat(parts, 1) for parts in zip(*views, strict=True)))
 
     def _descend_u(self, name: str, style: PersonStyle, groups: list, steps: int) -> None:

@@ -1,13 +1,20 @@
 """How well a person is found again in one picture: drawn people whom no model has seen, inverted and compared.
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert --people 8 --ckpt ckpts/demo.safetensors
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert --people 8 --known --sheet people.png
 
 Of every person two portraits are drawn: one is inverted as a photo would be, tracker and all, the other one, in another
 pose, expression and camera, is what the person should look like then. Identity: cosine between what the project's face
-net finds in face crops of the person and of the drawing. Landmarks: the 68 of the tracked face against the true ones,
-in the head's frame; and as the face net finds them in the crops. PSNR: of whole portraits on white.
+net finds in face crops of the person and of the drawing. Landmarks: 68 of the face as the net finds them in the crops,
+in the head's frame. PSNR: of whole portraits on white.
+
+The net errs on drawings, too, and a model draws nobody as they are. So the same figures are taken of the same person's
+two drawings (who they are by the first, what they do by the second), which are all the net can tell; of the model's own
+person of the true latents, where nothing had to be found; and, by --known, of an inversion that is told shape, pose,
+expression and camera.
 """
+
+from __future__ import annotations
 
 import time
 from pathlib import Path
@@ -19,12 +26,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.inversion.likeness import FACE_RECON_FILE, KINDS, load_distance
+from inference.inversion.likeness import FACE_RECON_FILE, KINDS, Distance, load_distance
 from inference.invert import METHODS
+from inference.person import Person
 from inference.pipeline import DEMO, PortraitPipeline, pipeline_of
 from networks.person.body_model import HEAD
-from networks.person.face_recon import FaceReconstructor, load_face_recon
+from networks.person.face_model import similarity
+from networks.person.face_recon import FaceCoefficients, FaceReconstructor, load_face_recon
 from networks.person.fitting.photo import TrackedPhoto, track_photo
+from networks.person.framing import Placement
 from networks.person.tracking import MILLIMETRES
 from tests.benchmarks.records import add_record, record
 from torch_utils.bounds import MAX_SEED, whole_number
@@ -37,45 +47,150 @@ from training.rendering import face_crop
 CROP = 128  # pixels a side
 
 
+class Figures(NamedTuple):
+    """A portrait against a drawing, or one drawing against another."""
+
+    psnr: float  # dB
+    identity: float  # cosine
+    landmarks: float  # mm
+
+
+class Held(NamedTuple):
+    """What places the face in a portrait."""
+
+    betas: Tensor  # [10]
+    joint_eulers: Tensor  # [6, 3]
+    camera: Tensor  # [2]
+
+
+class Ruler:
+    """The face net, which looks at portraits in a model's frame."""
+
+    def __init__(self, pipe: PortraitPipeline) -> None:
+        self.body, self.net = pipe.generator.body, load_face_recon(FACE_RECON_FILE)
+
+    def found(self, image: Tensor, held: TrackedPhoto | Held) -> FaceCoefficients:
+        """What is found in a portrait [3, H, W]; ``held`` says where in it the face is."""
+        frame = self.body.joint_transforms(held.betas[None], held.joint_eulers[None])[:, HEAD]
+        return self.net.coefficients(face_crop(image[None].float(), frame, held.camera[None], CROP))
+
+    def compare(self, image: Tensor, truth: Tensor, held: TrackedPhoto | Held) -> Figures:
+        """A portrait against the drawing of the same moment."""
+        one, other = self.found(image, held), self.found(truth, held)
+        error = (image - truth).square().mean().item() / 4
+        identity = F.cosine_similarity(one.z_id, other.z_id).item()
+        return Figures(-10 * float(np.log10(error)), identity, distance_of(self.net, one, other))
+
+    def compare_drawings(self, first: FaceCoefficients, second: FaceCoefficients) -> Figures:
+        """Two of the same person: the first says who it is, the second what they do."""
+        identity = F.cosine_similarity(first.z_id, second.z_id).item()
+        return Figures(float("nan"), identity, distance_of(self.net, second._replace(z_id=first.z_id), second))
+
+
+def distance_of(net: FaceReconstructor, one: FaceCoefficients, other: FaceCoefficients) -> float:
+    """Mean distance of two faces' landmarks, mm."""
+    marks = [net.landmark_face(face.z_id, face.z_exp) for face in (one, other)]
+    return MILLIMETRES * (marks[0] - marks[1]).norm(dim=-1).mean().item()
+
+
 def main() -> None:
     """Command line; see the module's docstring."""
     parser = CliParser(prog="python -m tests.benchmarks.bm_invert")
-    parser.add_argument("--people", type=whole_number(1, 1000), default=2, help="to draw (%(default)s)")
+    parser.add_argument("--people", type=whole_number(1, 1000), default=4, help="to draw (%(default)s)")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=4242, help="of the people (%(default)s)")
     parser.add_argument("--size", type=whole_number(64, 1024), default=512, help="pixels a side (%(default)s)")
     parser.add_argument("--ckpt", default=str(DEMO), help="the model (%(default)s)")
     parser.add_argument("--perceptual", choices=KINDS, help="as of inference.invert")
+    parser.add_argument("--known", action="store_true", help="also with true shape, expression, pose and camera given")
     parser.add_argument("--sheet", type=Path, help="also a picture of everybody, .png")
     add_record(parser)
     args = parser.parse_args()
-    pipe, net = PortraitPipeline.from_checkpoint(args.ckpt), load_face_recon(FACE_RECON_FILE)
+    pipe = PortraitPipeline.from_checkpoint(args.ckpt)
+    ruler = Ruler(pipe)
     name, distance = load_distance(args.perceptual, pipe.device)
     print(f"pictures are compared by: {name}", flush=True)
-    rows, pictures = [], []
+    everybody, pictures = [], []
     for number in range(args.people):
-        first, second = (sit(args.seed, 2 * number + shot, shots=2) for shot in range(2))
-        start = time.process_time()
-        tracked = track_photo(Image.fromarray(image_to_uint8(drawn(first, args.size))))
-        *_, last = METHODS[pipe.generator.convention](pipe, tracked, distance).stages()
-        seconds = time.process_time() - start
-        person, size = pipeline_of(last.model).person(), pipe.image_size
-        found = {"z_id": tracked.z_id, "z_exp": tracked.expression}
-        seen = person.render(tracked.expression, tracked.joint_eulers, tracked.camera.tolist()).image
-        again = person.render(*posed(second)).image
-        rows.append(
-            figures("as in the photo", pipe, net, seen, tracked.picture(size)[0], tracked)
-            | figures("elsewhere", pipe, net, again, drawn(second, size), labels_of(second))
-            | {"landmarks, mm, tracked": landmarks_of(net, found, first), "s of processor time": seconds}
-        )
-        pictures.append(torch.cat([tracked.picture(size)[0], seen, again, drawn(second, size)], 2))
-        print(f"person {number}: " + ", ".join(f"{key} {value:.2f}" for key, value in rows[-1].items()), flush=True)
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    for key, value in means.items():
-        print(f"{key:40s} {value:8.2f}")
-    if args.sheet:
-        Image.fromarray(image_to_uint8(torch.cat(pictures, 1))).save(args.sheet)
+        rows, row = invert_one(pipe, ruler, distance, args.seed, number, args.size, args.known)
+        everybody.append(rows)
+        pictures.append(row)
+        print(f"person {number}: " + "; ".join(f"{what} {line(rows[what])}" for what in rows), flush=True)
+        if args.sheet:
+            Image.fromarray(image_to_uint8(torch.cat(pictures, 1))).save(args.sheet)
+    means = report(everybody)
     if args.record:
         record("bm_invert", means)
+
+
+def invert_one(
+    pipe: PortraitPipeline,
+    ruler: Ruler,
+    distance: Distance | None,
+    seed: int,
+    number: int,
+    size: int,
+    known: bool,
+) -> tuple[dict[str, Figures | float], Tensor]:
+    """The figures of a person by what they are of, and pictures side by side: the photo, the person as in it and
+    elsewhere, the drawing of elsewhere."""
+    first, second = (sit(seed, 2 * number + shot, shots=2) for shot in range(2))
+    photo, elsewhere = drawn(first, size), drawn(second, pipe.image_size)
+    found = [ruler.found(image, labels_of(which)) for image, which in ((photo, first), (elsewhere, second))]
+    start = time.process_time()
+    tracked = track_photo(Image.fromarray(image_to_uint8(photo)))
+    person = last_person(pipe, tracked, distance)
+    seconds = time.process_time() - start
+    seen = person.render(tracked.expression, tracked.joint_eulers, tracked.camera.tolist()).image
+    again = person.render(*posed(second)).image
+    seen_truly = tracked.picture(pipe.image_size)[0]
+    truth = true_person(pipe, first)
+    rows: dict[str, Figures | float] = {
+        "as in the photo": ruler.compare(seen, seen_truly, tracked),
+        "elsewhere": ruler.compare(again, elsewhere, labels_of(second)),
+        "elsewhere, of the true latents": ruler.compare(
+            truth.render(*posed(second)).image, elsewhere, labels_of(second)
+        ),
+        "the two drawings": ruler.compare_drawings(*found),
+        "tracked face, mm": shape_error(ruler.net, tracked.z_id, first),
+        "tracked face, mm, aligned": shape_error(ruler.net, tracked.z_id, first, aligned=True),
+        "s of processor time": seconds,
+    }
+    if known:
+        person = last_person(pipe, told(tracked, first, size), distance)
+        again_known = person.render(*posed(second)).image
+        rows["elsewhere, all but looks known"] = ruler.compare(again_known, elsewhere, labels_of(second))
+    return rows, torch.cat([seen_truly, seen, again, elsewhere], 2)
+
+
+def last_person(pipe: PortraitPipeline, tracked: TrackedPhoto, distance: Distance | None) -> Person:
+    """What a photo becomes."""
+    *_, last = METHODS[pipe.generator.convention](pipe, tracked, distance).stages()
+    return pipeline_of(last.model).person()
+
+
+def report(everybody: list[dict[str, Figures | float]]) -> dict[str, float]:
+    """Prints means, and the worst; returns the means by name."""
+    means: dict[str, float] = {}
+    print(f"{'mean (worst)':40s} {'PSNR, dB':>16s} {'identity':>16s} {'landmarks, mm':>16s}")
+    for what, example in everybody[0].items():
+        if isinstance(example, float):
+            means[what] = float(np.mean([rows[what] for rows in everybody]))
+            print(f"{what:40s} {means[what]:8.2f}")
+            continue
+        parts = []
+        for field, worst in zip(Figures._fields, (min, min, max), strict=True):
+            values = [getattr(rows[what], field) for rows in everybody]
+            means[f"{field}, {what}"] = float(np.mean(values))
+            parts.append("" if np.isnan(values[0]) else f"{np.mean(values):8.2f} ({worst(values):.2f})")
+        print(f"{what:40s} " + " ".join(f"{part:>16s}" for part in parts))
+    ratio = means["identity, elsewhere"] / means["identity, the two drawings"]
+    print(f"{'identity elsewhere / of two drawings':40s} {ratio:8.2f}")
+    return {name: value for name, value in means.items() if not np.isnan(value)} | {"identity, share": ratio}
+
+
+def line(figures: Figures | float) -> str:
+    """In a few characters."""
+    return f"{figures:.2f}" if isinstance(figures, float) else " ".join(f"{value:.2f}" for value in figures)
 
 
 def drawn(sitting: Sitting, size: int) -> Tensor:
@@ -83,53 +198,47 @@ def drawn(sitting: Sitting, size: int) -> Tensor:
     return torch.from_numpy(draw(sitting.posed, sitting.camera, size).image)
 
 
-class Held(NamedTuple):
-    betas: Tensor  # [10]
-    joint_eulers: Tensor  # [6, 3]
-    camera: Tensor  # [2]
+def labels(sitting: Sitting, *names: str) -> list[Tensor]:
+    """Some of what is known of a sitting, float32."""
+    return [torch.from_numpy(sitting.labels[name]).float() for name in names]
 
 
 def labels_of(sitting: Sitting) -> Held:
-    arrays = (sitting.labels["betas"], sitting.labels["joint_eulers"], sitting.camera)
-    return Held(*(torch.from_numpy(array).float() for array in arrays))
+    """Where the face is."""
+    betas, eulers = labels(sitting, "betas", "joint_eulers")
+    return Held(betas, eulers, torch.from_numpy(sitting.camera).float())
 
 
 def posed(sitting: Sitting) -> tuple[Tensor, Tensor, list[float]]:
     """Expression, pose and camera, as people are rendered."""
-    labels = sitting.labels
-    return (
-        torch.from_numpy(labels["z_exp"]).float(),
-        torch.from_numpy(labels["joint_eulers"]).float(),
-        sitting.camera.tolist(),
-    )
+    expression, eulers = labels(sitting, "z_exp", "joint_eulers")
+    return expression, eulers, sitting.camera.tolist()
 
 
-def figures(
-    where: str,
-    pipe: PortraitPipeline,
-    net: FaceReconstructor,
-    image: Tensor,
-    truth: Tensor,
-    held: TrackedPhoto | Held,
-) -> dict[str, float]:
-    """A portrait against the drawing in the same frame, by name; ``held`` says where in it the face is."""
-    frame = pipe.generator.body.joint_transforms(held.betas[None], held.joint_eulers[None])[:, HEAD]
-    crops = [face_crop(picture[None].float(), frame, held.camera[None], CROP) for picture in (image, truth)]
-    one, other = (net.coefficients(crop) for crop in crops)
-    marks = [net.landmark_face(found.z_id, found.z_exp) for found in (one, other)]
-    error = (image - truth).square().mean().item() / 4
-    return {
-        f"PSNR, dB, {where}": -10 * float(np.log10(error)),
-        f"identity, {where}": F.cosine_similarity(one.z_id, other.z_id).item(),
-        f"landmarks, mm, by the net, {where}": MILLIMETRES * (marks[0] - marks[1]).norm(dim=-1).mean().item(),
-    }
+def true_person(pipe: PortraitPipeline, sitting: Sitting) -> Person:
+    """Of the latents that the drawing was made from."""
+    z_id, eps, betas = labels(sitting, "z_id", "eps", "betas")
+    return pipe.person(z_id=z_id, z_noise=eps, betas=betas)
 
 
-def landmarks_of(net: FaceReconstructor, found: dict[str, Tensor], sitting: Sitting) -> float:
-    """How far the tracked face's landmarks are from the true ones, mm."""
-    true = {name: torch.from_numpy(sitting.labels[name]).float() for name in ("z_id", "z_exp")}
-    places = [net.landmark_face(face["z_id"][None], face["z_exp"][None]) for face in (found, true)]
-    return MILLIMETRES * (places[0] - places[1]).norm(dim=-1).mean().item()
+def told(tracked: TrackedPhoto, sitting: Sitting, size: int) -> TrackedPhoto:
+    """The drawing of ``size`` pixels with its true shape, expression, pose and camera."""
+    z_id, z_exp = labels(sitting, "z_id", "z_exp")
+    whole = Placement(np.eye(2) * 2 / (size - 1), np.array([-1.0, -1.0]))
+    return tracked._replace(placement=whole, z_id=z_id, expression=z_exp, **labels_of(sitting)._asdict())
+
+
+def shape_error(net: FaceReconstructor, z_id: Tensor, sitting: Sitting, *, aligned: bool = False) -> float:
+    """How far the landmarks of a found face are from the true ones while it does the same, mm.
+
+    ``aligned``: after the similarity that brings them nearest (Umeyama 1991), for how large a face is no photo says.
+    """
+    true_id, z_exp = labels(sitting, "z_id", "z_exp")
+    found, true = (net.landmark_face(face[None], z_exp[None])[0].numpy() for face in (z_id, true_id))
+    if aligned:
+        scale, rotation, shift = similarity(found, true)
+        found = scale * found @ rotation.T + shift
+    return MILLIMETRES * float(np.linalg.norm(found - true, axis=-1).mean())
 
 
 if __name__ == "__main__":

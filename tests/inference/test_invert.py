@@ -10,11 +10,15 @@ from PIL import Image
 
 import gen_video
 from inference import invert, mesh, sheet
+from inference.inversion import manifolds as inversion
 from inference.inversion.likeness import face_distance, load_distance
 from inference.inversion.manifolds import ManifoldInversion
 from inference.inversion.stages import Steps, descend, rate
 from inference.inversion.trigrid import TriGridInversion, in_frame
 from inference.pipeline import PortraitPipeline, pipeline_of
+from networks.compositing import composite
+from networks.manifold import generator
+from networks.manifold.maps import lookup_manifolds
 from networks.person.face_recon import FaceReconConfig, SmallFaceRecon, _empty_landmarks
 from networks.saved_model import SavedModel, pack_model
 from tests.inference.made_photos import tracked
@@ -64,6 +68,20 @@ def test_every_stage_comes_nearer_to_the_photo(photo, superresolution, steps, sh
     geometry = ("body.", "manifolds.", "expression_deformation.", "pose_deformation.")
     for name in (name for name in tuned if name.startswith(geometry)):
         assert torch.equal(tuned[name], before[name]), name  # so that tracked poses mean what they meant
+
+
+def test_what_is_compared_with_the_photo_is_what_frames_show(photo, monkeypatch):
+    """Where D^e tears, too: there, pixels have crossings of their own."""
+    pipe, always = manifolds(canonical_face="open", superresolution=False), torch.arange(40, 300)[None]
+    for module in (generator, inversion):
+        monkeypatch.setattr(module, "torn_pixels", lambda *_: always)
+    seen = ManifoldInversion(pipe, photo, None).high
+    person = pipe.person(z_noise=torch.zeros(80))
+    frame = person.render(photo.expression, photo.joint_eulers, photo.camera)
+    rgba = lookup_manifolds(person.manifolds.high, seen.points.canonical)
+    rgba = torch.cat([rgba[..., :3], (rgba[..., 3] * seen.points.valid)[..., None]], -1)
+    drawn = composite(rgba, seen.order, seen.points.depth)
+    assert max_error(2 * drawn.rgb[0].T.view_as(frame.image) - 1, frame.image) < 1e-4  # sums in another order
 
 
 def test_stages_can_be_left_out(photo):
