@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from inference.inversion.hidden import Hidden, hidden_places, shown_places
 from inference.inversion.likeness import Distance
 from inference.inversion.stages import Stage, Steps, descend
 from inference.person import rounded_products
@@ -37,9 +38,9 @@ SCATTERED = 1024  # rays from all over
 NEAR = 1.5  # pixels of the portrait between two of a patch, at the nearest
 LATENT_RATE, STYLE_RATE, PIVOT_RATE, SINE_RATE, HEAD_RATE, MAP_RATE = 0.1, 0.01, 0.003, 1e-4, 1e-3, 2e-4
 OPACITY, PERCEPTUAL, PRIOR = 0.5, 0.15, 1e-3  # weights of the losses, beside colours
-KEPT = 0.3  # and of colours at points that the photo does not show, which should stay
+HIDDEN = 1.0  # and of radiance at points that the photo does not show
 ASIDE = (-0.6, 0.6)  # radians of yaw from where they are seen
-KEPT_RAYS = 256
+HIDDEN_POINTS = 4096  # a step
 FOCUS = 0.35  # spread of patches' middles about the head's, in the frame's units
 
 
@@ -129,8 +130,9 @@ class ManifoldInversion:
         style = generator.style(self.z_id, z_noise, psi=1.0)
         style = PersonStyle(RadianceStyle(*(part.clone() for part in style.radiance)), style.superresolution.clone())
         if steps.styles:
+            unseen = self._hidden(style.radiance)
             groups = [(STYLE_RATE, list(style.radiance))]
-            descend("styles", groups, steps.styles, lambda _: self._loss(target, style.radiance))
+            descend("styles", groups, steps.styles, lambda _: self._loss_of_all(target, style.radiance, unseen))
             if generator.config.superresolution:
                 self._descend_u("styles of U", style, [(STYLE_RATE, [style.superresolution])], steps.styles)
             yield self._stage("styles", z_noise, style)
@@ -154,27 +156,28 @@ class ManifoldInversion:
         phi = self.generator.radiance
         sines = [weight for layer in (*phi.layers, phi.colour_layer) for weight in layer.parameters()]
         heads = [weight for heads in (phi.to_rgb, phi.to_sigma) for weight in heads.parameters()]
-        kept = self._unseen()
-        with torch.no_grad():
-            before = self._radiance(kept, style.radiance)
-
-        def loss(_: int) -> Tensor:
-            chosen = torch.randint(kept.depth.shape[1], (KEPT_RAYS,), generator=self._random)
-            now = self._radiance(ManifoldPoints(*(part[:, chosen] for part in kept)), style.radiance)
-            return self._loss(target, style.radiance) + KEPT * (now - before[:, chosen]).abs().mean()
-
+        unseen = self._hidden(style.radiance)._replace(colours=True)
         groups = [(PIVOT_RATE, list(style.radiance)), (SINE_RATE, sines), (HEAD_RATE, heads)]
-        descend("weights", groups, steps, loss)
+        descend("weights", groups, steps, lambda _: self._loss_of_all(target, style.radiance, unseen))
         if self.generator.config.superresolution:
             weights = [w for n, w in self.generator.superresolution.named_parameters() if not n.startswith("mapping.")]
             self._descend_u("weights of U", style, [(MAP_RATE, weights)], steps)
 
-    def _unseen(self) -> ManifoldPoints:
-        """Crossings of views from either side, at rest."""
+    @torch.no_grad()
+    def _hidden(self, style: RadianceStyle) -> Hidden:
+        """What views from either side, at rest, would see and the photo does not."""
         still, eulers = torch.zeros_like(self.z_exp), torch.zeros_like(self.eulers)
         cameras = [self.camera.new_tensor([[FRONTAL, FRONTAL + yaw]]) for yaw in ASIDE]
         views = [self._crossings(self._samples(eulers, camera), still) for camera in cameras]
-        return ManifoldPoints(*(torch.cat(parts, 1) for parts in zip(*views, strict=True)))
+        points, seen = ManifoldPoints(*(torch.cat(parts, 1) for parts in zip(*views, strict=True))), self.low
+        shown = shown_places(seen.points, self._radiance(seen.points, style), seen.order)
+        places, twin = hidden_places(points, shown)
+        return Hidden(places, twin, self._radiance_of(places, style))
+
+    def _radiance_of(self, places: Tensor, style: RadianceStyle) -> Tensor:
+        """Of points [N, 3] of canonical space: [N, 4]."""
+        there = torch.ones_like(places[None, :, None, 0])
+        return self._radiance(ManifoldPoints(places[None, :, None], there, there), style)[0, :, 0]
 
     def _descend_u(self, name: str, style: PersonStyle, groups: list, steps: int) -> None:
         """Optimise what U makes of phi's maps, which stay, in the portrait's full size."""
@@ -198,6 +201,16 @@ class ManifoldInversion:
         """Of phi."""
         seen = self._chosen(target)
         return self._misfit(self._radiance(seen.points, style), seen)
+
+    def _loss_of_all(self, target: Seen, style: RadianceStyle, hidden: Hidden) -> Tensor:
+        """Of what the photo shows and of what it does not."""
+        loss = self._loss(target, style)
+        if not len(hidden.places):
+            return loss
+        part = hidden.rows(torch.randint(len(hidden.places), (HIDDEN_POINTS,), generator=self._random))
+        with torch.no_grad():
+            twins = self._radiance_of(part.twins(), style)
+        return loss + HIDDEN * part.error(self._radiance_of(part.places, style), twins)
 
     def _radiance(self, points: ManifoldPoints, style: RadianceStyle) -> Tensor:
         """[1, R, K, 4]."""
