@@ -30,6 +30,7 @@ class PoseAwareConfig:
     pose_widths: tuple[Size, ...] = (2048, 512, 128, 32)  # inner layers of E_D
     camera_harmonics: Annotated[int, Range(0, 16)] = 0  # of E_D's last layer; 0: the same layer from all sides
     fold_mirror: bool = False  # views from the left are mirrored once for score and pose: half of the passes
+    history: Annotated[int, Range(0, MAX_BATCH)] = 0  # fakes of earlier steps that E_D looks at again, a step
     r1_gamma: Weight = 1.0  # 0.5 * gamma * |grad|^2 on real pictures, and as much on their masks
     r1_interval: Annotated[int, Range(1, 1000)] = 16  # R1 every so many steps, with as many times its weight
 

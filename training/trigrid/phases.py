@@ -29,6 +29,7 @@ from training.losses.pose_self_learning import (
 )
 from training.phases import Terms, add_terms
 from training.trigrid.config import TriGridTrainConfig
+from training.trigrid.history import Remembered
 from training.trigrid.models import TriGridNetworks
 from training.trigrid.sampling import Inputs
 
@@ -231,15 +232,18 @@ def _together(made: list[tuple[slice, Fakes]], total: int) -> Fakes:
 
 def accumulate_discriminator(
     networks: TriGridNetworks, config: TriGridTrainConfig, reals: Reals, fakes: Fakes, inputs: Inputs, clock: Clock,
-    step: int, autocast: torch.autocast,
+    step: int, autocast: torch.autocast, again: Remembered | None = None,
 ) -> Terms:  # fmt: skip
-    """Add the discriminators' gradients of one batch; ``inputs`` of the fakes."""
+    """Add the discriminators' gradients of one batch; ``inputs`` of the fakes, ``again`` those of earlier steps, which
+    share the weight of poses with them."""
     sums: Terms = {}
     d, face, camera = config.discriminator, config.face, inputs.camera[:, 0]
     total = len(camera)
     gamma, of_face = (lazy_gamma(part.r1_gamma, d.r1_interval, step) for part in (d, face))
-    weights = {"D/pose": config.losses.pose, "D/face_camera": face.camera}
-    for rows in strided(total, config.run.d_micro_batch or config.run.micro_batch):
+    known = 0 if again is None else len(again.pose)
+    weights = {"D/pose": config.losses.pose * total / (total + known), "D/face_camera": face.camera}
+    micro_batch = config.run.d_micro_batch or config.run.micro_batch
+    for rows in strided(total, micro_batch):
         real = Reals(*(part[rows] for part in reals))
         fake = fakes.map(itemgetter(rows))
         with autocast:
@@ -250,4 +254,23 @@ def accumulate_discriminator(
         share = len(real.image) / total
         (share * weighted(terms, weights)).backward()
         add_terms(sums, terms, share)
+    if again is not None:
+        weight = config.losses.pose * known / (total + known)
+        sums["D/pose_again"] = accumulate_again(networks.discriminator, again, weight, micro_batch, autocast)
     return sums
+
+
+def accumulate_again(
+    discriminator: PoseAwareDiscriminator, again: Remembered, weight: float, micro_batch: int, autocast: torch.autocast
+) -> Tensor:
+    """Add ``weight`` times D's gradients of the poses of earlier fakes; returns their error."""
+    total = again.pose.new_zeros(())
+    count = len(again.pose)
+    for i in range(0, count, micro_batch or count):
+        part = again.part(slice(i, i + (micro_batch or count)))
+        with autocast:
+            found = discriminator.predict_pose(part.seen, part.camera)
+            error = pose_error(found.float(), part.pose).sum() / count
+        (weight * error).backward()
+        total += error.detach()
+    return total

@@ -31,6 +31,7 @@ from training.run.optimizers import update
 from training.sampling import random_generator
 from training.training_loop import PRIOR_ROWS, STEP_KEY, Outputs, set_precision, share_of, trained
 from training.trigrid.config import GROUP, TriGridTrainConfig
+from training.trigrid.history import Remembered
 from training.trigrid.models import build_networks, load_body, load_face, read_stage, take_over
 from training.trigrid.phases import Clock, Reals, accumulate_discriminator, accumulate_generator, make_people
 from training.trigrid.sampling import Inputs, MeanFaces, TriGridSampler, cameras
@@ -138,8 +139,9 @@ class TriGrid:
         norm = update(state.g_opt, networks.generator.trigrid.children(), optim.clip_norm)
         networks.generator.trigrid.backbone.mapping.track(mean_over_processes(fakes.w.mean(0))[None])
 
+        again = state.remember(Remembered(*fakes.seen, inputs.camera[:, 0], fakes.pose))
         losses |= accumulate_discriminator(
-            networks, config, reals, fakes, inputs, clock, state.step, task.autocast
+            networks, config, reals, fakes, inputs, clock, state.step, task.autocast, again
         )  # fmt: skip
         losses |= {"G/gradient_norm": norm}
         losses["D/gradient_norm"] = update(state.d_opt, networks.discriminators.values(), optim.clip_norm)
@@ -244,6 +246,9 @@ def check_data(config: TriGridTrainConfig, dataset: Dataset, world: World) -> No
         rows = getattr(config.run, name)
         if rows and share % rows:
             raise UserError(f"--{name}: expected a divisor of a process's batch ({share}), found {rows}")
+        again = config.discriminator.history * share // config.optim.batch_size
+        if again % GROUP:
+            raise UserError(f"--history: expected a multiple of {GROUP} a process, found {again}")
         if (rows or share) % min(GROUP, rows or share):
             raise UserError(
                 f"--{name if rows else 'batch_size'}: expected a multiple of {GROUP} a process, found {rows or share}"

@@ -15,6 +15,7 @@ from torch_utils.misc import UserError, one_line
 from training.run.ema import WeightAverage
 from training.run.state import RunState
 from training.trigrid.config import GROUP, TriGridTrainConfig
+from training.trigrid.history import FakeHistory, Remembered
 from training.trigrid.models import TriGridNetworks
 
 POSE_READER = "pose_reader"  # beside `latest` and `best`
@@ -29,6 +30,7 @@ class TriGridState(RunState):
     def __init__(self, config: TriGridTrainConfig, networks: TriGridNetworks, *more: Any):
         super().__init__(config, networks, *more)
         self.d_ema = WeightAverage(networks.discriminators, *config.optim.ema)
+        self.history = FakeHistory()
 
     def optimizers(self) -> tuple[torch.optim.Adam, torch.optim.Adam]:
         """D's rate and betas make up for R1's rare steps, as in StyleGAN2."""
@@ -61,12 +63,23 @@ class TriGridState(RunState):
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain data."""
-        return {**super().state_dict(), "d_ema": self.d_ema.state_dict()}
+        kept = {"history": self.history.state_dict()} if self.config.discriminator.history else {}
+        return {**super().state_dict(), "d_ema": self.d_ema.state_dict(), **kept}
 
     def load_more(self, data: dict[str, Any]) -> None:
         """What other runs do not have."""
         self.d_ema.load_state_dict(data["d_ema"])
         self.ema[0].take_buffers(self.networks.generator)
+        if self.config.discriminator.history:  # of the main process, for all
+            self.history.load_state_dict(data["history"], next(self.networks.generator.parameters()).device)
+
+    def remember(self, people: Remembered) -> Remembered | None:
+        """Keep the people of a step; returns those of the last ones that E_D looks at again, where it does."""
+        share = self.config.discriminator.history * len(people.pose) // self.config.optim.batch_size
+        if not share:
+            return None
+        self.history.add(people)
+        return self.history.draw(share)
 
     def settle(self, priors: LabelPriors) -> None:
         """The mean w is tracked in training."""

@@ -11,6 +11,7 @@ from networks.discriminators import Judgement
 from networks.trigrid.discriminator import Observed, PoseAwareJudgement
 from networks.trigrid.generator import Draws
 from tests.training.trigrid.tiny_portraits import SIZE, make_config, make_dataset, make_step
+from training.trigrid.history import Remembered
 from training.trigrid.phases import Clock, Fakes, Reals
 from training.trigrid.sampling import chained
 
@@ -177,6 +178,28 @@ def test_d_learns_from_its_own_losses_alone(dataset, still):
     phases.accumulate_generator(networks, config, inputs, clock, OFF)
     assert all(p.grad is None for p in networks.discriminators.parameters())
     assert all(p.requires_grad for p in networks.discriminators.parameters())
+
+
+def test_fakes_that_are_looked_at_again_share_the_weight_of_poses(dataset, still):
+    """The same ones again: the gradients are those of once."""
+    config, networks, inputs, reals, clock = make_step(dataset, count=8)
+    _, fakes = phases.accumulate_generator(networks, config, inputs, clock, OFF)
+    networks.generator.zero_grad()
+    again = Remembered(*fakes.seen, inputs.camera[:, 0], fakes.pose)
+    judge = networks.discriminator
+
+    def poses_alone(weight: float):
+        error = phases.pose_error(judge.predict_pose(fakes.seen, inputs.camera[:, 0]), fakes.pose)
+        (weight * error.mean()).backward()
+
+    once = gradients(networks, lambda: poses_alone(3.0))
+    assert sum(g.abs().sum() for g in once) > 0
+    assert_close(gradients(networks, lambda: phases.accumulate_again(judge, again, 3.0, 0, OFF)), once)
+
+    def step(*more: Remembered):
+        return lambda: phases.accumulate_discriminator(networks, config, reals, fakes, inputs, clock, 1, OFF, *more)
+
+    assert_close(gradients(networks, step(again)), gradients(networks, step()))
 
 
 def test_bf16_leaves_positions_alone(dataset, still):

@@ -42,7 +42,7 @@ def finished(dataset, tmp_path_factory):
 def test_a_run_leaves_what_is_promised(finished):
     lines = [json.loads(line) for line in (finished / "stats.jsonl").read_text().splitlines()]
     assert [line["cur_nimg"] for line in lines] == [0, 4, 8, 12, 16]
-    wanted = {"G/portrait", "rough_pose", "D/portrait", "D/pose", "D/portrait_r1", "pose_spread", "images_per_second"}
+    wanted = {"G/portrait", "rough_pose", "D/portrait", "D/pose", "D/portrait_r1", "D/pose_again", "images_per_second"}
     assert wanted <= lines[1].keys() and "D/portrait_r1" not in lines[2]  # every second step
     assert {line["cur_nimg"] for line in lines if "distance" in line} == {0, 8, 16}
     names = {path.name for path in finished.iterdir()}
@@ -76,7 +76,7 @@ def test_a_release_and_a_report(finished, tmp_path):
 def test_two_processes_train_one_model_that_one_goes_on_with(dataset, tmp_path):
     """torchrun: each takes its half of a batch of 8; a process alone goes on where they stopped."""
     config, outdir = tmp_path / "tiny.yaml", tmp_path / "run"
-    config.write_text(yaml.safe_dump(merge(CONFIG, {"optim": {"batch_size": 8}})))
+    config.write_text(yaml.safe_dump(merge(CONFIG, {"optim": {"batch_size": 8}, "discriminator": {"history": 8}})))
     words = ["train.py", "--config", config, "--data", dataset.path, "--outdir", outdir, "--device", "cpu"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     done = subprocess.run(
@@ -149,6 +149,8 @@ def test_what_does_not_fit_is_one_line(dataset, tmp_path):
         check_data(make_config(), make_dataset(tmp_path / "unmasked", masks=False), ALONE)
     with pytest.raises(UserError, match="images: expected at least 64 pixels a side, found 32"):
         check_data(make_config({"generator": {"image_size": 64, "superresolution_input": 32}}), dataset, ALONE)
+    with pytest.raises(UserError, match="--history: expected a multiple of 4 a process, found 2"):
+        check_data(make_config({"discriminator": {"history": 2}}), dataset, ALONE)
     with pytest.raises(UserError, match="--batch_size: expected a multiple of 4 a process, found 6"):
         check_data(make_config({"optim": {"batch_size": 6}}), dataset, ALONE)
     with pytest.raises(UserError, match=r"--micro_batch: expected a divisor of a process's batch \(8\), found 3"):

@@ -28,7 +28,7 @@ CONFIG = {
         "colour_features": 4, "superresolution_input": 16, "superresolution_channels": [4, 4], "background_size": 8,
         "samples": 10, "importance_samples": 4, "near": 1.8, "far": 2.7, "rest_pose": "mean", "orbit": "portrait",
     },
-    "discriminator": {"channel_base": 64, "max_channels": 8, "pose_widths": [8], "r1_interval": 2},
+    "discriminator": {"channel_base": 64, "max_channels": 8, "pose_widths": [8], "history": 4, "r1_interval": 2},
     "schedules": {"blur": {"first": 0.0, "last": 0.0}, "swap": {"first": 0.5, "last": 0.5}},
     "optim": {"batch_size": 4, "ema_kimg": 0.01},
     "run": {
