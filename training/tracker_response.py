@@ -7,29 +7,27 @@ is (training/tracker_calibration.py). What is left is, by ridge regression, an o
 action, in the head's own frame.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import trange
 
 from networks.cameras import camera_frame
 from networks.person.body_model import euler_to_matrix
-from networks.person.controls import HEAD, LEFT_COLLAR, LEFT_SHOULDER, NECK, NECK_SHARE, RIGHT_COLLAR, RIGHT_SHOULDER
+from networks.person.controls import HEAD, NECK
 from networks.person.fitting.points import BodyPoints, open_body_model, surface_points
 from networks.person.open_body.storage import NUM_ACTIONS, read_open_body
-from networks.person.tracker.follow import Tracker
 from networks.person.tracker.response import PATH, Response, write_response
 from networks.person.tracker.surface import LandmarkPoints, read_landmark_points
-from torch_utils.misc import UserError, file_sha256, run_cli
-from training.data.synthetic import SyntheticPerson, draw, sample_actions, sample_expression, sample_identity
+from torch_utils.misc import file_sha256, run_cli
 from training.data.synthetic.drawing import FACE_RADIUS, FOV_DEGREES, camera_view, project
 from training.data.synthetic.mesh import MM
-from training.data.synthetic.sampling import sample_strong
 from training.tracker_calibration import arguments
+from training.tracker_people import Look, looks
 
 SIZE = 256  # pixels
-SHOTS = 14  # of a person; the first one's face is calm
+SHOTS = 14  # of a person
 _MM = 2 * np.tan(np.radians(FOV_DEGREES) / 2) / FACE_RADIUS / SIZE / MM  # a pixel's, at the orbit's centre
 _SOFT = 2.5  # mm: residuals above it weigh less, as in Huber's loss
 # Ridges, pictures: of offsets and of actions, along the face's x, y and z. Pictures say little of depth.
@@ -48,7 +46,7 @@ class Samples(NamedTuple):
 def main() -> None:
     """Command line; see the module's docstring."""
     args = arguments("tracker_response", __doc__, people=60, seed=9001, out=PATH)
-    samples = collect(args.people, args.seed, read_landmark_points())
+    samples = collect(looks(args.people, args.seed, SHOTS, SIZE, parts=False), read_landmark_points())
     response, before, after = responses(samples)
     response.metadata.update(people=args.people, seed=args.seed, pictures=len(samples.off))
     write_response(response, args.out)
@@ -56,63 +54,24 @@ def main() -> None:
     print(f"these are said to be shown (medians); wrote {args.out} sha256 {file_sha256(args.out)}")
 
 
-def collect(people: int, seed: int, table: LandmarkPoints, shots: int = SHOTS) -> Samples:
-    """Draws people, ``shots`` of each, and detects their landmarks. Raises UserError where no face is found at all."""
+def collect(pictures: Iterable[Look], table: LandmarkPoints) -> Samples:
+    """The landmarks of pictures beside where the points of their people's surfaces are."""
     model = open_body_model()
     vertices = read_open_body().body_vertices[table.face_vertices]
     points = BodyPoints(model, surface_points(model, vertices, table.face_weights))
-    tracker, rows = Tracker(threads=1), []
-    for number in trange(people):
-        rng = np.random.default_rng([seed, number])
-        who = sample_identity(rng)
-        person = SyntheticPerson(who.z_id, who.eps, who.betas)
-        shape = torch.from_numpy(np.concatenate([who.z_id, who.betas])).double()
-        for shot in range(shots):
-            eulers, camera = _pose(rng)
-            expression = (sample_expression, sample_actions, sample_strong)[rng.integers(3)](rng) * (shot > 0)
-            picture = draw(person.posed(expression, eulers), camera, SIZE)
-            wall = rng.uniform(0.2, 1, 3)
-            pixels = (picture.image.transpose(1, 2, 0) + 1) / 2 - (1 - picture.alpha[..., None]) * (1 - wall)
-            tracker.forget()
-            seen = tracker.step(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8))
-            if seen.face_score:
-                rows.append(_compared(seen.face, points, shape, expression[:NUM_ACTIONS], eulers, camera))
-    if not rows:
-        raise UserError("no face was found in any picture")
+    rows = [_compared(look, points) for look in pictures]
     return Samples(*(np.stack(values) for values in zip(*rows, strict=True)))
 
 
-def _compared(
-    face: np.ndarray, points: BodyPoints, shape: torch.Tensor, actions: np.ndarray, eulers: np.ndarray, at: np.ndarray
-) -> Samples:
-    """A row of Samples: landmarks [478, 3] of a person whose shape, actions, pose and camera are known."""
-    turned, camera = torch.from_numpy(eulers).double()[None], torch.from_numpy(at)[None]
-    canonical = points.canonical(shape, torch.from_numpy(actions).double()[None])
-    posed = points.pose(canonical, points.transforms(points.joints(shape), turned))[0]
+def _compared(look: Look, points: BodyPoints) -> Samples:
+    """A row of Samples."""
+    shape, actions = torch.from_numpy(look.shape).double(), torch.from_numpy(look.actions).double()[None]
+    turned, camera = torch.from_numpy(look.eulers).double()[None], torch.from_numpy(look.camera)[None]
+    posed = points.pose(points.canonical(shape, actions), points.transforms(points.joints(shape), turned))[0]
     head = euler_to_matrix(turned[:, NECK]) @ euler_to_matrix(turned[:, HEAD])
     seen = camera_frame(camera, 1.0)[0].mT @ head
-    places = project(posed.numpy(), camera_view(at), SIZE)[0]
-    return Samples(_MM * (face[:, :2] - places), seen[0].numpy(), actions)
-
-
-def _pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """joint_eulers [6, 3] and camera [2], radians: heads and cameras turned far, shoulders raised."""
-    eulers = np.zeros((6, 3))
-    yaw = np.clip(rng.standard_normal() * 0.25, -0.6, 0.6)
-    pitch = np.clip(rng.standard_normal() * 0.1, -0.25, 0.25)
-    turn = np.clip(rng.standard_normal() * 0.25 - 0.4 * yaw * (rng.random() < 0.5), -0.6, 0.6)
-    nod = np.clip(rng.standard_normal() * 0.13, -0.35, 0.35)
-    tilt = np.clip(rng.standard_normal() * 0.08, -0.25, 0.25)
-    eulers[NECK], eulers[HEAD] = (share * np.array([tilt, turn, nod]) for share in (NECK_SHARE, 1 - NECK_SHARE))
-    shrug = 0.0 if rng.random() < 0.3 else max(-0.1, rng.standard_normal() * 0.15)
-    sway = 0.0 if rng.random() < 0.5 else rng.standard_normal() * 0.08
-    left, right = np.clip([shrug + sway, shrug - sway], -0.12, 0.5)
-    eulers[[LEFT_COLLAR, RIGHT_COLLAR], 0] = left, -right
-    eulers[[LEFT_COLLAR, RIGHT_COLLAR], 1] = rng.standard_normal(2) * 0.05
-    hang = rng.random()
-    eulers[[LEFT_SHOULDER, RIGHT_SHOULDER]] = rng.standard_normal((2, 3)) * 0.06
-    eulers[[LEFT_SHOULDER, RIGHT_SHOULDER], 0] += -hang * left, hang * right
-    return eulers, np.array([np.pi / 2 + pitch, np.pi / 2 + yaw])
+    places = project(posed.numpy(), camera_view(look.camera), SIZE)[0]
+    return Samples(_MM * (look.seen.face[:, :2] - places), seen[0].numpy(), look.actions)
 
 
 def responses(samples: Samples) -> tuple[Response, float, float]:

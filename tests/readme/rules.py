@@ -117,7 +117,7 @@ RULES = (
     Rule("^pip install pre-commit|^pre-commit install", how=hooks_are_configured, why="installs; as `make lint`"),
     Rule("^pip install ziglang$|^pip install .*anny", how=package_is_named, why="installs a package"),
     Rule("networks.person.open_body build", how=modules_are_there, why="needs anny"),
-    Rule("training.tracker_(calibration|response)", how=modules_are_there, why="draws for half an hour"),
+    Rule("training.tracker_(calibration|response|shapes)", how=modules_are_there, why="draws for half an hour"),
     Rule("^pip install|^conda env create", how=files_are_there, why="installs; test_requirements.py reads the files"),
     Rule("^conda activate", how=environment_has_its_name, why="needs conda"),
     Rule("^pytest ", how=files_are_there, why="needs a GPU"),

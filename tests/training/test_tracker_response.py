@@ -12,7 +12,8 @@ from networks.person.tracker.surface import read_landmark_points
 from networks.person.tracking import MILLIMETRES
 from tests.networks.person.tracker.detectors import needs_detectors
 from torch_utils.misc import UserError
-from training.tracker_response import Samples, collect, responses
+from training.tracker_people import looks
+from training.tracker_response import SIZE, Samples, collect, responses
 
 
 def make_samples(count):
@@ -59,7 +60,7 @@ def test_what_is_shipped_is_small_beside_what_faces_do():
 
 @needs_detectors
 def test_looking_at_people():
-    samples = collect(1, seed=7, table=read_landmark_points(), shots=2)
+    samples = collect(looks(1, seed=7, shots=2, size=SIZE, parts=False), read_landmark_points())
     assert samples.off.shape == (2, NUM_LANDMARKS, 2) and not samples.actions[0].any()
     assert np.median(np.linalg.norm(samples.off, axis=-1)) < 4  # mm: twice that of all people
     assert samples.turns @ samples.turns.swapaxes(1, 2) == pytest.approx(

@@ -104,6 +104,9 @@ def neutral(count: int) -> tuple[Tensor, Tensor]:
 def fit_person(points: BodyPoints, seen: Observed, frames: Tensor, actions: Tensor, *, steps: int = 12) -> Fit:
     """Who it is, from some frames (F <= CHUNK, say), with what each of them shows.
 
+    Pairs of landmarks do not count for it: how far apart lids or lips are is known better than where they are while a
+    face acts, but people's calm ones differ, and taken for exact they make faces too small.
+
     Args:
         points: N of them.
         seen: in these frames.
@@ -113,8 +116,9 @@ def fit_person(points: BodyPoints, seen: Observed, frames: Tensor, actions: Tens
     """
     shape, known = priors().shape_mean.clone(), priors()
     prior = known.shape * max(1.0, len(frames) / _VIEWS)
+    alone = seen._replace(pair_certainty=torch.zeros_like(seen.pair_certainty))
     for _ in range(steps):
-        system = _system(points, seen, shape, frames, actions, shapes=True)
+        system = _system(points, alone, shape, frames, actions, shapes=True)
         least, most = _bounds(actions)
         _, free = bounded_step(system.matrix, system.gradient, least, most)
         assert system.cross is not None and system.shape_matrix is not None and system.shape_gradient is not None

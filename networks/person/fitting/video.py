@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from networks.person.fitting.fit import Anchor, Fit, Observed, Told, fit_frames, fit_person
+from networks.person.fitting.fit import Anchor, Fit, Observed, Told, fit_frames
 from networks.person.fitting.frames import (
     ARMS,
     CAMERA,
@@ -24,6 +24,7 @@ from networks.person.fitting.frames import (
     pixels_of,
 )
 from networks.person.fitting.measured import Landmarks, expressions, observed
+from networks.person.fitting.person import person_shape
 from networks.person.fitting.priors import priors
 from networks.person.fitting.smoothing import together
 from networks.person.fitting.start import first_guess
@@ -187,8 +188,7 @@ def _who(seen: Observed, marks: Landmarks) -> tuple[Tensor, Tensor, Tensor]:
     """A person's shape [90], and frames [F, Q] and actions [F, 52] to start from."""
     frames, actions = first_guess(marks.points, seen, priors().shape_mean)
     chosen = spread_out(frames, PERSON_FRAMES)
-    person = fit_person(marks.points, seen.rows(chosen), frames[chosen], actions[chosen])
-    return person.shape, frames, actions
+    return person_shape(seen.rows(chosen), marks, frames[chosen], actions[chosen]), frames, actions
 
 
 def spread_out(frames: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 
 from networks.person.body_model import HEAD
 from networks.person.fitting.frames import NUM_FRAME, SCALE, SHIFT, joint_eulers, to_picture
-from networks.person.fitting.measured import Landmarks, landmarks
+from networks.person.fitting.measured import Landmarks, landmarks_of
 from networks.person.open_body.storage import read_open_body
 from networks.person.tracker.follow import NUM_LANDMARKS, Track
 from networks.person.tracker.landmarks import NUM_POSE
@@ -46,7 +46,7 @@ def made_landmarks() -> Landmarks:
         body_spread=np.full(NUM_BODY_POINTS, 5.0, np.float32),
         metadata={},
     )
-    return landmarks(table)
+    return landmarks_of(table)
 
 
 def made_frames(eulers_turns: torch.Tensor, cameras: torch.Tensor, scale: float = 300.0) -> torch.Tensor:
