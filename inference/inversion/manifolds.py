@@ -77,15 +77,10 @@ class ManifoldInversion:
         device = pipe.device
         who = (photo.z_id, photo.expression, photo.betas, photo.joint_eulers, photo.camera)
         self.z_id, self.z_exp, self.betas, self.eulers, self.camera = (part[None].to(device) for part in who)
-        self._neutral = self._samples(self.eulers, self.camera)
-        self._look()
-
-    def _look(self) -> None:
-        """Crossings of the photo's rays, with the expression as it is."""
-        size = self.generator.config.lowres_size
-        low = self._crossings(self._neutral, self.z_exp)
+        neutral, size = self._samples(self.eulers, self.camera), self.generator.config.lowres_size
+        low = self._crossings(neutral, self.z_exp)
         self.low = self._seen(low, size)
-        self.high = self._seen(self._pixels(low), UPSCALE * size)
+        self.high = self._seen(self._pixels(low, neutral), UPSCALE * size)
 
     @torch.no_grad()
     def _samples(self, eulers: Tensor, camera: Tensor) -> Tensor:
@@ -97,15 +92,15 @@ class ManifoldInversion:
     def _crossings(self, neutral: Tensor, z_exp: Tensor) -> ManifoldPoints:
         return self.generator.find_manifold_points(neutral, self.z_id, z_exp, PORTRAIT_CAMERA)
 
-    def _pixels(self, low: ManifoldPoints) -> ManifoldPoints:
+    def _pixels(self, low: ManifoldPoints, neutral: Tensor) -> ManifoldPoints:
         """Of the photo's pixels, out of those of its rays, as frames have them: lids and lips have their own."""
         config = self.generator.config
         points = upsample_crossings(low, config.lowres_size)
-        torn = torn_pixels(low.canonical, low.valid, config.lowres_size)[0] if config.opens else torch.empty(0)
-        if not torn.numel():
+        torn = torn_pixels(low.canonical, low.valid, config.lowres_size) if config.opens else None
+        if torn is None or not torn.numel():
             return points
-        own = self._crossings(between_rays(self._neutral, torn[None], config.lowres_size), self.z_exp)
-        return ManifoldPoints(*(old.index_copy(1, torn, new) for old, new in zip(points, own, strict=True)))
+        own = self._crossings(between_rays(neutral, torn, config.lowres_size), self.z_exp)
+        return ManifoldPoints(*(old.index_copy(1, torn[0], new) for old, new in zip(points, own, strict=True)))
 
     def _seen(self, points: ManifoldPoints, size: int) -> Seen:
         image, mask = (part.to(self.pipe.device) for part in self.photo.picture(size))
