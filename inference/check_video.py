@@ -96,7 +96,7 @@ def write_check_video(stem: Path, frames: Iterable[Frame], found: Performance, f
     """
     pipe = PortraitPipeline.from_checkpoint(ckpt, device="auto")
     expression = carried(found.expression, ARKIT, pipe.face_model, str(ckpt))
-    person, overlay = pipe.person(seed=SEED, psi=PSI), MeshOverlay(found.shape)
+    person, overlay = pipe.person(seed=SEED, psi=PSI), MeshOverlay(found.seen)
     cameras, eulers = found.camera.tolist(), found.joint_eulers
     shown = tqdm(frames, "check.mp4", len(eulers), unit="frame", file=sys.stderr, leave=False)
     with open_writer(stem, "mp4", fps) as writer:

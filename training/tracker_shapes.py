@@ -79,7 +79,8 @@ def _found(seen: list[Sighting], marks: Landmarks) -> np.ndarray:
     """The shape [90] of a fit."""
     parts = (np.stack([np.asarray(part, np.float32) for part in field]) for field in zip(*seen, strict=True))
     what = observed(Track((SIZE, SIZE), np.arange(len(seen), dtype=np.float64), *parts), marks)
-    return fit_person(marks.points, what, *first_guess(marks.points, what, priors().shape_mean)).shape.numpy()
+    start = first_guess(marks.points, what, priors().shape_mean)
+    return fit_person(marks.points, what, *start, pairs=False).shape.numpy()
 
 
 def shape_map(fitted: Fitted) -> ShapeMap:

@@ -78,7 +78,7 @@ def test_the_mesh_covers_the_face():
     with patch("networks.person.tracker.follow.Tracker", KnowingTracker):
         seen = track([Frame(0.0, photo.image)])
     found = fit_video(seen, made_landmarks())
-    overlay = MeshOverlay(found.shape)
+    overlay = MeshOverlay(found.seen)
     drawn = np.asarray(overlay(Image.fromarray(photo.image), found.frames[0], found.expression[0], 1.0), int)
     changed = np.abs(drawn - photo.image).sum(-1) > 8
     face = photo.sighting.face[made_landmarks().face, :2].round().astype(int)

@@ -101,24 +101,25 @@ def neutral(count: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def fit_person(points: BodyPoints, seen: Observed, frames: Tensor, actions: Tensor, *, steps: int = 12) -> Fit:
+def fit_person(
+    points: BodyPoints, seen: Observed, frames: Tensor, actions: Tensor, *, pairs: bool = True, steps: int = 12
+) -> Fit:
     """Who it is, from some frames (F <= CHUNK, say), with what each of them shows.
-
-    Pairs of landmarks do not count for it: how far apart lids or lips are is known better than where they are while a
-    face acts, but people's calm ones differ, and taken for exact they make faces too small.
 
     Args:
         points: N of them.
         seen: in these frames.
         frames: [F, Q] to start from, similarity included (start.py).
         actions: [F, 52] to start from.
+        pairs: whether pairs of landmarks count. With them the shape is that by which actions are best told; it is too
+            small, for people's calm lips and lids differ more than detectors say.
         steps: at most.
     """
     shape, known = priors().shape_mean.clone(), priors()
     prior = known.shape * max(1.0, len(frames) / _VIEWS)
-    alone = seen._replace(pair_certainty=torch.zeros_like(seen.pair_certainty))
+    told = seen if pairs else seen._replace(pair_certainty=torch.zeros_like(seen.pair_certainty))
     for _ in range(steps):
-        system = _system(points, alone, shape, frames, actions, shapes=True)
+        system = _system(points, told, shape, frames, actions, shapes=True)
         least, most = _bounds(actions)
         _, free = bounded_step(system.matrix, system.gradient, least, most)
         assert system.cross is not None and system.shape_matrix is not None and system.shape_gradient is not None
@@ -146,24 +147,33 @@ def fit_frames(
     actions: Tensor,
     *,
     anchor: Anchor | None = None,
+    act: bool = True,
     steps: int = 8,
 ) -> Fit:
     """What every frame shows of a person of known shape [90]; arguments as of :func:`fit_person`.
 
-    ``anchor``: what is known of the frames from elsewhere.
+    ``anchor``: what is known of the frames from elsewhere. Without ``act`` actions are as they are.
     """
     anchor = Anchor(torch.zeros_like(frames), frames.new_zeros(NUM_FRAME)) if anchor is None else anchor
     found = []
     for start in range(0, len(frames), CHUNK):
         rows = slice(start, start + CHUNK)
-        found.append(_fit_chunk(points, seen.rows(rows), shape, frames[rows], actions[rows], anchor.rows(rows), steps))
+        part = seen.rows(rows), shape, frames[rows], actions[rows], anchor.rows(rows)
+        found.append(_fit_chunk(points, *part, act, steps))
     of_frames, of_actions = (Told.join(parts) for parts in zip(*(part[2:4] for part in found), strict=True))
     frames, actions, error = (torch.cat([part[i] for part in found]) for i in (0, 1, 4))
     return Fit(shape, frames, actions, of_frames, of_actions, error)
 
 
 def _fit_chunk(
-    points: BodyPoints, seen: Observed, shape: Tensor, frames: Tensor, actions: Tensor, anchor: Anchor, steps: int
+    points: BodyPoints,
+    seen: Observed,
+    shape: Tensor,
+    frames: Tensor,
+    actions: Tensor,
+    anchor: Anchor,
+    act: bool,
+    steps: int,
 ):
     pull = torch.nn.functional.pad(anchor.precision, (0, NUM_ACTIONS))
     for _ in range(steps):
@@ -171,7 +181,7 @@ def _fit_chunk(
         system.matrix.diagonal(dim1=-2, dim2=-1).add_(pull)
         system.gradient[:, :NUM_FRAME] += anchor.precision * (frames - anchor.place)
         at = frames, actions
-        step, free = bounded_step(system.matrix, system.gradient, *_bounds(actions))
+        step, free = bounded_step(system.matrix, system.gradient, *_bounds(actions, act))
         frames, actions = _moved(frames, actions, step)
         if _angles(step).abs().max() < SETTLED:
             break
@@ -203,10 +213,10 @@ def _angles(step: Tensor) -> Tensor:
     return torch.cat([step[:, : SHIFT.start], step[:, SHIFT.stop :]], -1)
 
 
-def _bounds(actions: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a step: actions stay in 0..1, the rest is free."""
+def _bounds(actions: Tensor, act: bool = True) -> tuple[Tensor, Tensor]:
+    """Of a step: actions stay in 0..1, or as they are; the rest is free."""
     free = torch.full((len(actions), NUM_FRAME), math.inf, dtype=actions.dtype)
-    return torch.cat([-free, -actions], -1), torch.cat([free, 1 - actions], -1)
+    return torch.cat([-free, -actions * act], -1), torch.cat([free, (1 - actions) * act], -1)
 
 
 def _moved(frames: Tensor, actions: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:

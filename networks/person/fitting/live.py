@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from networks.person.fitting.fit import Anchor, Observed, fit_frames
+from networks.person.fitting.fit import Anchor, Observed, fit_frames, fit_person
 from networks.person.fitting.frames import ARMS, CAMERA, COLLARS, NUM_FRAME, ROLL, SCALE, camera, joint_eulers
 from networks.person.fitting.measured import Landmarks, expressions, landmarks, observed
-from networks.person.fitting.person import person_shape
 from networks.person.fitting.priors import priors
 from networks.person.fitting.smoothing import OneEuro
 from networks.person.fitting.start import first_guess
@@ -88,4 +87,4 @@ class LiveFit:
                 certainty=torch.cat([part.certainty for part in parts]),
                 pair_certainty=torch.cat([part.pair_certainty for part in parts]),
             )
-            self._shape = person_shape(seen, self._marks, torch.cat(frames), torch.cat(actions), steps=4)
+            self._shape = fit_person(self._marks.points, seen, torch.cat(frames), torch.cat(actions), steps=4).shape

@@ -1,12 +1,23 @@
 """Who it is: a person's shape from some pictures."""
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from networks.person.fitting.fit import Observed, fit_person
 from networks.person.fitting.measured import Landmarks
 
 
-def person_shape(seen: Observed, marks: Landmarks, frames: Tensor, actions: Tensor, *, steps: int = 12) -> Tensor:
-    """Shape [90] (z_id, betas) of whom all pictures show; arguments as of :func:`fit.fit_person`."""
-    fitted = fit_person(marks.points, seen, frames, actions, steps=steps).shape
-    return fitted if marks.shapes is None else marks.shapes(fitted)
+class Who(NamedTuple):
+    """A person: z_id, betas."""
+
+    shape: Tensor  # [90] that is expected of them
+    seen: Tensor  # [90] whose landmarks are where the tracker sees theirs: by it poses and actions are told
+
+
+def find_person(seen: Observed, marks: Landmarks, frames: Tensor, actions: Tensor) -> Who:
+    """Whom all pictures show; arguments as of :func:`fit.fit_person`."""
+    shown = fit_person(marks.points, seen, frames, actions).shape
+    if marks.shapes is None:
+        return Who(shown, shown)
+    return Who(marks.shapes(fit_person(marks.points, seen, frames, actions, pairs=False).shape), shown)

@@ -19,12 +19,13 @@ from networks.person.fitting.frames import (
     NUM_FRAME,
     ROLL,
     SCALE,
+    SHIFT,
     camera,
     joint_eulers,
     pixels_of,
 )
 from networks.person.fitting.measured import Landmarks, expressions, observed
-from networks.person.fitting.person import person_shape
+from networks.person.fitting.person import Who, find_person
 from networks.person.fitting.priors import priors
 from networks.person.fitting.smoothing import together
 from networks.person.fitting.start import first_guess
@@ -34,11 +35,11 @@ from networks.person.tracker.follow import Track
 
 PERSON_FRAMES = 24  # from which identity and body shape are found
 # How people and cameras move: standard deviations of the change of speed and of speed (per second squared, and per
-# second; radians, log of size, pixels), and how far they go. A camera and the chest before it go slowly, a head turns
-# quickly and comes back: so the two are told apart, of which pictures see the sum.
+# second; radians, log of size, pixels), and how far they go. A camera and the chest before it go slowly and anywhere, a
+# head turns quickly and comes back: so the two are told apart, of which pictures see the sum.
 _ACCELERATION, _SPEED, _LEVEL = np.full(NUM_FRAME, 1e4), np.full(NUM_FRAME, 1e4), np.full(NUM_FRAME, np.inf)
 for _part, _quick, _fast, _far in (
-    (CAMERA, 1.5, 1.0, (0.15, 0.35)),
+    (CAMERA, 1.5, 1.0, (0.25, 1.0)),
     (ROLL, 0.5, 1.0, 0.06),
     (SCALE, 0.3, 1.0, np.inf),
     (HEAD_TURN, 6.0, 3.0, (0.10, 0.10, 0.05)),
@@ -63,6 +64,7 @@ class Performance(NamedTuple):
     """What a person does in F frames; float64."""
 
     shape: np.ndarray  # [90] z_id, betas
+    seen: np.ndarray  # [90] the shape that lies on the pictures in ``frames``, see person.Who
     frames: np.ndarray  # [F, Q] see frames.py
     expression: np.ndarray  # [F, 64]
     error: np.ndarray  # [F] root mean square distance of landmarks, mm; nan where no face was seen
@@ -83,17 +85,18 @@ def fit_video(track: Track, marks: Landmarks) -> Performance:
     known, rate = track.found, _frame_rate(track.seconds)
     place = np.cumsum(known) - 1  # of a known frame among them
     seen = observed(track, marks).rows(torch.from_numpy(np.flatnonzero(known)))
-    shape, frames, starts = _who(seen, marks)
+    who, frames, starts = _who(seen, marks)
     course, actions, error = (np.full((len(known), *more), np.nan) for more in ((NUM_FRAME,), (NUM_ACTIONS,), ()))
     for rows, kept in windows(len(known)):
         if (there := known[rows]).any():
             among = torch.from_numpy(place[rows][there])
-            start = seen.rows(among), shape, frames[among], starts[among]
+            start = seen.rows(among), who.seen, frames[among], starts[among]
             for whole, part in zip((course, actions, error), _in_motion(marks, *start, there, rate), strict=True):
                 whole[rows][kept] = part[kept]
     near = ndimage.distance_transform_edt(~known) <= MARGIN  # frames to the nearest known one
     course, actions = (_crossed(values, near) for values in (course, actions))
-    return Performance(shape.numpy(), course, expressions(torch.from_numpy(actions)).numpy(), error)
+    expression = expressions(torch.from_numpy(actions)).numpy()
+    return Performance(who.shape.numpy(), who.seen.numpy(), course, expression, error)
 
 
 def _in_motion(
@@ -180,15 +183,25 @@ def windows(count: int) -> Iterator[tuple[slice, slice]]:
 
 
 def fit_known(seen: Observed, marks: Landmarks) -> Fit:
-    """Fits a person to pictures that all show the face, each by itself but for who it is; nothing is smoothed."""
-    return fit_frames(marks.points, seen, *_who(seen, marks))
+    """Fits a person to pictures that all show the face, each by itself but for who it is; nothing is smoothed.
+
+    Size and place are those of the person's expected shape.
+    """
+    who, *start = _who(seen, marks)
+    fit = fit_frames(marks.points, seen, who.seen, *start)
+    if who.shape is who.seen:
+        return fit
+    held = torch.full((NUM_FRAME,), _HELD, dtype=torch.float64)
+    held[SCALE : SHIFT.stop] = 0
+    anchor = Anchor(fit.frames, held)
+    return fit_frames(marks.points, seen, who.shape, fit.frames, fit.actions, anchor=anchor, act=False)
 
 
-def _who(seen: Observed, marks: Landmarks) -> tuple[Tensor, Tensor, Tensor]:
-    """A person's shape [90], and frames [F, Q] and actions [F, 52] to start from."""
+def _who(seen: Observed, marks: Landmarks) -> tuple[Who, Tensor, Tensor]:
+    """Who it is, and frames [F, Q] and actions [F, 52] to start from."""
     frames, actions = first_guess(marks.points, seen, priors().shape_mean)
     chosen = spread_out(frames, PERSON_FRAMES)
-    return person_shape(seen.rows(chosen), marks, frames[chosen], actions[chosen]), frames, actions
+    return find_person(seen.rows(chosen), marks, frames[chosen], actions[chosen]), frames, actions
 
 
 def spread_out(frames: Tensor, count: int) -> Tensor:
