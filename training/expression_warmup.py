@@ -31,17 +31,20 @@ WARMUP_KEY = 0xDE  # of its draws
 PEOPLE, POINTS = 64, 96  # a step: many people with few points each say more than few with many
 FAR_SHARE = 12  # one point of so many lies far from the face, where nothing moves
 SPREAD = 0.01  # of points around the face's vertices, canonical units (12 mm)
-OPENING_SHARE = 4  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
+OPENING_SHARE = 3  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
 MOVED_SHARE = 0.6  # so many of a set of vertices are chosen by how much an expression moves them,
 ANYWHERE = 0.02  # and this
-NEAR_OPENINGS = 0.05  # times SPREAD: of those, across the view from the front
+NEAR_OPENINGS = 0.02  # times SPREAD: of those, across the view from the front
 COLUMN = 0.02  # rays are bent at samples so far before and behind what they meet: along the view from the front
+WITHIN = 5e-4  # of what is seen between lids or lips, from their edges
 CANDIDATES = 4  # times as many are drawn of what may be seen between them, for much of it is hidden
-# Upper and lower edges of eyes and mouth, from one corner to the other: landmarks.
+INNER_SHARE = 2  # one of so many of those beside lids and lips lies on the lips' inner side
+# Upper and lower edges of eyes and mouth, from one corner to the other: landmarks; and how far inwards of these edges,
+# canonical units, lids and lips meet: the edges of lips that have met are 2 mm apart.
 OPENINGS = (
-    ((36, 37, 38, 39), (36, 41, 40, 39)),
-    ((42, 43, 44, 45), (42, 47, 46, 45)),
-    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64)),
+    ((36, 37, 38, 39), (36, 41, 40, 39), 0.0),
+    ((42, 43, 44, 45), (42, 47, 46, 45), 0.0),
+    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64), 1e-3),
 )
 RIM_REACH = 0.002  # rims hide rims that are so close to one of their vertices, seen from the front,
 RIM_DEPTH = 0.001  # and so far behind it
@@ -136,7 +139,12 @@ def face_points(
         order = hidden_by(rims, raised(lids, way)).byte().argsort(dim=1, stable=True)[:, :count, None]
         beside[:, :count], back[:, :count] = (value.gather(1, order.expand(-1, -1, 3)) for value in (lids, way))
         inside, way = some(imitation.between, CANDIDATES * count)
-        seen = within_openings(inside, imitation.landmarks.posed(z_id, z_exp)[0])
+        landmarks, back_there = imitation.landmarks.posed(z_id, z_exp)
+        inner = count // INNER_SHARE
+        beside[:, :inner], back[:, :inner] = inner_lips(landmarks, back_there, inner, random)
+        if imitation.landmarks.aim.any():  # a face that is open
+            way = seen_between(inside + way, landmarks + back_there) - inside
+        seen = within_openings(inside, landmarks)
         order = seen.byte().argsort(dim=1, descending=True, stable=True)[:, :count, None]
         inside, way = (value.gather(1, order.expand(-1, -1, 3)) for value in (inside, way))
         hidden = ~seen[..., None].gather(1, order)
@@ -168,12 +176,43 @@ def hidden_by(rims: Tensor, points: Tensor) -> Tensor:
     return ((aside < RIM_REACH) & (rims[:, None, :, 2] > points[:, :, None, 2] + RIM_DEPTH)).any(-1)
 
 
+def inner_lips(landmarks: Tensor, back: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Points [B, count, 3] inwards of the lips' edges, up to where they meet, of landmarks [B, 68, 3] that go ``back``;
+    and the way back from there, that of the edge: D^e shall jump where lips meet, not from edge to edge."""
+    (upper, lower, met), batch = OPENINGS[-1], len(landmarks)
+    above, along, inwards = torch.rand(3, batch, count, generator=random).to(landmarks.device)
+    along = along * (len(upper) - 1)
+    first, people = along.long(), torch.arange(batch, device=along.device)[:, None]
+    share = (along - first)[..., None]
+
+    def there(values: Tensor, edge: tuple[int, ...]) -> Tensor:
+        nodes = values[:, list(edge)]
+        return nodes[people, first].lerp(nodes[people, first + 1], share)
+
+    of_upper = above[..., None] < 0.5
+    points, way = (torch.where(of_upper, there(part, upper), there(part, lower)) for part in (landmarks, back))
+    most = ((there(landmarks, upper) - there(landmarks, lower))[..., 1] / 2).clamp(0, met)
+    return points + F.pad(torch.where(of_upper, -1, 1) * (inwards * most)[..., None], (1, 1)), way
+
+
 def within_openings(points: Tensor, landmarks: Tensor) -> Tensor:
     """Whether points [B, P, 3] lie between the edges of eyes or mouth of landmarks [B, 68, 3], seen from the front."""
-    below, above = (
-        torch.stack([_edge(points[..., 0], landmarks[:, list(pair[side])]) for pair in OPENINGS]) for side in (0, 1)
-    )
-    return ((points[..., 1] < below) & (points[..., 1] > above)).any(0)
+    found = torch.zeros_like(points[..., 0], dtype=torch.bool)
+    for *edges, met in OPENINGS:
+        above, below = (_edge(points[..., 0], landmarks[:, list(edge)]) for edge in edges)
+        found |= (points[..., 1] < above - met) & (points[..., 1] > below + met)
+    return found
+
+
+def seen_between(places: Tensor, landmarks: Tensor) -> Tensor:
+    """Places [B, P, 3] of what is seen of eyes and mouth in the canonical face of landmarks [B, 68, 3], moved between
+    its lids or lips where these would hide it: wide eyes and mouths show more than that face does."""
+    y = places[..., 1]
+    for *edges, met in OPENINGS:
+        above, below = (_edge(places[..., 0], landmarks[:, list(edge)]) for edge in edges)
+        near = (y - (above + below) / 2).abs() < above - below  # nan beside the opening
+        y = torch.where(near, y.minimum(above - met - WITHIN).maximum(below + met + WITHIN), y)
+    return torch.stack([places[..., 0], y, places[..., 2]], -1)
 
 
 def _edge(x: Tensor, edge: Tensor) -> Tensor:
