@@ -61,6 +61,7 @@ class ScheduleConfig:
     blur: Ramp = BLUR_SIGMA  # of what D sees, pixels
     density_noise: Ramp = Ramp(first=1.0, last=0.0, length=200)  # standard deviation on raw densities
     pose_noise: Ramp = Ramp(first=0.0, last=0.0)  # radians, on yaws of E_G's poses; less on nods and tilts
+    rate: Ramp = Ramp(first=1.0, last=1.0)  # of g_lr and d_lr
     raw_size: Ramp | None = None  # pixels a side of the rays; null: the generator's raw_size
     background_swap: Annotated[float, Range(0.0, 1.0)] = BACKGROUND_SWAP  # how often a stranger's background is taken
 

@@ -45,6 +45,7 @@ class Clock(NamedTuple):
     blur: float
     density_noise: float
     pose_noise: float
+    rate: float
     raw_size: int
 
     @staticmethod
@@ -57,6 +58,7 @@ class Clock(NamedTuple):
             blur=schedules.blur.at(kimg),
             density_noise=schedules.density_noise.at(kimg),
             pose_noise=schedules.pose_noise.at(kimg),
+            rate=schedules.rate.at(kimg),
             raw_size=config.raw_size_at(kimg),
         )
 

@@ -129,6 +129,7 @@ class TriGrid:
         """One update of both sides; returns its losses and gradient norms, means over all processes."""
         config, world, networks = task.config, task.world, state.networks
         optim, clock = config.optim, Clock.at(config, state.cur_nimg)
+        state.set_rates(clock.rate)
         batch = next(state.reader)  # which, as its workers start, draws from the generator that is seeded here
         torch.manual_seed(random_generator(config.seed, state.step, world.rank).initial_seed())  # depths and noise
         drawn = task.sampler.draw(optim.batch_size, config.seed, STEP_KEY, state.step)

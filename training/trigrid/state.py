@@ -36,12 +36,19 @@ class TriGridState(RunState):
         """D's rate and betas make up for R1's rare steps, as in StyleGAN2."""
         optim, interval = self.config.optim, self.config.discriminator.r1_interval
         lazy = interval / (interval + 1) if interval > 1 and self.config.discriminator.r1_gamma else 1.0
+        self.rates = optim.g_lr, optim.d_lr * lazy
         trained = [parameter for parameter in self.networks.generator.parameters() if parameter.requires_grad]
-        g_opt = torch.optim.Adam(trained, lr=optim.g_lr, betas=optim.betas)
+        g_opt = torch.optim.Adam(trained, lr=self.rates[0], betas=optim.betas)
         first, second = (beta**lazy for beta in optim.betas)
         return g_opt, torch.optim.Adam(
-            self.networks.discriminators.parameters(), lr=optim.d_lr * lazy, betas=(first, second)
+            self.networks.discriminators.parameters(), lr=self.rates[1], betas=(first, second)
         )
+
+    def set_rates(self, share: float) -> None:
+        """Learning rates of the next step: ``share`` of the configuration's."""
+        for optimizer, rate in zip((self.g_opt, self.d_opt), self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = share * rate
 
     def averages(self) -> list[WeightAverage]:
         """One running mean."""

@@ -56,6 +56,16 @@ def test_a_stopped_run_goes_on_bit_for_bit(dataset, finished, tmp_path):
     assert states_differ(finished, tmp_path) == []
 
 
+def test_learning_rates_follow_their_schedule(dataset):
+    ramp = {"schedules": {"rate": {"first": 1.0, "last": 0.5, "start": 0.0, "length": 0.004}}}
+    task, state = TRIGRID.begin(make_config(ramp), dataset, ALONE)
+    rates = []
+    for _ in range(2):
+        TRIGRID.train_step(task, state)
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in (state.g_opt, state.d_opt)])
+    torch.testing.assert_close(torch.tensor(rates), torch.tensor([[2.5e-3, 2e-3 * 2 / 3], [1.25e-3, 1e-3 * 2 / 3]]))
+
+
 def test_gen_video_draws_what_was_trained(finished, tmp_path):
     words = f"--ckpt {finished}/latest --seeds 0 --cam_path none --cam_cycle 2 --cam_yaw_range 3 --ext png"
     gen_video.main([*words.split(), "--output_dir", str(tmp_path)])
