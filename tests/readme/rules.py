@@ -82,7 +82,7 @@ TINY_RUN = " ".join(
     )
 )  # fmt: skip
 DRAWN = "detectors may be absent: drawn photos, whose landmarks are known, and who knows them stand in"
-TINY_STAGE1 = TINY_RUN + " --expression_warmup 2"
+TINY_STAGE1 = TINY_RUN + " --expression_warmup 2 --discriminator_warmup 0"
 # U has room to interpolate, and discriminators to grow from 16^2 to 64^2.
 ROOM = (
     "--generator.feature_dim 4 --generator.sr_features 8 --generator.sr_up_channels [8,8] --channel_base 192 "
@@ -138,6 +138,7 @@ RULES = (
     Rule("inference.avatar_video", "--size 16 --frames 0 2 1", "two small frames"),
     Rule("inference.pose_transfer", "--seeds 0", DRAWN, instead=without_detectors()),
     Rule("inference.invert", f"{TINY_INVERSION} --ckpt ckpts/named.safetensors", DRAWN, instead=without_detectors()),
+    Rule("inference.sheet .*three_starts", "--quality exact --size 32", "a person by four tiny models"),
     Rule("inference.sheet --ckpt", "", "two people of a tiny model"),
     Rule("inference.sheet", "--ckpt ckpts/demo.safetensors", "a tiny model"),
     Rule("inference.keyframes from-video", "--no_check --fps 10", DRAWN, instead=without_detectors()),
@@ -182,6 +183,7 @@ RULES = (
     Rule("train.py .*portrait360", TINY_PORTRAITS, "a step at 32^2"),
     Rule("training.trigrid.poses", "--num 8 --device cpu", "eight portraits"),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
+    Rule("train.py .*starts/", TINY_STAGE1, "a step at 16^2", needs=("runs/pretrained",)),
     Rule("train.py ", TINY_STAGE1, "a step at 16^2"),
     Rule("training.avatar .*--format portraits", TINY_AVATAR, "a step to maps of 16^2"),
     Rule("training.avatar .*--data", f"{TINY_AVATAR} --capture.body smplx.npz --capture.held_out_cameras []"

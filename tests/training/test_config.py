@@ -1,6 +1,7 @@
 """The configuration of a run: every shipped file, what is refused, and what the command line may change."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,16 +10,27 @@ import torch
 from networks.manifold.generator import Generator
 from networks.person.body_assets import default_body, head_shoulder_vertices
 from tests.training.tiny_run import CONFIG, make_config, make_dataset
-from torch_utils.config import config_from_dict, differences, find_config, load_layered, merge, parse_overrides
+from torch_utils.config import (
+    config_from_dict,
+    config_to_dict,
+    differences,
+    find_config,
+    load_layered,
+    merge,
+    parse_overrides,
+)
 from torch_utils.misc import UserError
 from train import main, recipe_of
 from training.config import TrainConfig, load_train_config
 from training.models import build_discriminators
+from training.pretrain import PretrainConfig
 from training.run.memory import estimate
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-RUNS = sorted(CONFIGS.glob("*_*.yaml")) + sorted(CONFIGS.glob("ablations/*.yaml")) + sorted(CONFIGS.glob("baselines/*"))
-OF_OTHER_PROGRAMS = ("SSHQ512_inf.yaml", "demo_pretrain.yaml", "avatar_tiny.yaml", "avatar_fullbody.yaml")
+RUNS = [path for part in ("*_*", "ablations/*", "baselines/*", "starts/*") for path in sorted(CONFIGS.glob(part))]
+OF_OTHER_PROGRAMS = (
+    "SSHQ512_inf.yaml", "demo_pretrain.yaml", "pretrained.yaml", "avatar_tiny.yaml", "avatar_fullbody.yaml",
+)  # fmt: skip
 RUNS = [path for path in RUNS if path.name not in OF_OTHER_PROGRAMS]
 PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))
 FULL = CONFIGS / "shhq_hs_stage1.yaml"
@@ -33,6 +45,18 @@ def test_shipped_configurations_load(path):
     overrides = ["--init_from", "runs/s1/latest"] if re.search("stage[23]", path.name) else []
     config = load_train_config(path, overrides=overrides, cls=recipe_of(path).config_class)
     assert config.stage == int(re.search(r"stage(\d)", path.name + " stage1")[1])
+
+
+def test_the_three_starts_are_of_one_generator_and_differ_in_how_they_begin():
+    folder = CONFIGS / "starts"
+    drawn = config_from_dict(PretrainConfig, load_layered(folder / "pretrained.yaml"), "pretrained.yaml")
+    alone, both = (load_train_config(folder / f"{name}.yaml") for name in ("adversarial", "both"))
+    size = {"image_size": 64, "lowres_size": 16, "map_scale": 10}  # which networks do not depend on
+    assert alone.generator == both.generator == replace(drawn.generator, **size)
+    changed = {line.partition(":")[0] for line in differences(config_to_dict(alone), config_to_dict(both))}
+    assert changed == {
+        "init_from", "discriminator_warmup", "optim.g_lr", "optim.head_lr_scale", "run.total_kimg",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", RUNS + PRESETS, ids=names(RUNS + PRESETS))

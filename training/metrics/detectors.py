@@ -11,6 +11,7 @@ from torch import Tensor
 
 from networks import perceptual
 from networks.person.face_recon import load_face_recon
+from torch_utils.assets import find_asset
 from torch_utils.checkpoint import load_raw
 from torch_utils.misc import UserError, file_sha256
 from training.metrics.random_features import RandomFeatures
@@ -98,6 +99,7 @@ def _efficientnet(device: torch.device) -> Detector:
 
 
 def _attributes(path: str | Path, device: torch.device) -> Detector:
+    path = find_asset(path)  # as it was found for training
     net = load_face_recon(path).to(device)
     with torch.no_grad():
         width = net.features(torch.zeros(1, 3, 64, 64, device=device)).shape[1]

@@ -51,6 +51,13 @@ def test_efficientnet_s_distances_have_their_own_names(monkeypatch):
         load_detector("efficientnet", CPU)
 
 
+def test_attributes_are_found_from_any_folder(tmp_path, monkeypatch):
+    """The path of the shipped net, as configurations name it, is one of the repository's."""
+    monkeypatch.chdir(tmp_path)
+    named = load_detector("attributes", CPU, face_recon_file="ckpts/face_recon_synth.safetensors")
+    assert (named.frechet, named.checksum) == ("FD-attr", load_detector("attributes", CPU).checksum)
+
+
 def test_wrong_inception_weights_are_not_loaded(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"not weights")
