@@ -109,6 +109,7 @@ def write_check_video(stem: Path, frames: Iterable[Frame], found: Performance, f
                 expression=torch.from_numpy(expression[i]).float(),
                 joint_eulers=torch.from_numpy(eulers[i]).float(),
                 camera=(cameras[i][0], cameras[i][1]),
+                quality="fast",
             )
             right = Image.fromarray(image_to_uint8(portrait.image)).resize((HEIGHT, HEIGHT))
             canvas = Image.new("RGB", (left.width + left.width % 2 + HEIGHT, HEIGHT))
