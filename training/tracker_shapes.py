@@ -66,7 +66,7 @@ def fit_all(pictures: Iterable[Look], marks: Landmarks) -> Fitted:
 
 
 def _choices(own: list[Look]) -> Iterator[list[Look]]:
-    """Of a person's pictures those for a fit each: as many as there is a map for, or all where there are fewer."""
+    """Of a person's pictures those for a fit each; there is none to more pictures than show a face."""
     for whole in (True, False):
         kind = [look for look in own if look.whole == whole]
         for count, times in _FITS.items():
