@@ -43,7 +43,7 @@ def test_files_come_back(tmp_path):
     with pytest.raises(UserError, match="missing; expected what fitted shapes say"):
         read_shape_map(tmp_path / "none.safetensors")
     (tmp_path / "b.safetensors").write_bytes((PATH.parent / "tracked_actions.safetensors").read_bytes())
-    with pytest.raises(UserError, match="b.safetensors: expected shapes fitted with"):
+    with pytest.raises(UserError, match="b.safetensors: expected what fitted shapes say on"):
         read_shape_map(tmp_path / "b.safetensors")
 
 

@@ -243,13 +243,13 @@ def check_data(config: TriGridTrainConfig, dataset: Dataset, world: World) -> No
         found = f"found {dataset.face_size}"
         raise UserError(f"{dataset.path}: faces: expected at least {config.face_size} pixels a side, {found}")
     share = share_of(config.optim.batch_size, world)
+    again = config.discriminator.history * share // config.optim.batch_size
+    if again % GROUP:
+        raise UserError(f"--history: expected a multiple of {GROUP} a process, found {again}")
     for name in ("micro_batch", "d_micro_batch"):
         rows = getattr(config.run, name)
         if rows and share % rows:
             raise UserError(f"--{name}: expected a divisor of a process's batch ({share}), found {rows}")
-        again = config.discriminator.history * share // config.optim.batch_size
-        if again % GROUP:
-            raise UserError(f"--history: expected a multiple of {GROUP} a process, found {again}")
         if (rows or share) % min(GROUP, rows or share):
             raise UserError(
                 f"--{name if rows else 'batch_size'}: expected a multiple of {GROUP} a process, found {rows or share}"

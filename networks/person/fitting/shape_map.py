@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 from networks.person.fitting.points import NUM_SHAPE
-from networks.person.open_body.storage import NAME
-from torch_utils.misc import UserError, atomic_path
-from torch_utils.tensor_file import read_tensor_file, write_tensor_file
+from networks.person.open_body.tables import read_table, write_table
 
 PATH = Path(__file__).parents[3] / "smpl_models" / "fitted_shapes.safetensors"
-VERSION = 1
+KIND, VERSION = "fitted_shapes", 1
 
 
 class ShapeMap(NamedTuple):
@@ -36,19 +34,13 @@ class ShapeMap(NamedTuple):
 
 def write_shape_map(shapes: ShapeMap, path: Path) -> None:
     """Writes the file."""
-    data = {"fitted_shapes": VERSION, "body": NAME, "metadata": shapes.metadata}
     arrays = {name: torch.from_numpy(getattr(shapes, name)) for name in ("matrix", "constant")}
-    with atomic_path(path) as temporary:
-        write_tensor_file(temporary, data | arrays)
+    write_table(path, KIND, VERSION, arrays, shapes.metadata)
 
 
 def read_shape_map(path: Path = PATH) -> ShapeMap:
     """Reads the file. Raises UserError: missing, damaged, or of another body than the open one that is here."""
-    if not path.is_file():
-        raise UserError(f"{path}: missing; expected what fitted shapes say (python -m training.tracker_shapes)")
-    data = read_tensor_file(path)
-    if data.get("fitted_shapes") != VERSION or data.get("body") != NAME:
-        raise UserError(f"{path}: expected shapes fitted with {NAME}, found {data.get('body', 'another file')}")
+    data = read_table(path, KIND, VERSION, "what fitted shapes say", "training.tracker_shapes")
     shapes = ShapeMap(data["matrix"].numpy(), data["constant"].numpy(), data["metadata"])
     assert shapes.matrix.shape == (NUM_SHAPE, NUM_SHAPE)
     return shapes

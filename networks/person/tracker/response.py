@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from networks.person.open_body.storage import NAME, NUM_ACTIONS
+from networks.person.open_body.storage import NUM_ACTIONS
+from networks.person.open_body.tables import read_table, write_table
 from networks.person.tracker.follow import NUM_LANDMARKS
-from torch_utils.misc import UserError, atomic_path
-from torch_utils.tensor_file import read_tensor_file, write_tensor_file
 
 PATH = Path(__file__).parents[3] / "smpl_models" / "tracked_actions.safetensors"
-VERSION = 1
+KIND, VERSION = "landmark_response", 1
 
 
 class Response(NamedTuple):
@@ -29,19 +28,13 @@ class Response(NamedTuple):
 
 def write_response(response: Response, path: Path) -> None:
     """Writes the file, in half precision: 0.01 mm."""
-    data = {"landmark_response": VERSION, "body": NAME, "metadata": response.metadata}
     arrays = {name: torch.from_numpy(getattr(response, name)).half() for name in ("offsets", "actions")}
-    with atomic_path(path) as temporary:
-        write_tensor_file(temporary, data | arrays)
+    write_table(path, KIND, VERSION, arrays, response.metadata)
 
 
 def read_response(path: Path = PATH) -> Response:
     """Reads the file. Raises UserError: missing, damaged, or of another body than the open one that is here."""
-    if not path.is_file():
-        raise UserError(f"{path}: missing; expected what landmarks show (python -m training.tracker_response)")
-    data = read_tensor_file(path)
-    if data.get("landmark_response") != VERSION or data.get("body") != NAME:
-        raise UserError(f"{path}: expected the tracker's response on {NAME}, found {data.get('body', 'another file')}")
+    data = read_table(path, KIND, VERSION, "what landmarks show", "training.tracker_response")
     response = Response(data["offsets"].float().numpy(), data["actions"].float().numpy(), data["metadata"])
     assert response.actions.shape == (NUM_LANDMARKS, 3, NUM_ACTIONS)
     return response

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from networks.person.open_body.storage import NAME
+from networks.person.open_body.tables import read_table, write_table
 from networks.person.tracker.follow import NUM_LANDMARKS
-from torch_utils.misc import UserError, atomic_path
-from torch_utils.tensor_file import read_tensor_file, write_tensor_file
 
 PATH = Path(__file__).parents[3] / "smpl_models" / "tracked_landmarks.safetensors"
-VERSION = 1
+KIND, VERSION = "landmark_points", 1
 RELIABLE = 4.0  # mm: spread up to which a landmark says something about the surface
 NUM_BODY_POINTS = 13  # of BlazePose's landmarks, those above the elbows
 
@@ -43,9 +41,8 @@ def write_landmark_points(points: LandmarkPoints, path: Path) -> None:
     """Writes the file; the same arrays give the same bytes."""
     arrays = {name: value for name, value in points._asdict().items() if name != "metadata"}
     stored = {name: v.astype(np.int16 if v.dtype.kind == "i" else np.float32) for name, v in arrays.items()}
-    data = {"landmark_points": VERSION, "body": NAME, "metadata": points.metadata}
-    with atomic_path(path) as temporary:
-        write_tensor_file(temporary, data | {name: torch.from_numpy(value) for name, value in stored.items()})
+    tensors = {name: torch.from_numpy(value) for name, value in stored.items()}
+    write_table(path, KIND, VERSION, tensors, points.metadata)
 
 
 def read_landmark_points(path: Path = PATH) -> LandmarkPoints:
@@ -54,11 +51,7 @@ def read_landmark_points(path: Path = PATH) -> LandmarkPoints:
     Raises:
         UserError: missing, damaged, or of another body than the open one that is here.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: missing; expected the tracker's points (python -m training.tracker_calibration)")
-    data = read_tensor_file(path)
-    if data.get("landmark_points") != VERSION or data.get("body") != NAME:
-        raise UserError(f"{path}: expected the tracker's points on {NAME}, found {data.get('body', 'another file')}")
+    data = read_table(path, KIND, VERSION, "the tracker's points", "training.tracker_calibration")
     arrays = {name: data[name].numpy() for name in LandmarkPoints._fields if name != "metadata"}
     indices = {name: value.astype(np.int64) for name, value in arrays.items() if value.dtype.kind == "i"}
     points = LandmarkPoints(**arrays | indices, metadata=data["metadata"])
