@@ -34,6 +34,7 @@ class AdversaryConfig:
 
     weight: Weight  # of its score in the generator's loss; 0 leaves the discriminator out
     r1_gamma: Weight  # 0.5 * gamma * |grad|^2 on real images
+    r2_gamma: Weight = 0.0  # the same on generated ones
 
     def __post_init__(self):
         check_ranges(self)
@@ -50,7 +51,7 @@ class DiscriminatorsConfig:
     face_view: Literal["camera", "crop"] = "camera"
     channel_base: ChannelBase = 8192  # channels of a block that sees W pixels: min(channel_base / W, max_channels)
     max_channels: MaxChannels = 400
-    r1_interval: Annotated[int, Range(1, 1000)] = 1  # R1 every so many steps, with as many times its weight
+    r1_interval: Annotated[int, Range(1, 1000)] = 1  # R1 and R2 every so many steps, with as many times their weight
 
     def __post_init__(self):
         check_ranges(self)
@@ -74,6 +75,8 @@ class DiscriminatorsConfig:
 class LossConfig:
     """Weights of the losses; 0 leaves one out."""
 
+    # What discriminators are to tell: whether a picture is real, or which one of a real and a generated one is.
+    adversarial: Literal["non_saturating", "relativistic"] = "non_saturating"
     camera: Weight = 15.0  # regression of (pitch, yaw) by every discriminator, beside its score
     landmarks: Weight = 0.0  # eq. 9
     imitation: Weight = 0.0  # eq. 10

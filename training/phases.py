@@ -16,7 +16,14 @@ from networks.discriminators import torso_crop
 from networks.manifold.generator import Generator, ManifoldMaps
 from torch_utils.device import full_precision
 from training.config import TrainConfig
-from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
+from training.losses.adversarial import (
+    camera_loss,
+    discriminator_loss,
+    generator_loss,
+    lazy_gamma,
+    relativistic_loss,
+    zero_centred_penalty,
+)
 from training.losses.consistency import downsample_image, image_consistency_loss, map_consistency_loss
 from training.losses.expression_field import expression_minimal_loss, expression_smooth_loss
 from training.losses.imitation import imitation_loss
@@ -100,15 +107,29 @@ def resize(image: Tensor, size: int) -> Tensor:
 # ---- the generator -------------------------------------------------------------------------------------------------
 
 
-def generator_terms(networks: Networks, config: TrainConfig, inputs: Inputs) -> tuple[Terms, dict[str, Tensor]]:
-    """The generator's losses, unweighted, and the pictures they were computed from."""
+def generator_terms(
+    networks: Networks, config: TrainConfig, inputs: Inputs, reals: dict[str, Tensor] | None = None
+) -> tuple[Terms, dict[str, Tensor]]:
+    """The generator's losses, unweighted, and the pictures they were computed from.
+
+    Args:
+        reals: what each discriminator sees of the data, as many as there are ``inputs``: the other halves of pairs,
+            which the relativistic loss alone asks for.
+    """
     weights = config.losses
     views, maps = render_views(networks.generator, config, inputs)
     pictures = fake_pictures(networks.generator, config, views, inputs)
     terms: Terms = {}
     for name, picture in pictures.items():
-        judgement = networks.discriminators[name](picture)
-        terms[f"G/{name}"] = generator_loss(judgement.score.float())
+        discriminator = networks.discriminators[name]
+        judgement = discriminator(picture)
+        if config.losses.adversarial == "relativistic":
+            assert reals is not None
+            with torch.no_grad():
+                of_real = discriminator(reals[name])
+            terms[f"G/{name}"] = relativistic_loss(judgement.score.float(), of_real.score.float())
+        else:
+            terms[f"G/{name}"] = generator_loss(judgement.score.float())
         terms[f"G/{name}_camera"] = camera_loss(judgement.camera, camera_of(name, inputs))
     if networks.face_recon is not None and "face" in pictures:  # eq. 9
         with full_precision():
@@ -171,9 +192,13 @@ def micro_batches(total: int, size: int) -> Iterator[slice]:
 
 
 def accumulate_generator(
-    networks: Networks, config: TrainConfig, inputs: Inputs, autocast: torch.autocast
-) -> tuple[Terms, dict[str, Tensor]]:
+    networks: Networks, config: TrainConfig, inputs: Inputs, autocast: torch.autocast,
+    reals: dict[str, Tensor] | None = None,
+) -> tuple[Terms, dict[str, Tensor]]:  # fmt: skip
     """Add the generator's gradients of one batch, micro-batch by micro-batch, each weighed by its share of the batch.
+
+    Args:
+        reals: see :func:`generator_terms`.
 
     Returns:
         the batch's losses, and its pictures, both without gradients.
@@ -182,8 +207,9 @@ def accumulate_generator(
     sums: Terms = {}
     total, fakes = len(inputs.z_id), []
     for rows in micro_batches(total, config.run.micro_batch):
+        partners = None if reals is None else {name: real[rows] for name, real in reals.items()}
         with autocast:
-            terms, pictures = generator_terms(networks, config, inputs.part(rows))
+            terms, pictures = generator_terms(networks, config, inputs.part(rows), partners)
         share = (rows.stop - rows.start) / total
         loss = sum(generator_weight(config, name) * value for name, value in terms.items())
         (share * loss).backward()
@@ -217,18 +243,26 @@ def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def discriminator_terms(
     networks: Networks, config: TrainConfig, name: str, real: Tensor, fake: Tensor, cameras: tuple[Tensor, Tensor],
-    gamma: float,
+    gammas: tuple[float, float],
 ) -> Terms:  # fmt: skip
-    """One discriminator's losses, unweighted (R1 contains gamma): ``cameras`` [B, 2] of real and fake [B, 3, H, W]."""
+    """One discriminator's losses, unweighted, but that R1 and R2 contain their ``gammas``.
+
+    Args:
+        real, fake: [B, 3, H, W] in -1..1; of the relativistic loss row i is a pair.
+        cameras: [B, 2] of real and fake, radians.
+    """
     discriminator = networks.discriminators[name]
-    real = real.detach().requires_grad_(gamma > 0)
+    loss = relativistic_loss if config.losses.adversarial == "relativistic" else discriminator_loss
+    real, fake = (x.detach().requires_grad_(gamma > 0) for x, gamma in zip((real, fake), gammas, strict=True))
     of_real, of_fake = discriminator(real), discriminator(fake)
     terms = {
-        f"D/{name}": discriminator_loss(of_real.score.float(), of_fake.score.float()),
+        f"D/{name}": loss(of_real.score.float(), of_fake.score.float()),
         f"D/{name}_camera": camera_loss(of_real.camera, cameras[0]) + camera_loss(of_fake.camera, cameras[1]),
     }
-    if gamma > 0:
-        terms[f"D/{name}_r1"] = r1_penalty(of_real.score, real, gamma)
+    if gammas[0] > 0:
+        terms[f"D/{name}_r1"] = zero_centred_penalty(of_real.score, real, gammas[0])
+    if gammas[1] > 0:
+        terms[f"D/{name}_r2"] = zero_centred_penalty(of_fake.score, fake, gammas[1])
     return terms
 
 
@@ -244,13 +278,15 @@ def accumulate_discriminators(
     """Add the discriminators' gradients of one batch; arguments by discriminator as of :func:`discriminator_terms`."""
     sums: Terms = {}
     for name in reals:
-        gamma = getattr(config.discriminators, name).r1_gamma
-        gamma = lazy_gamma(gamma, config.discriminators.r1_interval, step)
+        adversary, interval = getattr(config.discriminators, name), config.discriminators.r1_interval
+        gammas = (lazy_gamma(adversary.r1_gamma, interval, step), lazy_gamma(adversary.r2_gamma, interval, step))
         total = len(reals[name])
         for rows in micro_batches(total, config.run.d_micro_batch or config.run.micro_batch):
             labels = (cameras[name][0][rows], cameras[name][1][rows])
             with autocast:
-                terms = discriminator_terms(networks, config, name, reals[name][rows], fakes[name][rows], labels, gamma)
+                terms = discriminator_terms(
+                    networks, config, name, reals[name][rows], fakes[name][rows], labels, gammas
+                )
             share = (rows.stop - rows.start) / total
             loss = sum((config.losses.camera if k.endswith("_camera") else 1.0) * v for k, v in terms.items())
             (share * loss).backward()

@@ -196,17 +196,16 @@ def train_step(task: ManifoldTask, state: RunState) -> dict[str, float]:
     share = optim.batch_size // world.size
     inputs = task.sampler.draw(optim.batch_size, config.seed, STEP_KEY, state.step)
     inputs = inputs.part(slice(world.rank * share, (world.rank + 1) * share)).to(world.device)
-    batch = next(state.reader)
+    reals, real_inputs = real_pictures(task, state, next(state.reader))
 
     # The generator's gradients (eqs. 8 to 13), and its pictures.
     if state.step >= config.discriminator_warmup:
-        losses, fakes = accumulate_generator(networks, config, inputs, task.autocast)
+        losses, fakes = accumulate_generator(networks, config, inputs, task.autocast, reals)
         losses["G/gradient_norm"] = update(state.g_opt, networks.generator.children(), optim.clip_norm)
     else:
         losses, fakes = {}, make_fakes(networks.generator, config, inputs, task.autocast)
 
-    # The discriminators' gradients (eq. 8), with R1.
-    reals, real_inputs = real_pictures(task, state, batch)
+    # The discriminators' gradients (eq. 8), with R1 and R2.
     cameras = {name: (camera_of(name, real_inputs), camera_of(name, inputs)) for name in reals}
     losses |= accumulate_discriminators(networks, config, reals, fakes, cameras, state.step, task.autocast)
     losses["D/gradient_norm"] = update(state.d_opt, discriminators.values(), optim.clip_norm)

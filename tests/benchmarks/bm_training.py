@@ -83,11 +83,11 @@ def main() -> None:
     inputs = task.sampler.draw(optim.batch_size, config.seed, STEP_KEY, 0).to(device)
     batch = next(state.reader)
     reals, real_inputs = real_pictures(task, state, batch)
-    _, fakes = accumulate_generator(networks, config, inputs, task.autocast)
+    _, fakes = accumulate_generator(networks, config, inputs, task.autocast, reals)
     cameras = {name: (camera_of(name, real_inputs), camera_of(name, inputs)) for name in reals}
 
     def generator() -> None:
-        accumulate_generator(networks, config, inputs, task.autocast)
+        accumulate_generator(networks, config, inputs, task.autocast, reals)
 
     def discriminators() -> None:
         accumulate_discriminators(networks, config, reals, fakes, cameras, state.step, task.autocast)

@@ -150,6 +150,8 @@ def test_bad_overrides_are_named(words, message):
         ({"generator": {"image_size": 48, "lowres_size": 12}}, "power of two"),
         ({"discriminators": {name: {"weight": 0.0} for name in ("whole", "face", "torso")}}, "expected one"),
         ({"discriminators": {"r1_interval": 0}}, "r1_interval"),
+        ({"discriminators": {"face": {"r2_gamma": -1.0}}}, "r2_gamma: expected a number from 0 to 1000000, found -1.0"),
+        ({"losses": {"adversarial": "hinge"}}, "key 'adversarial': expected one of 'non_saturating', 'relativistic'"),
         ({"optim": {"ema_decays": []}}, "ema_decays: expected 1 to 4 numbers, found 0"),
         ({"optim": {"ema_decays": 7 * [0.9]}}, "ema_decays: expected 1 to 4 numbers, found 7"),
         ({"optim": {"batch_size": 10**12}}, "batch_size: expected a whole number from 1 to 65536, found 1000000000000"),

@@ -1,6 +1,7 @@
 """The smaller parts of training: draws, running means, updates, snapshots, logs, the memory estimate."""
 
 import json
+import math
 import signal
 from types import SimpleNamespace
 
@@ -10,13 +11,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from networks.discriminators import Judgement
 from networks.person.face_model import default_face
-from tests.training.tiny_run import make_config, make_sampler
+from tests.training.tiny_run import RELATIVISTIC, make_config, make_sampler
 from torch_utils.distributed import average_gradients, mean_over_processes
 from torch_utils.misc import UserError
 from torch_utils.ops import point_network
 from training.models import build_networks, choose_trained
-from training.phases import generator_terms, generator_weight, micro_batches, resize
+from training.phases import discriminator_terms, generator_terms, generator_weight, micro_batches, resize
 from training.run.ema import WeightAverage
 from training.run.log import RunLog
 from training.run.memory import estimate
@@ -199,6 +201,48 @@ def test_a_second_sigterm_is_the_same_request_and_a_second_ctrl_c_interrupts():
             signal.raise_signal(signal.SIGINT)
 
 
+class Brightness(nn.Module):
+    """A discriminator whose score is the sum of a picture's values times a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, image):
+        return Judgement(self.weight * image.sum((1, 2, 3)), image.new_zeros(len(image), 2))
+
+
+def test_pairs_and_penalties_by_hand():
+    """Real and fake of one value each: sums of 2 and -1, differences 3; |grad|^2 = 12 weight^2 everywhere."""
+    config = make_config(RELATIVISTIC)
+    judge = Brightness()
+    networks = SimpleNamespace(discriminators={"face": judge})
+    real, fake = (torch.full((2, 3, 2, 2), value / 12) for value in (2.0, -1.0))
+    cameras = (torch.zeros(2, 2),) * 2
+    terms = discriminator_terms(networks, config, "face", real, fake, cameras, (4.0, 0.5))
+    assert terms["D/face"].item() == pytest.approx(math.log1p(math.exp(-0.75)), abs=1e-6)
+    assert terms["D/face_r1"].item() == pytest.approx(2 * 12 / 16, abs=1e-6)
+    assert terms["D/face_r2"].item() == pytest.approx(0.25 * 12 / 16, abs=1e-6)
+    terms["D/face_r2"].backward()
+    assert judge.weight.grad.item() == pytest.approx(0.25 * 24 * 0.25, abs=1e-6)
+    assert "D/face_r2" not in discriminator_terms(networks, config, "face", real, fake, cameras, (0.0, 0.0))
+
+
+def test_the_generator_shall_look_more_real_than_its_partner():
+    config = make_config(RELATIVISTIC)
+    networks = build_networks(config)
+    names = config.discriminators.active
+    networks = networks._replace(discriminators=nn.ModuleDict({name: Brightness() for name in names}))
+    networks.discriminators.requires_grad_(False)
+    noise = torch.Generator().manual_seed(0)
+    reals = {name: torch.rand(2, 3, *config.picture_size(name)[::-1], generator=noise) for name in names}
+    terms, pictures = generator_terms(networks, config, make_sampler(5, 16).draw(2, 0), reals)
+    for name in names:
+        apart = [0.25 * (real - fake).sum().item() for real, fake in zip(reals[name], pictures[name], strict=True)]
+        expected = sum(max(x, 0) + math.log1p(math.exp(-abs(x))) for x in apart) / 2
+        assert terms[f"G/{name}"].item() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_memory_estimate_against_what_autograd_keeps(compiled, monkeypatch):
     """Within 30 %; sizes at which activations outweigh the rest."""
@@ -232,3 +276,5 @@ def test_memory_estimate_grows_as_it_must():
     chunked = estimate(make_config({"run": {"rays_per_chunk": 32}}), 4, bf16=False, parameters=(0, 0))
     assert chunked.generator < 0.5 * four.generator
     assert estimate(config, 4, bf16=True, parameters=(0, 0)).generator < four.generator
+    pairs = estimate(make_config(RELATIVISTIC), 4, bf16=False, parameters=(10**6, 10**6))
+    assert pairs.discriminators == pytest.approx(6 / 4 * four.discriminators)  # R2 differentiates a second time, as R1

@@ -1,6 +1,7 @@
 """The loop: what a run leaves, stops and resuming, gradients in parts, numbers that are not finite."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -15,9 +16,19 @@ from torch import multiprocessing
 import training.training_loop
 from inference.pipeline import PortraitPipeline
 from networks.person.expressions import DEFAULT_FACE
-from tests.training.tiny_run import ALONE, ROOT, gradients, leaves, make_config, process_gradients, run, states_differ
+from tests.training.tiny_run import (
+    ALONE,
+    RELATIVISTIC,
+    ROOT,
+    gradients,
+    leaves,
+    make_config,
+    process_gradients,
+    run,
+    states_differ,
+)
 from torch_utils.checkpoint import load_checkpoint
-from torch_utils.config import load_yaml
+from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
 from training.config import TrainConfig
 from training.phases import accumulate_generator, make_fakes
@@ -68,6 +79,11 @@ def whole_batch():
     return gradients()
 
 
+@pytest.fixture(scope="module")
+def whole_batch_of_pairs():
+    return gradients(RELATIVISTIC)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -82,12 +98,21 @@ def test_micro_batches_and_chunks_do_not_change_the_gradient(whole_batch, change
     assert_close(whole_batch, gradients({"run": changes}))
 
 
-def test_two_processes_compute_what_one_does_with_twice_the_batch(whole_batch, tmp_path):
+def test_micro_batches_keep_pairs_together(whole_batch, whole_batch_of_pairs):
+    run = {"micro_batch": 1, "d_micro_batch": 3}
+    assert_close(whole_batch_of_pairs, gradients({**RELATIVISTIC, "run": run}))
+    with pytest.raises(AssertionError):  # the comparison can tell
+        assert_close(whole_batch, whole_batch_of_pairs)
+
+
+def test_two_processes_compute_what_one_does_with_twice_the_batch(whole_batch, whole_batch_of_pairs, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    multiprocessing.spawn(process_gradients, (port, str(tmp_path / "gradients.pt")), nprocs=2)
-    assert_close(whole_batch, torch.load(tmp_path / "gradients.pt", weights_only=True))
+    out, runs = tmp_path / "gradients.pt", [{}, RELATIVISTIC]
+    multiprocessing.spawn(process_gradients, (port, str(out), runs), nprocs=2)
+    for expected, found in zip((whole_batch, whole_batch_of_pairs), torch.load(out, weights_only=True), strict=True):
+        assert_close(expected, found)
 
 
 def test_discriminators_warm_up_alone(dataset):
@@ -110,6 +135,20 @@ def test_discriminators_warm_up_alone(dataset):
     assert train_step(task, state)["G/gradient_norm"] > 0
     assert not torch.equal(generator.radiance.to_rgb[0].weight, before["radiance.to_rgb.0.weight"])
     state.reader.close()
+
+
+def test_relativistic_steps(dataset):
+    """Both sides learn from pairs; penalties on both of a pair, at every second step."""
+    changes = merge(RELATIVISTIC, {"discriminators": {"r1_interval": 2}})
+    task, state = begin(make_config(changes), dataset, ALONE)
+    first, second = (train_step(task, state) for _ in range(2))
+    state.reader.close()
+    for name in ("whole", "face", "torso"):
+        # Scores of untrained discriminators are near 0, where a pair's loss is ln 2 of either side.
+        assert first[f"D/{name}"] == pytest.approx(math.log(2), abs=0.3)
+        assert first[f"G/{name}"] == pytest.approx(math.log(2), abs=0.3)
+        assert first[f"D/{name}_r1"] > 0 and first[f"D/{name}_r2"] > 0
+    assert not any(name.endswith(("_r1", "_r2")) for name in second)
 
 
 def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):

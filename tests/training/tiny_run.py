@@ -89,6 +89,11 @@ def make_dataset(path: Path, count: int = 8, *, size: int = SIZE, seed: int = 0)
     return open_dataset(path)
 
 
+# Pairs of a real and a generated picture, penalties on both (R3GAN).
+RELATIVISTIC = {
+    "losses": {"adversarial": "relativistic"},
+    "discriminators": {name: {"r2_gamma": 0.5} for name in ("whole", "face", "torso")},
+}
 ALONE = World(0, 1, torch.device("cpu"))
 
 
@@ -114,7 +119,7 @@ def gradients(changes: dict[str, Any] | None = None, rows: slice = slice(None)) 
         for name, (width, height) in sizes.items()
     }
     off = torch.autocast("cpu", enabled=False)
-    _, fakes = accumulate_generator(networks, config, inputs, off)
+    _, fakes = accumulate_generator(networks, config, inputs, off, reals)
     cameras = {name: (inputs.camera, camera_of(name, inputs)) for name in reals}
     accumulate_discriminators(networks, config, reals, fakes, cameras, 0, off)
     parameters = [*networks.generator.parameters(), *networks.discriminators.parameters()]
@@ -122,13 +127,13 @@ def gradients(changes: dict[str, Any] | None = None, rows: slice = slice(None)) 
     return [parameter.grad for parameter in parameters]
 
 
-def process_gradients(rank: int, port: int, out: str) -> None:
-    """One of two processes, with half of the batch; the first one writes its gradients to ``out``."""
+def process_gradients(rank: int, port: int, out: str, runs: list[dict[str, Any]]) -> None:
+    """One of two processes, with half of the batch; the first one writes its gradients of all ``runs`` to ``out``."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
     with world("cpu") as processes:
-        found = gradients(rows=slice(2 * rank, 2 * rank + 2))
+        found = [gradients(changes, slice(2 * rank, 2 * rank + 2)) for changes in runs]
         if processes.is_main:
             torch.save(found, out)
 

@@ -2,7 +2,7 @@
 
 | equation | loss | file |
 |---|---|---|
-| 8 | non-saturating GAN loss, R1, camera regression | adversarial.py |
+| 8 | non-saturating or relativistic GAN loss, R1, R2, camera regression | adversarial.py |
 | 9 | landmarks of the generated face | landmarks.py |
 | 10 | imitation of the morphable face's displacements | imitation.py (nearest vertices: vertex_tree.py) |
 | 11 | smoothness of the pose deformation | pose_smooth.py |

@@ -1,4 +1,5 @@
-"""The adversarial losses: non-saturating GAN loss with R1 (paper section 3.3), and the family's camera regression."""
+"""The adversarial losses: non-saturating (paper section 3.3) or relativistic, R1 and R2 for either, and the family's
+camera regression."""
 
 import torch
 from torch import Tensor
@@ -15,21 +16,34 @@ def discriminator_loss(real_score: Tensor, fake_score: Tensor) -> Tensor:
     return F.softplus(-real_score).mean() + F.softplus(fake_score).mean()
 
 
-def r1_penalty(real_score: Tensor, real_image: Tensor, gamma: float) -> Tensor:
-    """gamma / 2 * E[|grad_x D(x)|^2], the squared norm over a whole image (Mescheder et al. 2018).
+def relativistic_loss(preferred_score: Tensor, other_score: Tensor) -> Tensor:
+    """E[softplus(D(other) - D(preferred))] over pairs: one of each shall be the more real (Jolicoeur-Martineau 2019).
+
+    D prefers the real one and G the generated one. With R1 and R2 the game converges (Huang et al. 2024, R3GAN).
 
     Args:
-        real_score: [B] logits, computed from ``real_image``.
-        real_image: [B, 3, H, W] that requires gradients.
+        preferred_score, other_score: [B] logits; row i is a pair, drawn independently.
+    """
+    return F.softplus(other_score - preferred_score).mean()
+
+
+def zero_centred_penalty(score: Tensor, image: Tensor, gamma: float) -> Tensor:
+    """gamma / 2 * E[|grad_x D(x)|^2], the squared norm over a whole image: R1 of real ones, R2 of generated ones
+    (Mescheder et al. 2018).
+
+    Args:
+        score: [B] logits, computed from ``image``.
+        image: [B, 3, H, W] that requires gradients.
         gamma: the penalty's weight, or :func:`lazy_gamma`.
     """
-    (gradient,) = torch.autograd.grad(real_score.sum(), real_image, create_graph=True)
+    (gradient,) = torch.autograd.grad(score.sum(), image, create_graph=True)
     return 0.5 * gamma * gradient.square().sum((1, 2, 3)).mean()
 
 
 def lazy_gamma(gamma: float, interval: int, step: int) -> float:
-    """R1's weight at a step when it is applied at every ``interval``-th only (Karras et al. 2020): gamma * interval
-    there, so that its mean stays gamma, and 0 elsewhere, where the penalty need not be computed.
+    """A penalty's weight at a step when it is applied at every ``interval``-th only (Karras et al. 2020).
+
+    It is gamma * interval there, so that its mean stays gamma, and 0 elsewhere: it need not be computed.
 
     Raises:
         ValueError: an interval below 1.

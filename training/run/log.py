@@ -18,7 +18,7 @@ from torch_utils.config import config_to_dict
 from torch_utils.misc import UserError, atomic_path, reason
 
 STATS, CONFIG = "stats.jsonl", "config.yaml"  # in the run folder
-DETAILS = ("_camera", "_r1", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only, not on the line
+DETAILS = ("_camera", "_r1", "_r2", "_norm", "_smooth", "_minimal", "_consistency")  # in the files only
 
 
 def save_config(config: Any, path: Path, remarks: Sequence[str] = ()) -> None:

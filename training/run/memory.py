@@ -130,13 +130,14 @@ def _person_maps(config: TrainConfig, narrow: int) -> float:
 
 
 def _discriminator(config: TrainConfig, name: str, narrow: int) -> float:
-    """Bytes that a pair of pictures, real and generated, keeps in a discriminator's step, R1's graph included."""
+    """Bytes that a pair of pictures, real and generated, keeps in a discriminator's step, penalties included."""
     width, height = config.picture_size(name)
     channels = _discriminator_channels(config, name)
     floats, w, h = 0.0, width, height
     for inner, outer in zip(channels[:-1], channels[1:], strict=True):
         floats += w * h * (inner + 4 * outer)
         w, h = max(2, w // 2), max(2, h // 2)
-    # Real, fake, and R1's graph of the real one's gradient.
-    passes = 2 + 2 * (getattr(config.discriminators, name).r1_gamma > 0)
+    # Real, fake, and the graphs of their gradients, which R1 and R2 ask for.
+    adversary = getattr(config.discriminators, name)
+    passes = 2 + 2 * (adversary.r1_gamma > 0) + 2 * (adversary.r2_gamma > 0)
     return passes * narrow * floats

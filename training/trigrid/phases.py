@@ -17,7 +17,13 @@ from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
 from networks.trigrid.generator import Draws, Pictures
 from networks.trigrid.portrait import FACE_DEPTHS, TriGridPerson, TriGridPortrait
 from torch_utils.device import constant, full_precision
-from training.losses.adversarial import camera_loss, discriminator_loss, generator_loss, lazy_gamma, r1_penalty
+from training.losses.adversarial import (
+    camera_loss,
+    discriminator_loss,
+    generator_loss,
+    lazy_gamma,
+    zero_centred_penalty,
+)
 from training.losses.consistency import downsample_image
 from training.losses.pose_self_learning import (
     Conditions,
@@ -163,7 +169,7 @@ def face_terms(discriminator: nn.Module, reals: Reals, fake: Tensor, fake_camera
         "D/face_camera": camera_loss(of_real.camera, reals.face_camera) + camera_loss(of_fake.camera, fake_camera),
     }
     if gamma:
-        terms["D/face_r1"] = r1_penalty(of_real.score, real, gamma)
+        terms["D/face_r1"] = zero_centred_penalty(of_real.score, real, gamma)
     return terms
 
 
