@@ -15,9 +15,10 @@ from torch_utils.distributed import world
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
 from training.config import load_train_config
 from training.data.storage import open_dataset
+from training.manifold_recipe import MANIFOLDS
 from training.recipe import Recipe
 from training.run.dry_run import dry_run
-from training.training_loop import MANIFOLDS, training_loop
+from training.training_loop import training_loop
 from training.trigrid.recipe import TRIGRID
 
 NO_MEMORY = "can't allocate memory"  # torch, of a CPU
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             else:
                 command = command_line(sys.argv[1:] if argv is None else argv, processes.size)
                 outdir, change = Path(args.outdir), args.allow_change
-                training_loop(config, dataset, outdir, processes, command=command, allow_change=change, recipe=recipe)
+                training_loop(config, dataset, outdir, processes, recipe, command=command, allow_change=change)
         except (MemoryError, RuntimeError) as error:
             found = one_line(str(error)).partition(". ")[0]
             if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and NO_MEMORY not in found:

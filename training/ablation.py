@@ -21,6 +21,7 @@ from torch_utils.misc import CliParser, UserError, atomic_path, run_cli
 from training.ablation_table import PAPER, Result, write_tables
 from training.config import TINY, TrainConfig, load_train_config
 from training.data.storage import Dataset, open_dataset
+from training.manifold_recipe import MANIFOLDS
 from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, evaluate
 from training.metrics.renderers import load_renderer
@@ -162,7 +163,7 @@ def train(config: TrainConfig, dataset: Dataset, folder: Path, processes: World)
     if _images(folder) < total:
         if processes.is_main and not find_states(folder):
             _write(folder / "config.yaml", yaml.safe_dump(config_to_dict(config), sort_keys=False))
-        training_loop(config, dataset, folder, processes)
+        training_loop(config, dataset, folder, processes, MANIFOLDS)
         wait_for_all()
     found = load_checkpoint(folder / LATEST)["metadata"]
     if found["cur_nimg"] < total:

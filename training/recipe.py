@@ -1,4 +1,4 @@
-"""What a kind of model brings to the training loop, which does not know what it trains."""
+"""What a kind of model brings to the training loop, which does not know what it trains, and what all kinds share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from torch_utils.distributed import World
+from torch_utils.misc import UserError
+from torch_utils.ops.point_network import cpu_has_bf16
 from training.data.storage import Dataset
 from training.run.memory import MemoryEstimate
 
+STEP_KEY = 1  # of the draws of the steps
 Config = TypeVar("Config")
 Sampler = TypeVar("Sampler")
 
@@ -68,3 +71,33 @@ class Recipe(Protocol):
 
     def outputs(self, task: Any, dataset: Dataset, outdir: Path, features: Any) -> Writes:
         """Made once, on the process that writes."""
+
+
+def share_of(batch_size: int, world: World) -> int:
+    """A process's part of a batch. Raises UserError where processes cannot have equal ones."""
+    share, rest = divmod(batch_size, world.size)
+    if rest:
+        found = f"{batch_size} for {world.size} processes"
+        raise UserError(f"--batch_size: expected a multiple of the number of processes, found {found}")
+    return share
+
+
+def set_precision(precision: str, device: torch.device) -> bool:
+    """Let matrix products round as ``run.precision`` allows; returns whether autocast to bfloat16 is asked for.
+
+    Raises:
+        UserError: bf16 on a GPU that has none.
+    """
+    on_gpu = device.type == "cuda"
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else cpu_has_bf16()
+    if precision == "bf16" and on_gpu and not has_bf16:
+        raise UserError(f"--precision bf16: expected a GPU with bfloat16, found {torch.cuda.get_device_name(device)}")
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    return precision == "bf16" or (precision == "auto" and has_bf16)
+
+
+def trained(name: str, part: torch.nn.Module) -> str:
+    """A line about a network's size."""
+    counts = [sum(p.numel() for p in part.parameters() if p.requires_grad or everything) for everything in (0, 1)]
+    return f"{name}: {counts[0]:,} parameters trained of {counts[1]:,}"

@@ -25,9 +25,10 @@ from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from train import CONFIGS
 from training.config import load_train_config
 from training.data.storage import open_dataset
+from training.manifold_recipe import begin, real_pictures, train_step
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of
+from training.recipe import STEP_KEY
 from training.run.optimizers import update
-from training.training_loop import STEP_KEY, begin, real_pictures, train_step
 
 
 def timed(function: Callable[[], object], device: torch.device, repeats: int) -> float:

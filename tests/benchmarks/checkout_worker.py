@@ -18,7 +18,11 @@ def step_of(config_name: str, data: str, *overrides: str) -> Callable[[], dict[s
     from torch_utils.host_memory import keep_freed_memory
     from training.config import load_train_config
     from training.data.storage import open_dataset
-    from training.training_loop import begin, train_step
+
+    try:
+        from training.manifold_recipe import begin, train_step
+    except ModuleNotFoundError:  # an older checkout
+        from training.training_loop import begin, train_step
 
     keep_freed_memory()
     config = load_train_config(config_name, None, list(overrides))

@@ -40,16 +40,16 @@ from torch_utils.config import config_from_dict, merge
 from torch_utils.device import full_precision
 from torch_utils.distributed import World, wait_for_all, world
 from torch_utils.misc import UserError
-from training import evaluation, training_loop
+from training import evaluation, manifold_recipe, training_loop
 from training.config import TrainConfig, load_train_config
 from training.data.reader import Batch
 from training.data.storage import Dataset
+from training.manifold_recipe import ManifoldTask
 from training.metrics import __main__ as metrics
 from training.models import load_face
 from training.run.memory import estimate
 from training.run.snapshot import save_snapshot, snapshot_inputs
 from training.run.state import RunState
-from training.training_loop import ManifoldTask
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = torch.device("cuda", 0)
@@ -62,8 +62,8 @@ VALID = 0.7  # share of crossings that are valid: the fake GPU finds none
 def start(config: TrainConfig) -> tuple[ManifoldTask, RunState]:
     """A run on the device; :func:`one_step` says what it reads."""
     dataset = make_dataset(Path(tempfile.mkdtemp()) / "data", 8, size=512)
-    training_loop.PortraitReader = lambda *_, **__: dataset
-    return training_loop.begin(config, dataset, World(0, 1, CUDA), resuming=True)
+    manifold_recipe.PortraitReader = lambda *_, **__: dataset
+    return manifold_recipe.begin(config, dataset, World(0, 1, CUDA), resuming=True)
 
 
 def one_step(task: ManifoldTask, state: RunState, dataset: Dataset) -> dict[str, float]:
@@ -75,7 +75,7 @@ def one_step(task: ManifoldTask, state: RunState, dataset: Dataset) -> dict[str,
     }
     pictures = torch.zeros(share, 3, 512, 512, dtype=torch.uint8).pin_memory()
     state.reader = iter([Batch(pictures, pictures, labels, torch.arange(share), torch.zeros(share), {})])
-    return training_loop.train_step(task, state)
+    return manifold_recipe.train_step(task, state)
 
 
 def stage(number: Literal[1, 2], *options: str, preset: Path | None = None) -> TrainConfig:
@@ -209,8 +209,8 @@ def processes() -> Found:
         folder = Path(tempfile.mkdtemp())
         assert not training_loop.is_begun(folder / "run", us)
         dataset = make_dataset(folder / "data", 8, size=SIZE)
-        task, state = training_loop.begin(config_from_dict(TrainConfig, tiny, "tiny"), dataset, us)
-        training_loop.train_step(task, state)
+        task, state = manifold_recipe.begin(config_from_dict(TrainConfig, tiny, "tiny"), dataset, us)
+        manifold_recipe.train_step(task, state)
         state.reader.close()
         wait_for_all()
     assert set(told) == {("all_reduce", us.rank), ("broadcast", us.rank)}

@@ -21,8 +21,8 @@ from torch_utils.checkpoint import save_checkpoint
 from torch_utils.config import merge
 from torch_utils.distributed import World
 from torch_utils.misc import atomic_path
+from training.manifold_recipe import begin, train_step
 from training.models import build_networks
-from training.training_loop import begin, train_step
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "tests" / "assets" / "losses"

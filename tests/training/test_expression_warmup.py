@@ -8,7 +8,7 @@ from networks.person.expressions import expression
 from networks.person.face_model import FaceModel, default_face
 from tests.training.tiny_run import ALONE, make_config, make_dataset, make_sampler, run
 from torch_utils.misc import UserError
-from training import training_loop
+from training import manifold_recipe
 from training.data.synthetic import sample_expression
 from training.expression_warmup import (
     FAR_SHARE,
@@ -25,8 +25,8 @@ from training.expression_warmup import (
     within_openings,
 )
 from training.losses.imitation import subdivided
+from training.manifold_recipe import begin
 from training.models import build_networks
-from training.training_loop import begin
 
 
 def test_points_beside_the_face_have_the_displacement_of_the_nearest_vertex_and_far_ones_none():
@@ -137,8 +137,8 @@ def test_d_e_follows_the_face_afterwards():
 
 def test_a_run_warms_up_once_and_the_same_way_every_time(tmp_path, monkeypatch):
     calls = []
-    fit = training_loop.warm_up_expression
-    monkeypatch.setattr(training_loop, "warm_up_expression", lambda *args, **more: calls.append(fit(*args, **more)))
+    fit = manifold_recipe.warm_up_expression
+    monkeypatch.setattr(manifold_recipe, "warm_up_expression", lambda *args, **more: calls.append(fit(*args, **more)))
     dataset = make_dataset(tmp_path / "set")
     changes = {"expression_warmup": 3, "run": {"total_kimg": 0.004}}
     run(dataset, tmp_path / "run", changes)

@@ -11,9 +11,9 @@ from tests.training.tiny_run import ALONE, make_config, make_dataset, run
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import merge
 from torch_utils.misc import UserError
+from training.manifold_recipe import begin, describe
 from training.models import build_discriminators, grow
 from training.run.state import STATE
-from training.training_loop import begin, describe
 
 
 @pytest.mark.parametrize(("rampup", "share"), [(0.05, "3e-08"), (1.0, None), (0.0, None)])

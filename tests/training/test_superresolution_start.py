@@ -9,9 +9,9 @@ from networks.saved_model import SavedModel, pack_model
 from tests.training.tiny_run import ALONE, make_config, make_dataset, make_sampler
 from torch_utils.checkpoint import save_checkpoint
 from torch_utils.misc import UserError
+from training.manifold_recipe import begin, train_step
 from training.models import build_networks
 from training.superresolution_start import fit_features, pass_features_through, start_as_interpolation
-from training.training_loop import begin, train_step
 
 ROOM = {"feature_dim": 5, "sr_features": 10, "sr_up_channels": [8, 8], "superresolution": True}
 

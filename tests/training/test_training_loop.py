@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import multiprocessing
 
-import training.training_loop
+import training.manifold_recipe
 from inference.pipeline import PortraitPipeline
 from networks.person.expressions import DEFAULT_FACE
 from tests.training.tiny_run import (
@@ -31,9 +31,10 @@ from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import load_yaml, merge
 from torch_utils.misc import UserError
 from training.config import TrainConfig
+from training.manifold_recipe import begin, check_data, train_step
 from training.phases import accumulate_generator, make_fakes
 from training.run.state import STATE
-from training.training_loop import begin, check_data, check_finite, train_step
+from training.training_loop import check_finite
 
 
 def test_a_run_leaves_what_is_promised(finished):
@@ -152,7 +153,7 @@ def test_relativistic_steps(dataset):
 
 
 def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):
-    plain, steps = training.training_loop.train_step, []
+    plain, steps = training.manifold_recipe.train_step, []
 
     def step(task, state):
         steps.append(state.step)
@@ -160,7 +161,7 @@ def test_sigterm_finishes_the_step_and_saves(dataset, tmp_path, monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(task, state)
 
-    monkeypatch.setattr(training.training_loop, "train_step", step)
+    monkeypatch.setattr(training.manifold_recipe, "train_step", step)
     before = signal.getsignal(signal.SIGTERM)
     run(dataset, tmp_path, {"run": {"snapshot_kimg": 1.0}})
     assert steps == [0, 1, 2]
@@ -194,7 +195,7 @@ def test_check_finite_names_infinities():
 def test_a_detector_that_is_not_there_ends_a_run_at_once(dataset, finished, tmp_path, monkeypatch, resuming):
     if resuming:
         shutil.copy(finished / STATE, tmp_path / STATE)
-    monkeypatch.setattr(training.training_loop, "begin", lambda *_, **__: pytest.fail("must not get here"))
+    monkeypatch.setattr(training.manifold_recipe, "begin", lambda *_, **__: pytest.fail("must not get here"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError, match="no Inception weights there"):
         run(dataset, tmp_path, {"run": {"metric_detector": "inception", "metric_images": 4, "total_kimg": 0.02}})

@@ -16,6 +16,7 @@ from torch_utils.distributed import World, average_gradients, world
 from training.config import TrainConfig
 from training.data.storage import Dataset, DatasetWriter, open_dataset
 from training.data.synthetic import sample_expression, sample_identity, sample_pose_camera
+from training.manifold_recipe import MANIFOLDS
 from training.models import build_networks
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of
 from training.run.state import STATE
@@ -99,7 +100,7 @@ ALONE = World(0, 1, torch.device("cpu"))
 
 def run(dataset: Dataset, outdir: Path, changes: dict[str, Any] | None = None) -> None:
     """Train the tiny run (further)."""
-    training_loop(make_config(changes), dataset, outdir, ALONE)
+    training_loop(make_config(changes), dataset, outdir, ALONE, MANIFOLDS)
 
 
 def gradients(changes: dict[str, Any] | None = None, rows: slice = slice(None)) -> list[torch.Tensor | None]:

@@ -16,12 +16,12 @@ from torch_utils.ops.point_network import cpu_is_compiled
 from training.data.storage import Dataset
 from training.evaluation import metric_features
 from training.recipe import Recipe
-from training.training_loop import MANIFOLDS, check_finite
+from training.training_loop import check_finite
 
 GIB = 2**30
 
 
-def dry_run(config: Any, dataset: Dataset, world: World, recipe: Recipe = MANIFOLDS) -> None:
+def dry_run(config: Any, dataset: Dataset, world: World, recipe: Recipe) -> None:
     """Print it all, write nothing. Raises UserError as training would."""
     if world.is_main:
         metric_features(config, world.device)

@@ -16,7 +16,6 @@ from networks.trigrid.superresolution import resized
 from torch_utils.distributed import World, copy_from_main, mean_over_processes
 from torch_utils.misc import UserError
 from training.data.label_models import check_models
-from training.data.label_priors import priors_of
 from training.data.layout import CAMERA25, MASKS
 from training.data.mirror import label_mirror
 from training.data.reader import Batch, PortraitReader
@@ -25,11 +24,11 @@ from training.evaluation import Evaluation
 from training.expression_warmup import warm_up_expression
 from training.models import face_to_imitate
 from training.phases import resize
-from training.recipe import Task
+from training.recipe import STEP_KEY, Task, set_precision, share_of, trained
 from training.run.memory import FLOAT, OVERHEAD, MemoryEstimate
 from training.run.optimizers import update
+from training.run.outputs import Outputs
 from training.sampling import random_generator
-from training.training_loop import PRIOR_ROWS, STEP_KEY, Outputs, set_precision, share_of, trained
 from training.trigrid.config import GROUP, TriGridTrainConfig
 from training.trigrid.history import Remembered
 from training.trigrid.models import build_networks, load_body, load_face, read_stage, take_over
@@ -221,12 +220,10 @@ class TriGridOutputs(Outputs):
     """What a run leaves behind at every snapshot."""
 
     def __init__(self, task: TriGridTask, dataset: Dataset, outdir: Path, features: Any):
-        self.config, self.outdir = task.config, outdir  # type: ignore[assignment]
-        self.priors = priors_of(dataset, mirror=task.sampler.mirror, max_rows=PRIOR_ROWS)
-        self.evaluation = TriGridEvaluation(task.config, dataset, task.sampler, features)
+        super().__init__(task, dataset, outdir, TriGridEvaluation(task.config, dataset, task.sampler, features))
 
     def draw(self, path: Path, state: Any) -> None:
-        """The picture of where training stands."""
+        """See the base class."""
         save_snapshot(path, state.g_ema, self.config.run.snapshot_people, self.config.seed)
 
 

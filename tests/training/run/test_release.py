@@ -11,6 +11,7 @@ from tests.training.tiny_run import ALONE, make_config, make_dataset
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from torch_utils.picture_grid import PAPER
+from training.manifold_recipe import MANIFOLDS
 from training.run import history, release
 from training.run.history import BLUE, Stage, cut_snapshot, draw_curve
 from training.training_loop import training_loop
@@ -26,7 +27,7 @@ def runs(tmp_path_factory):
     changes = {"run": {"total_kimg": 0.004, "metric_images": 4, "snapshot_people": 2}}
     for name in ("first", "second"):
         command = f"python train.py --config configs/{name}.yaml"
-        training_loop(make_config(changes), data, root / name, ALONE, command=command)
+        training_loop(make_config(changes), data, root / name, ALONE, MANIFOLDS, command=command)
         changes |= {"init_from": str(root / "first/latest")}
     return root
 

@@ -13,6 +13,7 @@ from tests.training.tiny_run import ALONE, make_config, make_dataset, run, state
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.misc import UserError
 from training.config import load_train_config
+from training.manifold_recipe import MANIFOLDS
 from training.run.state import PREVIOUS, STATE, is_begun
 
 
@@ -49,7 +50,7 @@ def test_another_configuration_or_data_set_is_refused_unless_told(dataset, finis
         run(other, tmp_path)
     assert not (tmp_path / "config.yaml").exists()
     config = make_config({"optim": {"g_lr": 2e-3}, "run": {"total_kimg": 0.02}})
-    training.training_loop.training_loop(config, other, tmp_path, ALONE, allow_change=True)
+    training.training_loop.training_loop(config, other, tmp_path, ALONE, MANIFOLDS, allow_change=True)
     state = load_checkpoint(tmp_path / STATE)
     assert state["counters"]["step"] == 5
     assert load_train_config(tmp_path / "config.yaml") == config  # of the latest session, and none that was refused
