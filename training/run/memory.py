@@ -61,22 +61,29 @@ def estimate(
 
 
 def check_memory(config: TrainConfig, world: World) -> None:
-    """UserError where a CPU's step would take more than twice the memory of this machine, which ends in a kill.
-
-    A GPU says by itself that its memory is full.
-    """
-    if world.device.type != "cpu" or not hasattr(os, "sysconf"):  # Windows has none
-        return
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """:func:`check_fits` of a step, by its estimate."""
     weights = sum(_discriminator_weights(config, name) for name in config.discriminators.active)
     needed = estimate(
         config, config.optim.batch_size // world.size, bf16=False, parameters=(0, weights), compiled=cpu_is_compiled()
     ).total
+    check_fits(needed, world, "a smaller batch_size or micro_batch, fewer channels or points")
+
+
+def check_fits(needed: float, world: World, ways: str) -> None:
+    """UserError where a CPU's step would take more than twice the memory of this machine, which ends in a kill.
+
+    A GPU says by itself that its memory is full.
+
+    Args:
+        needed: bytes of a step.
+        ways: to make it smaller, for the message.
+    """
+    if world.device.type != "cpu" or not hasattr(os, "sysconf"):  # Windows has none
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if needed > 2 * memory:
-        wanted = (
-            f"a step that fits {memory / 2**30:.0f} GiB (a smaller batch_size or micro_batch, fewer channels or points)"
-        )
-        raise UserError(f"memory: expected {wanted}, found {needed / 2**30:,.0f}")
+        expected = f"a step that fits {memory / 2**30:.0f} GiB ({ways})"
+        raise UserError(f"memory: expected {expected}, found {needed / 2**30:,.0f}")
 
 
 def _discriminator_weights(config: TrainConfig, name: str) -> int:

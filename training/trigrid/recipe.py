@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from training.expression_warmup import warm_up_expression
 from training.models import face_to_imitate
 from training.phases import resize
 from training.recipe import STEP_KEY, Task, set_precision, share_of, trained
-from training.run.memory import FLOAT, OVERHEAD, MemoryEstimate
+from training.run.memory import FLOAT, MemoryEstimate, check_fits
 from training.run.optimizers import update
 from training.run.outputs import Outputs
 from training.sampling import random_generator
@@ -69,15 +68,10 @@ class TriGrid:
         return MemoryEstimate(weights, rows * (volume + narrow * nets), judged * passes * narrow * features)
 
     def check_memory(self, config: TriGridTrainConfig, world: World) -> None:
-        """UserError where a CPU's step would take more than twice the memory of this machine."""
-        if world.device.type != "cpu" or not hasattr(os, "sysconf"):
-            return
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        """See :func:`training.run.memory.check_fits`."""
         share = config.optim.batch_size // world.size
-        needed = OVERHEAD * max(self.estimate(config, share, bf16=False, parameters=(0, 0), compiled=False)[1:])
-        if needed > 2 * memory:
-            expected = f"a step that fits {memory / 2**30:.0f} GiB (a smaller batch_size or micro_batch, fewer samples)"
-            raise UserError(f"memory: expected {expected}, found {needed / 2**30:,.0f}")
+        needed = self.estimate(config, share, bf16=False, parameters=(0, 0), compiled=False).total
+        check_fits(needed, world, "a smaller batch_size or micro_batch, fewer samples")
 
     def begin(
         self, config: TriGridTrainConfig, dataset: Dataset, world: World, *, resuming: bool = False
