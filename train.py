@@ -13,7 +13,7 @@ import torch
 from torch_utils.config import find_config, load_layered
 from torch_utils.distributed import world
 from torch_utils.misc import CliParser, UserError, one_line, run_cli
-from training.config import load_train_config
+from training.config import load_train_config, representation_of
 from training.data.storage import open_dataset
 from training.manifold_recipe import MANIFOLDS
 from training.recipe import Recipe
@@ -60,12 +60,8 @@ def command_line(argv: Sequence[str], processes: int) -> str:
 
 def recipe_of(path: Path) -> Recipe:
     """Of the representation that a configuration names (``generator.representation``; by default, manifolds)."""
-    generator = load_layered(path).get("generator")
-    name = generator.get("representation", "manifolds") if isinstance(generator, dict) else "manifolds"
     recipes: dict[str, Recipe] = {"manifolds": MANIFOLDS, "trigrid": TRIGRID}
-    if name not in recipes:
-        raise UserError(f"{path}: generator.representation: expected {' or '.join(recipes)}, found {name!r}")
-    return recipes[name]
+    return recipes[representation_of(load_layered(path), str(path), recipes)]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

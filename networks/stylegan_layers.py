@@ -44,7 +44,11 @@ def filtered(x: Tensor, padding: int, *, stride: int = 1, gain: float = 1.0) -> 
 
 def upsample(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, 2H, 2W]: zeros between, filtered."""
-    return F.conv_transpose2d(x, _fir(x, 4.0), stride=2, padding=1, groups=x.shape[1])
+    if x.device.type != "cpu":
+        return F.conv_transpose2d(x, _fir(x, 4.0), stride=2, padding=1, groups=x.shape[1])
+    with torch.autocast("cpu", enabled=False):  # in bfloat16 it takes 7 times as long there
+        wide = x.float() if x.dtype == torch.bfloat16 else x
+        return F.conv_transpose2d(wide, _fir(wide, 4.0), stride=2, padding=1, groups=x.shape[1]).to(x.dtype)
 
 
 def downsample(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -244,3 +244,21 @@ def _in_section(cls: type, key: str, value: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(part) and key in {field.name for field in fields(part)}:
             return {section: {key: value}}
     raise UserError(f"--{key}: no such option, and no such key in the configuration")
+
+
+def representation_of(data: Mapping[str, Any], where: str, known: Iterable[str]) -> str:
+    """What a configuration's people are made of (``generator.representation``; by default, manifolds).
+
+    Args:
+        data: the whole configuration.
+        where: its file, for messages.
+        known: what it may be.
+
+    Raises:
+        UserError: it is something else.
+    """
+    generator = data.get("generator")
+    name = generator.get("representation", "manifolds") if isinstance(generator, Mapping) else "manifolds"
+    if name not in known:
+        raise UserError(f"{where}: generator.representation: expected {' or '.join(known)}, found {name!r}")
+    return name

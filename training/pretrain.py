@@ -10,16 +10,15 @@ from __future__ import annotations
 import copy
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from networks.layers import weight_and_bias
 from networks.manifold.generator import ID_DIM, NOISE_DIM, Generator
@@ -32,29 +31,28 @@ from networks.saved_model import SavedModel, pack_model, unpack_model
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import (
-    completed,
     config_from_dict,
     config_to_dict,
-    differences,
     load_layered,
     merge,
     parse_overrides,
 )
 from torch_utils.host_memory import keep_freed_memory
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
-from torch_utils.worker_pool import usable_cores, worker_pool
+from training.config import representation_of
 from training.data.synthetic.appearance import N_USED
-from training.data.synthetic.sampling import sample_actions, sample_expression, sample_pose_camera, sample_strong
+from training.drawn_labels import DrawnLabels
 from training.drawn_points import POINT, Targets, draw_points, drawn_identity, find_air, unpack, with_air
 from training.expression_warmup import warm_up_expression
 from training.models import check_same_space, face_of, wrap_manifolds
 from training.regression import Regression
-from training.run.log import CONFIG, RunLog, save_config
 from training.run.state import LATEST, NUM_MEAN_SAMPLES
 from training.sampling import random_generator
+from training.stage0 import START, Learning, check_begun, collect, learn, learned
+from training.trigrid.pretraining import TriGridPretrainConfig
+from training.trigrid.pretraining import pretrain as pretrain_trigrid
 
-START, POINTS, STATE = "start", "points.npy", "pretrain_state.safetensors"
-HELD_OUT_SHARE = 20  # one person of so many is not learned from
+POINTS = "points.npy"
 AIR_SHARE = 8  # beside so many points of a batch there is one where nobody has anything
 FIRST_SIGMA = 4.0  # phi begins nearly clear: gradients reach its inner layers
 BATCH_KEY = 0xF1  # of draws
@@ -90,44 +88,8 @@ class PretrainConfig:
         if self.batch_points > self.points:
             raise ValueError(f"batch_points: expected at most points ({self.points}), found {self.batch_points}")
 
-    @property
-    def learned(self) -> int:
-        """People that phi learns from; the others, held out, tell how well it knows strangers."""
-        return self.people - max(1, self.people // HELD_OUT_SHARE)
-
 
 # ---- M and D^e -----------------------------------------------------------------------------------------------------
-
-
-class Faces(NamedTuple):
-    z_id: Tensor  # [B, 80]
-    z_exp: Tensor  # [B, 64]
-
-
-class DrawnLabels:
-    """Latents of drawn people, for D^e."""
-
-    def __init__(self, config: PretrainConfig):
-        people = [drawn_identity(config.seed, index) for index in range(config.people)]
-        rng = np.random.default_rng([config.seed, 3])
-        self.expressions = torch.from_numpy(np.stack([sample_expression(rng) for _ in people]))
-        # D^e sees them and as many that are stronger or stranger: what videos ask for.
-        rare = [(sample_strong if index % 3 else sample_actions)(rng) for index in range(len(people))]
-        self.practice = torch.cat([self.expressions, torch.from_numpy(np.stack(rare))])
-        self.identities = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.betas]) for one in people]))
-        poses = [sample_pose_camera(rng) for _ in people]
-        rows = [np.concatenate([pose.camera, pose.joint_eulers.ravel()]) for pose in poses]
-        self.camera_pose = torch.from_numpy(np.stack(rows))
-
-    def draw(self, count: int, *key: int) -> Faces:
-        """Of ``count`` faces, by the numbers ``key``."""
-        random = random_generator(*key)
-        rows = [torch.randint(len(part), (count,), generator=random) for part in (self.identities, self.practice)]
-        return Faces(self.identities[rows[0], :80], self.practice[rows[1]])
-
-    def priors(self) -> LabelPriors:
-        """What generated people are drawn from."""
-        return LabelPriors(self.camera_pose, self.identities, self.expressions)
 
 
 def meaningless(config: GeneratorConfig) -> Tensor:
@@ -179,31 +141,14 @@ def take_over(generator: Generator, path: str) -> None:
 # ---- phi -----------------------------------------------------------------------------------------------------------
 
 
-def collect(config: PretrainConfig, model: Path, path: Path) -> np.ndarray:
+def collect_points(config: PretrainConfig, model: Path, path: Path) -> np.ndarray:
     """Points of all people [P, N], :data:`training.drawn_points.POINT`, in ``path``; goes on where it was stopped."""
-    if path.exists():
-        points = _open(path, config)
-    else:
-        points = np.lib.format.open_memmap(path, "w+", POINT, (config.people, config.points))
-    missing = np.flatnonzero(points["weights"][:, 0].max(1) == 0).tolist()
     draw = partial(draw_points, str(model), config.seed, config.rays, config.points)
-    workers = usable_cores() if config.workers < 0 else config.workers
-    with worker_pool(draw, min(workers, len(missing))) as draw_all:
-        found = tqdm(draw_all(missing), "people", config.people, initial=config.people - len(missing), unit="person")
-        for index, row in zip(missing, found, strict=True):
-            points[index] = row
-    return points
 
+    def drawn(points: np.ndarray) -> np.ndarray:
+        return points["weights"][:, 0].max(1) > 0
 
-def _open(path: Path, config: PretrainConfig) -> np.ndarray:
-    try:
-        points = np.load(path, mmap_mode="r+")
-    except (ValueError, OSError, EOFError):
-        raise UserError(f"{path}: expected points of drawn people, found another or a damaged file") from None
-    if points.dtype != POINT or points.shape != (config.people, config.points):
-        found = " with ".join(map(str, points.shape)) if points.dtype == POINT else "other numbers"
-        raise UserError(f"{path}: expected {config.people} people with {config.points} points, found {found}")
-    return points
+    return collect(path, POINT, (config.people, config.points), draw, drawn, config.workers)
 
 
 def point_loss(
@@ -230,11 +175,15 @@ def point_loss(
     return opacity + colour_weight * error, error
 
 
-class Pretraining:
+class Pretraining(Learning):
     """phi's regression: what changes while it goes on, and a step of it."""
 
-    def __init__(self, config: PretrainConfig, generator: Generator, points: np.ndarray):
-        self.config, self.generator, self.points = config, generator, points
+    config: PretrainConfig
+    generator: Generator
+
+    def __init__(self, config: PretrainConfig, generator: Generator, points: np.ndarray, priors: LabelPriors):
+        super().__init__(config, generator)
+        self.points, self.priors = points, priors
         phi = generator.radiance
         sine_layers = nn.ModuleList([*phi.layers, phi.colour_layer])
         parts = (
@@ -248,7 +197,6 @@ class Pretraining:
         self.latents = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.eps]) for one in people]))
         self.latents[:, meaningless(config.generator)] = 0
         self.air = find_air(generator, points)
-        self.step = 0
 
     def some_air(self, random: torch.Generator) -> Tensor | None:
         """Points [B, M, 3] where nobody has anything; None where there are no such."""
@@ -267,45 +215,28 @@ class Pretraining:
             colours = phi.colours(targets.position, styled)
         return point_loss(colours.float(), targets, self.config.colour, self.config.sharpness)
 
-    def __call__(self) -> tuple[float, float]:
-        """One step; returns its loss and the error of colours."""
+    def __call__(self) -> dict[str, float]:
+        """One step: its loss and the error of colours."""
         config, random = self.config, random_generator(self.config.seed, BATCH_KEY, self.step)
-        people = torch.randint(config.learned, (config.batch_size,), generator=random)
+        people = torch.randint(learned(config.people), (config.batch_size,), generator=random)
         first = int(torch.randint(config.points - config.batch_points + 1, (), generator=random))
         where = slice(first, first + config.batch_points)
         loss, error = self.loss(people, self.latents[people], where, self.some_air(random))
         self.step += 1
-        return self.regression.step(loss), error.item()
+        return {"loss": self.regression.step(loss), "colours": error.item()}
 
     @torch.no_grad()
-    def strangers(self) -> tuple[float, float]:
+    def strangers(self) -> dict[str, float]:
         """Loss and error of colours of people that are not learned from."""
-        people = torch.arange(self.config.learned, self.config.people)[:64]
+        people = torch.arange(learned(self.config.people), self.config.people)[:64]
         where = slice(0, self.config.batch_points)
         losses = [self.loss(part, self.latents[part], where) for part in people.split(self.config.batch_size)]
         loss, error = np.mean([[value.item() for value in pair] for pair in losses], 0)
-        return float(loss), float(error)
+        return {"strangers": float(loss), "strangers_colours": float(error)}
 
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain data."""
-        return {
-            "pretrain": config_to_dict(self.config),
-            "step": self.step,
-            "generator": self.generator.state_dict(),
-            "regression": self.regression.state_dict(),
-        }
-
-    def load_state_dict(self, data: dict[str, Any], where: str) -> None:
-        """Go on where ``data`` was saved; UserError where it is of another configuration or program."""
-        missing = [name for name in self.state_dict() if name not in data]
-        if missing:
-            raise UserError(f"{where}: expected the state of a pretraining, found no '{missing[0]}'")
-        same = {"workers": self.config.workers, "save_every": self.config.save_every}  # what changes no weights
-        if changed := differences(completed(PretrainConfig, data["pretrain"]) | same, config_to_dict(self.config)):
-            raise UserError(f"{where}: this pretraining was begun otherwise ({'; '.join(changed)})")
-        load_weights(self.generator, data["generator"], where)
-        self.regression.load_state_dict(data["regression"])
-        self.step = data["step"]
+    def save_model(self, path: Path) -> None:
+        """See :func:`save_model`."""
+        save_model(path, self.generator, self.config, self.priors, self.step)
 
 
 def save_model(path: Path, generator: Generator, config: PretrainConfig, priors: LabelPriors, step: int) -> None:
@@ -329,43 +260,31 @@ def pretrain(config: PretrainConfig, outdir: Path, device: torch.device, *, comm
         UserError: a state of another pretraining, or a place that cannot be written to.
     """
     outdir.mkdir(parents=True, exist_ok=True)
-    labels, start, state = DrawnLabels(config), outdir / START, outdir / STATE
+    labels, start = DrawnLabels(config.seed, config.people), outdir / START
     if not start.exists():
         soft = replace(config, hardness=1.0)  # phi learns from there
         save_model(start, begin(config, labels, device), soft, labels.priors(), 0)
     generator = started(config, start, device)
-    task = Pretraining(config, generator, collect(config, start, outdir / POINTS))
-    if state.exists():
-        task.load_state_dict(load_checkpoint(state), str(state))
-    else:
-        save_config(config, outdir / CONFIG, (command, f"data: {config.people} drawn people, seed {config.seed}"))
-    log = RunLog(outdir, task.step * config.batch_size, config.steps * config.batch_size)
-    try:
-        while task.step < config.steps:
-            loss, error = task()
-            log.add({"loss": loss, "colours": error}, config.batch_size)
-            if task.step % config.save_every == 0 or task.step == config.steps:
-                save_checkpoint(state, task.state_dict())
-                save_model(outdir / LATEST, generator, config, labels.priors(), task.step)
-                strangers = dict(zip(("strangers", "strangers_colours"), task.strangers(), strict=True))
-                log.report(task.step, task.step * config.batch_size, device, strangers)
-    finally:
-        log.close()
+    task = Pretraining(config, generator, collect_points(config, start, outdir / POINTS), labels.priors())
+    learn(task, outdir, device, command=command)
     return generator
 
 
 def started(config: PretrainConfig, path: Path, device: torch.device) -> Generator:
     """The generator in ``path``, which :func:`begin` made. UserError where it was begun otherwise."""
     data = load_checkpoint(path)
-    metadata = completed(PretrainConfig, data["metadata"].get("pretraining", {}))
     early = ("generator", "init_from", "seed", "expression_steps", "people")
-    now = config_to_dict(config)
-    if changed := differences({k: metadata.get(k) for k in early}, {k: now[k] for k in early}):
-        raise UserError(f"{path}: this pretraining was begun otherwise ({'; '.join(changed)})")
+    check_begun(path, data["metadata"].get("pretraining", {}), config, early)
     body = default_body()
     generator = Generator(config.generator, body, torch.as_tensor(head_shoulder_vertices(body)))
     load_weights(generator, data["state"], str(path))
     return generator.to(device)
+
+
+PROGRAMS: dict[str, tuple[type, Callable[..., Any]]] = {
+    "manifolds": (PretrainConfig, pretrain),
+    "trigrid": (TriGridPretrainConfig, pretrain_trigrid),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -375,10 +294,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     args, rest = parser.parse_known_args(argv)
     data = merge(load_layered(args.config), parse_overrides(rest))
-    config = config_from_dict(PretrainConfig, data, args.config)
+    config_class, program = PROGRAMS[representation_of(data, args.config, PROGRAMS)]
+    config: Any = config_from_dict(config_class, data, args.config)
     keep_freed_memory()
     command = shlex.join(["python", "-m", "training.pretrain", *(sys.argv[1:] if argv is None else argv)])
-    pretrain(config, args.outdir, resolve_device(args.device), command=command)
+    program(config, args.outdir, resolve_device(args.device), command=command)
     print(f"{args.outdir / LATEST}: a model to begin from (init_from) or to look at (gen_video.py --ckpt)")
 
 

@@ -99,6 +99,11 @@ TINY_PRETRAIN = (
     "--people 2 --rays 20 --points 40 --steps 1 --batch_size 1 --batch_points 10 --expression_steps 1 --workers 0 "
     "--init_from null " + options("generator", *SIZES)
 )
+TINY_RAYS = (
+    "--people 2 --views 1 --rays 20 --steps 1 --batch_size 1 --batch_rays 10 --rendered_rays 4 --workers 0 "
+    + " ".join(word for word in TINY_PORTRAITS.split("--discriminator")[0].split() if word)
+    + " --generator.latent_dim 160"
+)
 TINY_INVERSION = "--latents 1 --styles 1 --weights 1 --perceptual none"
 TINY_FACES = "--people 12 --shots 1 --steps 2 --batch_size 4 --out ckpts/face.safetensors"
 
@@ -127,6 +132,8 @@ RULES = (
     Rule("gen_video.py$", "--seeds 0 " + TINY_VIDEO, "the shipped model itself, two frames of one person"),
     Rule("gen_video.py .*SSHQ512_inf", "--config tiny.yaml " + TINY_VIDEO, "a file of that layout, but small"),
     Rule("gen_video.py .*labels.npz", why="a frame a row of a tiny set"),
+    Rule("gen_video.py .*ckpts/portrait360", TINY_VIDEO, "two frames by a tiny model",
+         swap={"ckpts/portrait360.safetensors": "runs/p360_start/latest"}),
     Rule("gen_video.py .*--ckpt", TINY_VIDEO, "two frames"),
     Rule("gen_video.py ", "--ckpt ckpts/demo.safetensors " + TINY_VIDEO, "two frames by a tiny model"),
     Rule("inference.viewer", "--ckpt ckpts/demo.safetensors --no_browser --port 0", "a tiny model", how=serve),
@@ -172,14 +179,18 @@ RULES = (
     Rule("^torchrun .*demo_stage1", f"{TINY_STAGE1} {ROOM}", "one process, a step at 16^2", how=without_launcher),
     Rule("^torchrun .*demo_stage2", f"{TINY_RUN} {ROOM}", "one process, a step to 64^2", how=without_launcher,
          needs=("runs/demo64",)),
+    Rule("training.pretrain .*portrait360", TINY_RAYS, "a step, two people"),
     Rule("training.pretrain", TINY_PRETRAIN, "a step, two people, M as spheres",
          instead={"training.pretrain.wrap_manifolds": lambda generator, seed: None}),
     Rule("training.history", "--people 1", "of tiny runs"),
     Rule("training.release", why="of tiny runs, beside the model that other commands use",
-         swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors"}),
+         swap={"ckpts/demo.safetensors": "ckpts/mine.safetensors",
+               "ckpts/portrait360.safetensors": "ckpts/mine360.safetensors"}),
     Rule("^torchrun .*train.py", f"{TINY_STAGE1} {OPEN_RECON}", "one process; test_training_loop.py starts two",
          how=without_launcher),
     Rule("train.py .*portrait360_stage3", TINY_PORTRAITS + " --schedules.raw_size null", "a step at 32^2"),
+    Rule("train.py .*portrait360_from_start", TINY_PORTRAITS + " --generator.latent_dim 160 --micro_batch 0",
+         "a step at 32^2"),
     Rule("train.py .*portrait360", TINY_PORTRAITS, "a step at 32^2"),
     Rule("training.trigrid.poses", "--num 8 --device cpu", "eight portraits"),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),

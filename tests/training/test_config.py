@@ -29,7 +29,8 @@ from training.run.memory import estimate
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 RUNS = [path for part in ("*_*", "ablations/*", "baselines/*", "starts/*") for path in sorted(CONFIGS.glob(part))]
 OF_OTHER_PROGRAMS = (
-    "SSHQ512_inf.yaml", "demo_pretrain.yaml", "pretrained.yaml", "avatar_tiny.yaml", "avatar_fullbody.yaml",
+    "SSHQ512_inf.yaml", "demo_pretrain.yaml", "pretrained.yaml", "portrait360_start.yaml", "avatar_tiny.yaml",
+    "avatar_fullbody.yaml",
 )  # fmt: skip
 RUNS = [path for path in RUNS if path.name not in OF_OTHER_PROGRAMS]
 PRESETS = sorted(CONFIGS.glob("presets/*.yaml"))

@@ -17,8 +17,9 @@ from torch_utils.misc import UserError
 from training import pretrain as program
 from training.config import load_train_config
 from training.data.synthetic.appearance import N_USED
+from training.drawn_labels import DrawnLabels
 from training.drawn_points import Targets
-from training.pretrain import POINTS, DrawnLabels, PretrainConfig, Pretraining, point_loss, pretrain
+from training.pretrain import POINTS, PretrainConfig, Pretraining, point_loss, pretrain
 
 CPU = torch.device("cpu")
 
@@ -77,8 +78,8 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(tmp_path, monkeypatch
 def test_phi_learns(tmp_path):
     config = make_config(steps=120, batch_size=1, batch_points=60, people=2, siren_lr=1e-3, save_every=120)
     generator = pretrain(make_config(steps=1, people=2), tmp_path, CPU)
-    task = Pretraining(config, generator, np.load(tmp_path / POINTS))
-    losses = [task()[0] for _ in range(120)]
+    task = Pretraining(config, generator, np.load(tmp_path / POINTS), DrawnLabels(0, 2).priors())
+    losses = [task()["loss"] for _ in range(120)]
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
 
 
@@ -104,7 +105,7 @@ def test_phi_goes_on_from_an_earlier_model(tmp_path):
     path = str(tmp_path / "first" / "latest")
     wider = replace(make_config().generator, expression_mapping_dim=24)
     config = replace(make_config(init_from=path), generator=wider)
-    generator = program.begin(config, DrawnLabels(config), CPU)
+    generator = program.begin(config, DrawnLabels(config.seed, config.people), CPU)
     for part in ("manifolds", "radiance"):
         expected = getattr(first, part).state_dict()
         for name, value in getattr(generator, part).state_dict().items():
@@ -112,7 +113,7 @@ def test_phi_goes_on_from_an_earlier_model(tmp_path):
     assert generator.expression_deformation.mapping[0].out_features == 24
     other = replace(config, generator=replace(wider, first_level=25.0))
     with pytest.raises(UserError, match="generator.first_level: expected the same in both runs, found .*, in the conf"):
-        program.begin(other, DrawnLabels(other), CPU)
+        program.begin(other, DrawnLabels(other.seed, other.people), CPU)
 
 
 def test_saved_opacity_is_hard(tmp_path):
@@ -122,7 +123,7 @@ def test_saved_opacity_is_hard(tmp_path):
     for index, head in enumerate(phi.to_sigma):
         torch.testing.assert_close(saved[f"radiance.to_sigma.{index}.weight"], 3 * head.weight)
     start, config = load_checkpoint(tmp_path / "start")["state"], make_config()
-    began = program.begin(config, DrawnLabels(config), CPU)
+    began = program.begin(config, DrawnLabels(config.seed, config.people), CPU)
     for index, head in enumerate(began.radiance.to_sigma):
         assert torch.equal(start[f"radiance.to_sigma.{index}.weight"], head.weight)
 

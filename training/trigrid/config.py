@@ -117,6 +117,8 @@ class TriGridTrainConfig:
     run: RunConfig = field(default_factory=RunConfig)
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     mirror: bool = True  # half of the training images are mirrored
+    # Of the backbone, in training: drawn anew a step; or its own maps, which models of stage 0 have learned.
+    noise: Literal["random", "const"] = "random"
     init_from: str | None = None  # state.safetensors of the stage before: G, D and their running means
     expression_warmup: Annotated[int, Range(0, 10**6)] = 0  # steps of D^e alone before a run that begins from nothing
     first_kimg: Annotated[float, Range(0.0, 1e6)] = 0.0  # thousands of images that the stages before have shown

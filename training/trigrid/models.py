@@ -11,12 +11,14 @@ from torch import nn
 from networks.discriminators import Discriminator, DiscriminatorConfig
 from networks.person.body_assets import BodyArrays, default_body, head_shoulder_vertices, load_smpl
 from networks.person.face_model import FaceArrays, default_face, load_bfm
+from networks.person.pose_predictors import PosePredictor
+from networks.saved_model import unpack_model
 from networks.stylegan_layers import EqualLinear
 from networks.trigrid.config import TriGridConfig
 from networks.trigrid.discriminator import PoseAwareDiscriminator
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import load_checkpoint, load_weights
-from torch_utils.config import config_from_dict
+from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 from training.trigrid.config import GROUP, TriGridTrainConfig
 
@@ -72,12 +74,17 @@ def build_networks(config: TriGridTrainConfig) -> TriGridNetworks:
         generator.expression_deformation.requires_grad_(False)
     generator.trigrid.pose_branch.requires_grad_(config.stage == 1)
     networks = TriGridNetworks(generator, discriminators)
-    with torch.no_grad():  # heads begin near rest, not turned by a radian
-        for branch in (generator.trigrid.pose_branch, networks.discriminator.pose_branch):
-            last = branch.net[-1]
-            assert isinstance(last, EqualLinear)
-            last.weight.mul_(FIRST_TURNS)
+    for branch in (generator.trigrid.pose_branch, networks.discriminator.pose_branch):
+        begin_at_rest(branch)
     return networks
+
+
+@torch.no_grad()
+def begin_at_rest(branch: PosePredictor) -> None:
+    """Heads begin near rest, not turned by a radian."""
+    last = branch.net[-1]
+    assert isinstance(last, EqualLinear)
+    last.weight.mul_(FIRST_TURNS)
 
 
 def build_discriminator(config: TriGridTrainConfig) -> PoseAwareDiscriminator:
@@ -91,15 +98,23 @@ def build_discriminator(config: TriGridTrainConfig) -> PoseAwareDiscriminator:
 
 
 def read_stage(path: str, config: TriGridTrainConfig) -> dict[str, Any]:
-    """The state of the stage before.
+    """The state of the stage before; of a model of stage 0 (training.pretrain), the generator alone.
 
     Raises:
         UserError: the file is no such state, or the generator there is another.
     """
     data = load_checkpoint(path)
+    if isinstance(data.get("metadata"), dict) and "pretraining" in data["metadata"]:
+        saved = unpack_model(data, path, (TriGridPortrait,)).generator
+        data = {"config": {"generator": config_to_dict(saved.config)}, "generator": saved.state_dict()}
+        return _of_same_size(data, path, config)
     for key in ("config", "generator", "discriminators", "ema", "d_ema"):
         if key not in data:
             raise UserError(f"{path}: expected the state of a tri-grid run (state.safetensors), found no '{key}'")
+    return _of_same_size(data, path, config)
+
+
+def _of_same_size(data: dict[str, Any], path: str, config: TriGridTrainConfig) -> dict[str, Any]:
     there = config_from_dict(TriGridConfig, data["config"].get("generator"), f"{path}: generator")
     if replace(there, **{name: getattr(config.generator, name) for name in FREE}) != config.generator:
         changed = [name for name in TriGridConfig.__dataclass_fields__ if name not in FREE]
@@ -112,4 +127,5 @@ def read_stage(path: str, config: TriGridTrainConfig) -> dict[str, Any]:
 def take_over(networks: TriGridNetworks, data: dict[str, Any], path: str) -> None:
     """The weights of the stage before. Raises UserError where they do not fit."""
     load_weights(networks.generator, data["generator"], f"{path}: generator")
-    load_weights(networks.discriminators, data["discriminators"], f"{path}: discriminators")
+    if "discriminators" in data:
+        load_weights(networks.discriminators, data["discriminators"], f"{path}: discriminators")

@@ -125,7 +125,7 @@ def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: I
         rotations = portrait.space.with_shoulders(portrait.body, rotations, inputs.joint_eulers)
     others = (inputs.background < config.schedules.background_swap)[:, None, None]
     background = trigrid.background(torch.where(others, ws[1], ws[0]), "random")
-    person = TriGridPerson(ws[0], trigrid.planes(ws[0], "random").float(), background)
+    person = TriGridPerson(ws[0], trigrid.planes(ws[0], config.noise).float(), background)
 
     def pictures(label: Tensor, depths: tuple[float, float] | None = None) -> Pictures:
         draws = draws_of(portrait, batch, clock.raw_size, inputs.z.device)

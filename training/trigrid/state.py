@@ -60,7 +60,9 @@ class TriGridState(RunState):
         self.d_ema.update(self.networks.discriminators, self.step)
 
     def begin_from(self, data: dict[str, Any], path: str) -> None:
-        """Running means of the stage before. Raises UserError where they do not fit."""
+        """Running means of the stage before, if it has any. Raises UserError where they do not fit."""
+        if "ema" not in data:
+            return
         try:
             self.ema[0].load_state_dict(data["ema"][0])
             self.d_ema.load_state_dict(data["d_ema"])
