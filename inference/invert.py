@@ -24,6 +24,7 @@ from inference.keyframes import save_expressions, save_keyframes
 from inference.pipeline import DEMO, PortraitPipeline, pipeline_of
 from networks.cameras import FRONTAL
 from networks.person.expressions import ARKIT, check_face_model, expression
+from networks.person.face_recon import FACE_RECON_FILE, load_face_recon
 from networks.person.fitting.photo import TrackedPhoto, track_photo
 from networks.saved_model import pack_model
 from torch_utils.bounds import MAX_SEED, whole_number
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with atomic_path(args.out / PERSON) as temporary:  # a folder that cannot be written to is refused before the work
         name, distance = load_distance(args.perceptual, pipe.device)
         try:
-            tracked = track_photo(photo, args.person)
+            tracked = track_photo(photo, args.person, load_face_recon(FACE_RECON_FILE))
         except UserError as error:
             raise UserError(f"{args.photo}: {error}") from None
         print(f"tracked: landmarks within {tracked.error:.1f} mm; pictures are compared by: {name}")

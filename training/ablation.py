@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from networks.person.face_recon import FACE_RECON_FILE
 from torch_utils.bounds import MAX_IMAGES, real_number, whole_number
 from torch_utils.checkpoint import load_checkpoint
 from torch_utils.config import config_to_dict, load_layered, load_yaml, merge
@@ -22,7 +23,7 @@ from training.ablation_table import PAPER, Result, write_tables
 from training.config import TINY, TrainConfig, load_train_config
 from training.data.storage import Dataset, open_dataset
 from training.manifold_recipe import MANIFOLDS
-from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, Detector, load_detector
+from training.metrics.detectors import DETECTORS, Detector, load_detector
 from training.metrics.evaluation import EvaluationConfig, evaluate
 from training.metrics.renderers import load_renderer
 from training.run.state import LATEST, find_states

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from networks.discriminators import torso_crop
 from networks.manifold.generator import Generator, ManifoldMaps
+from networks.person.framing import face_crop
 from torch_utils.device import full_precision
 from training.config import TrainConfig
 from training.losses.adversarial import (
@@ -33,7 +34,6 @@ from training.models import Networks
 from training.rendering import (
     View,
     build_maps,
-    face_crop,
     head_frame,
     pose_people,
     render_maps,

@@ -30,6 +30,7 @@ class Look(NamedTuple):
     eulers: np.ndarray  # [6, 3] radians
     camera: np.ndarray  # [2] pitch, yaw in radians
     edges: tuple[int, int, int, int]  # left, top, right, bottom of what the tracker is shown
+    image: np.ndarray  # [H, W, 3] uint8 the whole picture on white, what is not shown as well
     seen: Sighting  # in pixels of the whole picture; nothing of the body beyond the edges
     whole: bool  # whether all of the picture is shown
 
@@ -48,16 +49,29 @@ def looks(people: int, seed: int, shots: int = SHOTS, size: int = SIZE, *, parts
             eulers, camera = sample_turned(rng)
             expression = (sample_expression, sample_actions, sample_strong)[rng.integers(3)](rng) * (shot > 0)
             picture, wall = draw(person.posed(expression, eulers), camera, size), rng.uniform(0.2, 1, 3)
-            pixels = (picture.image.transpose(1, 2, 0) + 1) / 2 - (1 - picture.alpha[..., None]) * (1 - wall)
-            image = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+            white = (picture.image.transpose(1, 2, 0) + 1) / 2
+            image = _pixels(white - (1 - picture.alpha[..., None]) * (1 - wall))
             shown = [(0, 0, size, size)]
             shown += [tuple((rng.uniform(*_EDGES) * size).astype(int).tolist())] if parts else []
             for edges in shown:
                 if (seen := _seen(tracker, image, edges)).face_score:
                     found, whole = True, edges == shown[0]
-                    yield Look(number, shape, expression[:NUM_ACTIONS], eulers, camera, edges, seen, whole)
+                    cut = _cut(_pixels(white), edges)
+                    yield Look(number, shape, expression[:NUM_ACTIONS], eulers, camera, edges, cut, seen, whole)
     if not found:
         raise UserError("no face was found in any picture")
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _cut(image: np.ndarray, edges: tuple[int, int, int, int]) -> np.ndarray:
+    """An image, white beyond the edges."""
+    left, top, right, bottom = edges
+    shown = np.full_like(image, 255)
+    shown[top:bottom, left:right] = image[top:bottom, left:right]
+    return shown
 
 
 def _seen(tracker: Tracker, image: np.ndarray, edges: tuple[int, int, int, int]) -> Sighting:

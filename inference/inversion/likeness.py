@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from networks.perceptual import load_efficientnet, perceptual_distance
-from networks.person.face_recon import SmallFaceRecon, load_face_recon
+from networks.person.face_recon import FACE_RECON_FILE, SmallFaceRecon, load_face_recon
 from torch_utils.misc import UserError
 
-FACE_RECON_FILE = "ckpts/face_recon_synth.safetensors"
 Kind = Literal["efficientnet", "face", "none"]
 KINDS = get_args(Kind)
 LEAST_SIZE = 32  # pixels a side of what the nets look at

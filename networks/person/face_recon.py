@@ -26,6 +26,7 @@ from torch_utils.checkpoint import check_format, in_single_precision, load_raw, 
 from torch_utils.config import config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 
+FACE_RECON_FILE = Path(__file__).parents[2] / "ckpts" / "face_recon_synth.safetensors"  # that of the open face
 KIND = "face_recon"  # the key under which our own format keeps the small net
 
 

@@ -15,9 +15,12 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import ConvexHull
+from torch import Tensor
+from torch.nn import functional as F
 
-from networks.cameras import CameraModel, project
+from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, CameraModel, project
 from networks.person.tracking import View
+from torch_utils.device import constant, full_precision
 from torch_utils.misc import UserError
 from torch_utils.pictures import WHITE
 
@@ -182,3 +185,30 @@ def resample(source: Cut, placement: Placement, size: int) -> tuple[Image.Image,
     image, mask = out
     image.paste(WHITE, mask=mask.point(lambda value: 255 * (value == 0)))  # what the filter rings into the background
     return image, mask
+
+
+def face_crop(image: Tensor, frame: Tensor, camera: Tensor, size: int) -> Tensor:
+    """An aligned crop of the face out of portraits: what a face camera would frame, as far as the portrait shows it.
+
+    Scale, place and roll are those of the head's origin and its up axis, projected by the portrait camera. It serves
+    the ablation without a face camera (paper table 2, "no dual camera").
+
+    Args:
+        image: [B, 3, H, W] portraits.
+        frame: [B, 4, 4] of the posed head.
+        camera: [B, 2] (pitch, yaw) of the portrait camera.
+        size: pixels a side of the crop [B, 3, size, size].
+    """
+    with full_precision():
+        above = frame[:, :3, 3] + 0.01 * frame[:, :3, 1]
+        head, above = project(torch.stack([frame[:, :3, 3], above], 1), camera, PORTRAIT_CAMERA).unbind(1)
+        centre = head[:, :2]
+        # Both cameras have the same field of view: the face fills it at the face camera's radius, less farther away.
+        reach = FACE_CAMERA.radius / head[:, 2:]
+        up = F.normalize(above[:, :2] - centre, dim=-1) * reach  # [B, 2] half a crop, x right and y up
+        right = torch.stack([up[:, 1], -up[:, 0]], -1)
+        # Rows of an image run down: y changes its sign, that of the output's and that of the input's.
+        flip = constant((1.0, -1.0), centre)
+        matrix = torch.stack([right * flip, -up * flip, centre * flip], -1)  # [B, 2, 3]
+        grid = F.affine_grid(matrix, [len(image), 3, size, size], align_corners=True)
+        return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -6,7 +6,8 @@
 Of every person two portraits are drawn: one is inverted as a photo would be, tracker and all, the other one, in another
 pose, expression and camera, is what the person should look like then. Identity: cosine between what the project's face
 net finds in face crops of the person and of the drawing. Landmarks: 68 of the face as the net finds them in the crops,
-in the head's frame. PSNR: of whole portraits on white.
+in the head's frame; shape: after the similarity that brings them nearest (Umeyama 1991), for how large a face is no
+photo says. PSNR: of whole portraits on white.
 
 The net errs on drawings, too, and a model draws nobody as they are. So the same figures are taken of the same person's
 two drawings (who they are by the first, what they do by the second), which are all the net can tell; of the model's own
@@ -26,15 +27,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from inference.inversion.likeness import FACE_RECON_FILE, KINDS, Distance, load_distance
+from inference.inversion.likeness import KINDS, Distance, load_distance
 from inference.invert import METHODS
 from inference.person import Person
 from inference.pipeline import DEMO, PortraitPipeline, pipeline_of
 from networks.person.body_model import HEAD
 from networks.person.face_model import similarity
-from networks.person.face_recon import FaceCoefficients, FaceReconstructor, load_face_recon
+from networks.person.face_recon import FACE_RECON_FILE, FaceCoefficients, FaceReconstructor, load_face_recon
 from networks.person.fitting.photo import TrackedPhoto, track_photo
-from networks.person.framing import Placement
+from networks.person.framing import Placement, face_crop
 from networks.person.tracking import MILLIMETRES
 from tests.benchmarks.records import add_record, record
 from torch_utils.bounds import MAX_SEED, whole_number
@@ -42,7 +43,6 @@ from torch_utils.misc import CliParser, run_cli
 from torch_utils.pixels import image_to_uint8
 from training.data.synthetic.drawing import draw
 from training.data.synthetic.portrait import Sitting, sit
-from training.rendering import face_crop
 
 CROP = 128  # pixels a side
 
@@ -53,6 +53,7 @@ class Figures(NamedTuple):
     psnr: float  # dB
     identity: float  # cosine
     landmarks: float  # mm
+    shape: float  # mm, likewise, whatever the size
 
 
 class Held(NamedTuple):
@@ -79,18 +80,23 @@ class Ruler:
         one, other = self.found(image, held), self.found(truth, held)
         error = (image - truth).square().mean().item() / 4
         identity = F.cosine_similarity(one.z_id, other.z_id).item()
-        return Figures(-10 * float(np.log10(error)), identity, distance_of(self.net, one, other))
+        return Figures(-10 * float(np.log10(error)), identity, *self._distances(one, other))
 
     def compare_drawings(self, first: FaceCoefficients, second: FaceCoefficients) -> Figures:
         """Two of the same person: the first says who it is, the second what they do."""
         identity = F.cosine_similarity(first.z_id, second.z_id).item()
-        return Figures(float("nan"), identity, distance_of(self.net, second._replace(z_id=first.z_id), second))
+        return Figures(float("nan"), identity, *self._distances(second._replace(z_id=first.z_id), second))
+
+    def _distances(self, one: FaceCoefficients, other: FaceCoefficients) -> tuple[float, float]:
+        return distances(*(self.net.landmark_face(face.z_id, face.z_exp)[0].numpy() for face in (one, other)))
 
 
-def distance_of(net: FaceReconstructor, one: FaceCoefficients, other: FaceCoefficients) -> float:
-    """Mean distance of two faces' landmarks, mm."""
-    marks = [net.landmark_face(face.z_id, face.z_exp) for face in (one, other)]
-    return MILLIMETRES * (marks[0] - marks[1]).norm(dim=-1).mean().item()
+def distances(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Mean distance of landmarks [68, 3], mm: as they are, and of what lies nearest by a similarity."""
+    scale, rotation, shift = similarity(found, true)
+    off = found - true, scale * found @ rotation.T + shift - true
+    as_is, nearest = (MILLIMETRES * float(np.linalg.norm(each, axis=-1).mean()) for each in off)
+    return as_is, nearest
 
 
 def main() -> None:
@@ -137,7 +143,7 @@ def invert_one(
     photo, elsewhere = drawn(first, size), drawn(second, pipe.image_size)
     found = [ruler.found(image, labels_of(which)) for image, which in ((photo, first), (elsewhere, second))]
     start = time.process_time()
-    tracked = track_photo(Image.fromarray(image_to_uint8(photo)))
+    tracked = track_photo(Image.fromarray(image_to_uint8(photo)), face=ruler.net)
     person = last_person(pipe, tracked, distance)
     seconds = time.process_time() - start
     seen = person.render(tracked.expression, tracked.joint_eulers, tracked.camera.tolist()).image
@@ -151,8 +157,7 @@ def invert_one(
             truth.render(*posed(second)).image, elsewhere, labels_of(second)
         ),
         "the two drawings": ruler.compare_drawings(*found),
-        "tracked face, mm": shape_error(ruler.net, tracked.z_id, first),
-        "tracked face, mm, aligned": shape_error(ruler.net, tracked.z_id, first, aligned=True),
+        "tracked face": face_error(ruler.net, tracked.z_id, first),
         "s of processor time": seconds,
     }
     if known:
@@ -171,14 +176,15 @@ def last_person(pipe: PortraitPipeline, tracked: TrackedPhoto, distance: Distanc
 def report(everybody: list[dict[str, Figures | float]]) -> dict[str, float]:
     """Prints means, and the worst; returns the means by name."""
     means: dict[str, float] = {}
-    print(f"{'mean (worst)':40s} {'PSNR, dB':>16s} {'identity':>16s} {'landmarks, mm':>16s}")
+    heads = "PSNR, dB", "identity", "landmarks, mm", "shape, mm"
+    print(f"{'mean (worst)':40s} " + " ".join(f"{head:>16s}" for head in heads))
     for what, example in everybody[0].items():
         if isinstance(example, float):
             means[what] = float(np.mean([rows[what] for rows in everybody]))
             print(f"{what:40s} {means[what]:8.2f}")
             continue
         parts = []
-        for field, worst in zip(Figures._fields, (min, min, max), strict=True):
+        for field, worst in zip(Figures._fields, (min, min, max, max), strict=True):
             values = [getattr(rows[what], field) for rows in everybody]
             means[f"{field}, {what}"] = float(np.mean(values))
             parts.append("" if np.isnan(values[0]) else f"{np.mean(values):8.2f} ({worst(values):.2f})")
@@ -228,17 +234,11 @@ def told(tracked: TrackedPhoto, sitting: Sitting, size: int) -> TrackedPhoto:
     return tracked._replace(placement=whole, z_id=z_id, expression=z_exp, **labels_of(sitting)._asdict())
 
 
-def shape_error(net: FaceReconstructor, z_id: Tensor, sitting: Sitting, *, aligned: bool = False) -> float:
-    """How far the landmarks of a found face are from the true ones while it does the same, mm.
-
-    ``aligned``: after the similarity that brings them nearest (Umeyama 1991), for how large a face is no photo says.
-    """
+def face_error(net: FaceReconstructor, z_id: Tensor, sitting: Sitting) -> Figures:
+    """How far the landmarks of a found face are from the true ones while it does the same."""
     true_id, z_exp = labels(sitting, "z_id", "z_exp")
     found, true = (net.landmark_face(face[None], z_exp[None])[0].numpy() for face in (z_id, true_id))
-    if aligned:
-        scale, rotation, shift = similarity(found, true)
-        found = scale * found @ rotation.T + shift
-    return MILLIMETRES * float(np.linalg.norm(found - true, axis=-1).mean())
+    return Figures(float("nan"), float("nan"), *distances(found, true))
 
 
 if __name__ == "__main__":

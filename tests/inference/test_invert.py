@@ -159,7 +159,7 @@ def me(model, photo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("me")
     Image.new("RGB", (64, 64)).save(folder / "photo.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(invert, "track_photo", lambda picture, person: photo)
+        patch.setattr(invert, "track_photo", lambda picture, person, face: photo)
         words = f"{folder / 'photo.png'} --ckpt {model} --out {folder / 'out'} --perceptual none --device cpu"
         invert.main([*words.split(), "--latents", "2", "--styles", "2", "--weights", "2"])
     return folder / "out"

@@ -10,10 +10,11 @@ from networks.cameras import FACE_CAMERA, PORTRAIT_CAMERA, project
 from networks.manifold.generator import Generator, ManifoldPoints
 from networks.manifold.shading import radiance_at
 from networks.person.body_assets import default_body, head_shoulder_vertices
+from networks.person.framing import face_crop
 from tests.training.tiny_run import SIZE, make_config, make_sampler
 from training.models import build_networks, manifold_coverage, wrap_manifolds
 from training.phases import generator_terms
-from training.rendering import build_maps, face_crop, head_frame, render_maps, render_radiance, view_camera
+from training.rendering import build_maps, head_frame, render_maps, render_radiance, view_camera
 from training.sampling import Inputs
 
 FACE_RECON = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"

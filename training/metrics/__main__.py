@@ -15,13 +15,14 @@ import torch
 from tqdm import tqdm
 
 from networks.person.expressions import check_face_model
+from networks.person.face_recon import FACE_RECON_FILE
 from torch_utils.bounds import MAX_BATCH, MAX_IMAGES, MAX_SEED, whole_number
 from torch_utils.distributed import World, world
 from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
 from training.data.layout import MANIFEST
 from training.data.storage import Dataset, open_dataset
 from training.metrics.control import CONTROL_METRICS, OPTIONAL_METRICS, ControlConfig, measure_control
-from training.metrics.detectors import DETECTORS, FACE_RECON_FILE, load_detector
+from training.metrics.detectors import DETECTORS, load_detector
 from training.metrics.evaluation import DISTANCES, EvaluationConfig, compare, doubts, evaluate
 from training.metrics.frames import DatasetFrames, FolderFrames
 from training.metrics.pictures import DatasetPictures, FolderPictures

@@ -17,17 +17,16 @@ from torch.nn import functional as F
 
 from networks.cameras import PORTRAIT_CAMERA, camera_frame, cast_rays, project
 from networks.person.body_model import HEAD
-from networks.person.face_recon import FaceCoefficients, load_face_recon
+from networks.person.face_recon import FACE_RECON_FILE, FaceCoefficients, load_face_recon
+from networks.person.framing import face_crop
 from networks.person.tracking import MILLIMETRES
 from torch_utils.misc import UserError
 from training.data.storage import Dataset
 from training.metrics.actions import action_response
-from training.metrics.detectors import FACE_RECON_FILE
 from training.metrics.recognition import FaceRecognition, recognition_distance
 from training.metrics.renderers import Renderer, draw_inputs
 from training.metrics.scene import Scene
 from training.metrics.shoulders import shoulder_distance
-from training.rendering import face_crop
 from training.sampling import Inputs, InputSampler
 
 DEPTH_TOLERANCE = 0.02  # canonical units: a point that far behind what is seen there is hidden

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from networks import perceptual
-from networks.person.face_recon import load_face_recon
+from networks.person.face_recon import FACE_RECON_FILE, load_face_recon
 from torch_utils.assets import find_asset
 from torch_utils.checkpoint import load_raw
 from torch_utils.misc import UserError, file_sha256
@@ -20,7 +20,6 @@ DETECTORS = ("inception", "efficientnet", "attributes", "random")
 INCEPTION_FILE = "weights-inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION_FILE}"
 INCEPTION_SHA256 = "6726825d"  # how the file's sha256 begins
-FACE_RECON_FILE = Path(__file__).resolve().parents[2] / "ckpts" / "face_recon_synth.safetensors"
 
 
 class Detector(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from networks.person.expressions import NUM_EXPRESSION
 from networks.person.fitting.fit import Observed
 from networks.person.fitting.points import BodyPoints, PointArrays, joint_points, open_body_model, surface_points
-from networks.person.fitting.shape_map import ShapeMap, read_shape_map
+from networks.person.fitting.shape_map import ShapeMaps, read_shape_maps
 from networks.person.open_body.storage import read_open_body
 from networks.person.tracker.follow import Track
 from networks.person.tracker.response import read_response
@@ -57,16 +57,16 @@ class Landmarks(NamedTuple):
     spread: np.ndarray  # [N] mm
     pairs: torch.Tensor  # [M, 2] of N
     pair_spread: torch.Tensor  # [M] mm
-    shapes: ShapeMap | None  # what fits to them say of a person; None: what they find
+    shapes: ShapeMaps | None  # what fits to them say of a person; None: what they find
 
 
 def landmarks() -> Landmarks:
     """By the tables that ship with the project. Raises UserError: one is missing or damaged."""
-    return landmarks_of(read_landmark_points())._replace(shapes=read_shape_map())
+    return landmarks_of(read_landmark_points())._replace(shapes=read_shape_maps())
 
 
 def landmarks_of(table: LandmarkPoints) -> Landmarks:
-    """By a table, without a map of shapes."""
+    """By a table, without maps of shapes."""
     model = open_body_model()
     kept = table.reliable.copy()
     kept[1:468:2] = False  # neighbours say the same

@@ -13,11 +13,10 @@ class Who(NamedTuple):
 
     shape: Tensor  # [90] that is expected of them
     seen: Tensor  # [90] whose landmarks are where the tracker sees theirs: by it poses and actions are told
+    fitted: Tensor  # [90] by landmarks alone, without their pairs: what maps of shapes take
 
 
 def find_person(seen: Observed, marks: Landmarks, frames: Tensor, actions: Tensor) -> Who:
     """Whom all pictures show; arguments as of :func:`fit.fit_person`."""
-    shown = fit_person(marks.points, seen, frames, actions).shape
-    if marks.shapes is None:
-        return Who(shown, shown)
-    return Who(marks.shapes(fit_person(marks.points, seen, frames, actions, pairs=False).shape), shown)
+    shown, fitted = (fit_person(marks.points, seen, frames, actions, pairs=pairs).shape for pairs in (True, False))
+    return Who(shown if marks.shapes is None else marks.shapes.fitted(fitted), shown, fitted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -182,19 +182,25 @@ def windows(count: int) -> Iterator[tuple[slice, slice]]:
         yield rows, slice(start - rows.start, stop - rows.start)
 
 
-def fit_known(seen: Observed, marks: Landmarks) -> Fit:
+def fit_known(seen: Observed, marks: Landmarks, read: Callable[[Fit], Tensor] | None = None) -> Fit:
     """Fits a person to pictures that all show the face, each by itself but for who it is; nothing is smoothed.
 
     Size and place are those of the person's expected shape.
+
+    Args:
+        seen: in the pictures.
+        marks: what a tracker's landmarks are.
+        read: what a face net makes of a single picture whose person is placed so: z_id [80].
     """
     who, *start = _who(seen, marks)
     fit = fit_frames(marks.points, seen, who.seen, *start)
-    if who.shape is who.seen:
+    if marks.shapes is None:
         return fit
+    shape = who.shape if read is None else marks.shapes.read(who.fitted, read(fit))
     held = torch.full((NUM_FRAME,), _HELD, dtype=torch.float64)
     held[SCALE : SHIFT.stop] = 0
     anchor = Anchor(fit.frames, held)
-    return fit_frames(marks.points, seen, who.shape, fit.frames, fit.actions, anchor=anchor, act=False)
+    return fit_frames(marks.points, seen, shape, fit.frames, fit.actions, anchor=anchor, act=False)
 
 
 def _who(seen: Observed, marks: Landmarks) -> tuple[Who, Tensor, Tensor]:
