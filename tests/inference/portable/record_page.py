@@ -60,7 +60,7 @@ def main() -> None:
         page.execute_script("player.pause()")
         frames = record(page)
     with atomic_path(args.out) as temporary:
-        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=1000 // FPS, quality=70, loop=0)
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=1000 // FPS, quality=88, loop=0)
 
 
 if __name__ == "__main__":
