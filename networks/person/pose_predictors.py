@@ -7,6 +7,7 @@ answer is mirrored back, so that both sides are learned from both ("explicit sym
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from networks.stylegan_layers import EqualLinear
 
@@ -27,9 +28,11 @@ class PosePredictor(nn.Module):
         inner = (EqualLinear(*pair, activate=True) for pair in zip(ends, ends[1:], strict=False))
         self.net = nn.Sequential(*inner, EqualLinear(ends[-1] * (factors or 1), pose_size))
 
-    def forward(self, features: Tensor, factors: Tensor | None = None) -> Tensor:
-        """See the class; ``factors`` [B, F]."""
-        hidden = self.net[:-1](features)
+    def forward(self, features: Tensor, factors: Tensor | None = None, dropout: float = 0.0) -> Tensor:
+        """See the class; ``factors`` [B, F]; ``dropout``: share of what inner layers say that is left out."""
+        hidden = features
+        for layer in self.net[:-1]:
+            hidden = F.dropout(layer(hidden), dropout)
         if factors is not None:
             hidden = (hidden[:, :, None] * factors[:, None]).flatten(1)
         return self.net[-1](hidden)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from networks.person.pose_predictors import PosePredictor
 from networks.stylegan_layers import EqualConv2d, EqualLinear
@@ -47,15 +48,22 @@ class PoseAwareJudgement(NamedTuple):
     pose: Tensor  # [B, 6] axis-angle of neck and head, as E_D sees it
 
 
-class _Found(NamedTuple):
-    pose: Tensor  # [B, 6]
-    features: Tensor  # [B, 16 C] of pictures among which those from the left are mirrored
+class Told(NamedTuple):
+    """What E_D's last layers read poses off; views from the left are mirrored."""
+
+    features: Tensor  # [B, 16 C] of the trunk
+    camera: Tensor  # [B, 25]; those of views from the left are mirrored, too, where D folds them
     left: Tensor  # [B, 1] bool
 
 
 def folded(camera: Tensor, left: Tensor) -> Tensor:
     """Labels [B, 25], mirrored where ``left`` [B, 1] says so."""
     return torch.where(left, mirror_label(camera), camera)
+
+
+def turned_back(pose: Tensor, left: Tensor) -> Tensor:
+    """Poses [B, 6], mirrored where ``left`` [B, 1] says so: to and from what E_D's last layers say."""
+    return torch.where(left, mirror_pose(pose), pose)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -159,25 +167,32 @@ class PoseAwareDiscriminator(nn.Module):
     def predict_pose(self, seen: Observed, camera: Tensor) -> Tensor:
         """E_D: poses [B, 6] of portraits before cameras [B, 25]. Those from the left are mirrored, their labels not
         unless ``fold_mirror``."""
-        return self._observe(seen, camera).pose
+        told = self.told(seen, camera)
+        return turned_back(self.read_pose(told), told.left)
 
     def forward(self, seen: Observed, camera: Tensor, pose: Tensor | None = None) -> PoseAwareJudgement:
         """Scores of portraits before cameras [B, 25], conditioned on ``pose`` [B, 6], by default on E_D's, detached."""
-        found = self._observe(seen, camera)
-        pose = found.pose.detach() if pose is None else pose
-        features = found.features
+        told = self.told(seen, camera)
+        found = turned_back(self.read_pose(told), told.left)
+        pose = found.detach() if pose is None else pose
+        features = told.features
         if self.fold_mirror:
-            camera, pose = folded(camera, found.left), torch.where(found.left, mirror_pose(pose), pose)
+            camera, pose = told.camera, turned_back(pose, told.left)
         else:
             features = self.features(seen)
         condition = self.mapping(None, torch.cat([camera, pose], -1))
-        return PoseAwareJudgement(self.b4(features, condition), found.pose)
+        return PoseAwareJudgement(self.b4(features, condition), found)
 
-    def _observe(self, seen: Observed, camera: Tensor) -> _Found:
+    def told(self, seen: Observed, camera: Tensor) -> Told:
+        """What E_D's last layers are told of portraits before cameras [B, 25]."""
         left = is_left(camera)
         features = self.features(seen.mirrored_where(left))
         left = left[:, None]
-        told = folded(camera, left) if self.fold_mirror else camera
-        factors = direction_harmonics(told, self.camera_harmonics) if self.camera_harmonics else None
-        pose = self.pose_branch(torch.cat([features, told], -1), factors)
-        return _Found(torch.where(left, mirror_pose(pose), pose), features, left)
+        return Told(features, folded(camera, left) if self.fold_mirror else camera, left)
+
+    def read_pose(self, told: Told, dropout: float = 0.0) -> Tensor:
+        """Poses [B, 6]; of views from the left those of their mirror images. ``dropout``: share of the features, and of
+        what inner layers say, that is left out."""
+        factors = direction_harmonics(told.camera, self.camera_harmonics) if self.camera_harmonics else None
+        features = F.dropout(told.features, dropout)
+        return self.pose_branch(torch.cat([features, told.camera], -1), factors, dropout)

@@ -47,8 +47,13 @@ def pack_pose_reader(reader: PoseReader, settings: dict[str, Any], rest_pose: st
         "settings": {name: (EARLIER | settings)[name] for name in SETTINGS},
         "raw_size": reader.raw_size,
         "rest_pose": rest_pose,
-        "state": {name: value.detach().cpu().clone() for name, value in reader.discriminator.state_dict().items()},
+        "state": plain_state(reader.discriminator),
     }
+
+
+def plain_state(discriminator: PoseAwareDiscriminator) -> dict[str, Tensor]:
+    """Weights by name, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in discriminator.state_dict().items()}
 
 
 def unpack_pose_reader(data: dict[str, Any], where: str) -> PoseReader:

@@ -192,6 +192,7 @@ RULES = (
     Rule("train.py .*portrait360_from_start", TINY_PORTRAITS + " --generator.latent_dim 160 --micro_batch 0",
          "a step at 32^2"),
     Rule("train.py .*portrait360", TINY_PORTRAITS, "a step at 32^2"),
+    Rule("training.trigrid.pose_lessons", "--people 32 --steps 20 --device cpu", "a batch of people, twenty steps"),
     Rule("training.trigrid.poses", "--num 8 --device cpu", "eight portraits"),
     Rule("train.py .*stage2", TINY_RUN, "a step to 64^2"),
     Rule("train.py .*starts/", TINY_STAGE1, "a step at 16^2", needs=("runs/pretrained",)),
