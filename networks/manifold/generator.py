@@ -319,8 +319,14 @@ class Generator(nn.Module):
             camera: [B, 2] (pitch, yaw) radians.
             model: the camera's intrinsics and orbit.
         """
+        rays = cast_rays(camera, model, self.config.lowres_size)
+        return self.frame(maps, self.neutral_rays(betas, joint_eulers, rays, model), z_id, z_exp, camera, model)
+
+    def frame(
+        self, maps: ManifoldMaps, neutral: Tensor, z_id: Tensor, z_exp: Tensor, camera: Tensor, model: CameraModel
+    ) -> Frame:
+        """:meth:`render` along rays whose samples are in neutral pose already, [B, R, S, 3]."""
         size = self.config.lowres_size
-        neutral = self.neutral_rays(betas, joint_eulers, cast_rays(camera, model, size), model)
         points = self.find_manifold_points(neutral, z_id, z_exp, model)
         image_lr, _, _ = self.shade(maps.low, points, camera, model)
         image, alpha, depth = self.shade(maps.high, upsample_crossings(points, size), camera, model)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from networks.gaussian.portraits import CONVENTIONS, read_avatar
 from networks.manifold.generator import Generator, ManifoldMaps, PersonStyle
@@ -27,7 +28,15 @@ from training.data.label_models import named_models
 from training.data.storage import Dataset
 from training.data.synthetic import SyntheticPerson, draw
 from training.data.synthetic.figure import figure
-from training.rendering import build_maps, render_maps, render_radiance
+from training.rendering import (
+    View,
+    build_maps,
+    carry_to_neutral,
+    pose_people,
+    render_maps,
+    render_radiance,
+    view_camera,
+)
 from training.sampling import Inputs, InputSampler
 
 VIEWS = {"full": "portrait", "face": "face"}  # the paper's names of regions -> cameras
@@ -54,7 +63,8 @@ class Renderer(Protocol):
 
 
 class GeneratorRenderer:
-    """A saved model as it was trained: stage 1 by evaluating phi at crossings, otherwise from flattened manifolds.
+    """A saved model as it was trained: stage 1 by evaluating phi at crossings, otherwise from flattened manifolds,
+    as videos are drawn where lids and lips close (``canonical_face: open``).
 
     Args:
         generator: on its device.
@@ -84,14 +94,25 @@ class GeneratorRenderer:
         inputs = inputs.to(self.generator.manifolds.levels.device)
         if self.stage == 1:
             style = self._style_of(inputs)
-            found = {view: render_radiance(self.generator, style.radiance, inputs, view) for view in views}
+            found = {view: _rendered(render_radiance(self.generator, style.radiance, inputs, view)) for view in views}
         else:
             maps = self._maps(inputs)
-            found = {view: render_maps(self.generator, maps, inputs, view) for view in views}
-        return {
-            name: Rendered(*(t.float().cpu() for t in (view.image, view.alpha, view.depth)))
-            for name, view in found.items()
-        }
+            found = {view: self._frame(maps, inputs, view) for view in views}
+        return {name: Rendered(*(part.float().cpu() for part in drawn)) for name, drawn in found.items()}
+
+    def _frame(self, maps: ManifoldMaps, inputs: Inputs, view: str) -> Rendered:
+        """As videos show people: what has met is drawn pixel by pixel (:mod:`networks.manifold.openings`), which
+        :func:`render_maps`, that networks learn from, leaves out."""
+        if not self.generator.config.opens:
+            return _rendered(render_maps(self.generator, maps, inputs, view))
+        body = pose_people(self.generator, inputs)
+        camera = view_camera(self.generator, inputs, view, body)
+        neutral, _, _ = carry_to_neutral(self.generator, body, camera, self.generator.config.lowres_size)
+        frame = self.generator.frame(maps, neutral, inputs.z_id, inputs.z_exp, camera.angles, camera.model)
+        channels = torch.cat([frame.image, frame.alpha[:, None], frame.depth[:, None]], 1)
+        if self.size[view] != channels.shape[-1]:
+            channels = F.interpolate(channels, size=self.size[view], mode="bilinear", align_corners=True)
+        return Rendered(channels[:, :3], channels[:, 3], channels[:, 4])
 
     def _style_of(self, inputs: Inputs) -> PersonStyle:
         if self._style is None:
@@ -110,6 +131,10 @@ class GeneratorRenderer:
             with torch.autocast(who.device.type, torch.bfloat16, enabled=who.device.type == "cpu" and cpu_has_bf16()):
                 self._people = who, build_maps(self.generator, style)
         return self._people[1]
+
+
+def _rendered(view: View) -> Rendered:
+    return Rendered(view.image, view.alpha, view.depth)
 
 
 def load_renderer(path: str | Path, device: torch.device) -> Renderer:

@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
 from networks.saved_model import SavedModel, pack_model
-from tests.networks.helpers import make_generator
+from tests.networks.helpers import TINY_CONFIG, make_generator
 from tests.training.metrics.made_up import CPU, Painter, config, pixel_detector, save
 from tests.training.tiny_run import ALONE, make_sampler
 from torch_utils.checkpoint import save_checkpoint
@@ -22,7 +23,7 @@ from training.metrics.features import cached_features
 from training.metrics.pictures import DatasetPictures, FolderPictures
 from training.metrics.renderers import DrawingRenderer, GeneratorRenderer, draw_inputs, face_model_of_labels
 from training.metrics.reports import finite
-from training.rendering import build_maps
+from training.rendering import build_maps, render_maps
 from training.sampling import InputSampler
 
 
@@ -235,6 +236,26 @@ def test_people_are_built_once_for_pictures_that_follow(monkeypatch):
         assert len(built) == count
         assert torch.equal(found, GeneratorRenderer(generator, 2, "tiny")(one, ("portrait",))["portrait"].image)
         built.pop()
+
+
+def test_models_whose_lids_close_are_measured_on_the_frames_of_videos(monkeypatch):
+    generator = make_generator(replace(TINY_CONFIG, canonical_face="open"))
+    size, torn = 4 * generator.config.lowres_size, torch.arange(40, 60)[None]
+    monkeypatch.setattr("networks.manifold.generator.torn_pixels", lambda *_: torn)
+    renderer, one = GeneratorRenderer(generator, 2, "tiny"), draw_inputs(make_sampler(2, 0), range(1), 0)
+    with torch.no_grad():
+        found = renderer(one, ("portrait", "face"))
+        maps = renderer._maps(one)
+        frame = generator.render(maps, one.z_id, one.z_exp, one.betas, one.joint_eulers, one.camera)
+        learned = {view: render_maps(generator, maps, one, view) for view in found}
+    for name in ("image", "alpha", "depth"):
+        assert torch.equal(getattr(found["portrait"], name), getattr(frame, name))
+    differs = (found["portrait"].image - learned["portrait"].image).abs().amax(1).flatten(1) > 1e-4  # not by rounding
+    assert differs.shape[1] == size * size and set(differs.nonzero()[:, 1].tolist()) <= set(torn[0].tolist())
+    assert differs.any()
+    assert found["face"].image.shape == learned["face"].image.shape
+    # The same places, half as dense: the corners are the frame's own.
+    assert torch.allclose(found["face"].image[..., -1, -1], learned["face"].image[..., -1, -1], atol=1e-6)
 
 
 def test_enough_images_are_not_doubted():
