@@ -13,13 +13,13 @@ from torch_utils.misc import UserError
 from training.config import TrainConfig
 from training.data.label_models import check_models
 from training.data.mirror import label_mirror
-from training.data.reader import Batch, PortraitReader
+from training.data.reader import Batch
 from training.data.storage import Dataset
 from training.evaluation import Evaluation, Features
 from training.expression_warmup import warm_up_expression
 from training.models import build_networks, load_body, load_face, manifold_coverage
 from training.phases import accumulate_discriminators, accumulate_generator, camera_of, make_fakes, pictures_for, resize
-from training.recipe import STEP_KEY, Task, set_precision, share_of, trained
+from training.recipe import STEP_KEY, Task, read_portraits, set_precision, share_of, trained
 from training.run.memory import check_memory, estimate
 from training.run.optimizers import update
 from training.run.outputs import Outputs
@@ -92,16 +92,7 @@ def begin(
         start_as_interpolation(networks.generator, sampler, seed=config.seed)
     for part in (networks.generator, networks.discriminators):
         copy_from_main(part)
-    reader = PortraitReader(
-        dataset,
-        config.optim.batch_size // world.size,
-        seed=config.seed,
-        mirror=mirror,
-        rank=world.rank,
-        world_size=world.size,
-        workers=config.run.workers,
-        pin_memory=world.device.type == "cuda",
-    )
+    reader = read_portraits(config, dataset, world, mirror)
     state = RunState(config, networks, reader, dataset.checksum)
     return Task(config, world, sampler, set_precision(config.run.precision, world.device)), state
 

@@ -11,6 +11,8 @@ import torch
 from torch_utils.distributed import World
 from torch_utils.misc import UserError
 from torch_utils.ops.point_network import cpu_has_bf16
+from training.data.mirror import LabelMirror
+from training.data.reader import PortraitReader
 from training.data.storage import Dataset
 from training.run.memory import MemoryEstimate
 
@@ -71,6 +73,23 @@ class Recipe(Protocol):
 
     def outputs(self, task: Any, dataset: Dataset, outdir: Path, features: Any) -> Writes:
         """Made once, on the process that writes."""
+
+
+def read_portraits(
+    config: Any, dataset: Dataset, world: World, mirror: LabelMirror | None, *, masks: bool = False
+) -> PortraitReader:
+    """This process's part of the batches that a run learns from; UserError as :class:`PortraitReader` has it."""
+    return PortraitReader(
+        dataset,
+        config.optim.batch_size // world.size,
+        seed=config.seed,
+        mirror=mirror,
+        rank=world.rank,
+        world_size=world.size,
+        workers=config.run.workers,
+        pin_memory=world.device.type == "cuda",
+        masks=masks,
+    )
 
 
 def share_of(batch_size: int, world: World) -> int:

@@ -17,13 +17,13 @@ from torch_utils.misc import UserError
 from training.data.label_models import check_models
 from training.data.layout import CAMERA25, MASKS
 from training.data.mirror import label_mirror
-from training.data.reader import Batch, PortraitReader
+from training.data.reader import Batch
 from training.data.storage import Dataset
 from training.evaluation import Evaluation
 from training.expression_warmup import warm_up_expression
 from training.models import face_to_imitate
 from training.phases import resize
-from training.recipe import STEP_KEY, Task, set_precision, share_of, trained
+from training.recipe import STEP_KEY, Task, read_portraits, set_precision, share_of, trained
 from training.run.memory import FLOAT, MemoryEstimate, check_fits
 from training.run.optimizers import update
 from training.run.outputs import Outputs
@@ -91,17 +91,7 @@ class TriGrid:
             take_over(networks, before, str(config.init_from))
         for part in networks:
             copy_from_main(part)
-        reader = PortraitReader(
-            dataset,
-            config.optim.batch_size // world.size,
-            seed=config.seed,
-            mirror=mirror,
-            rank=world.rank,
-            world_size=world.size,
-            workers=config.run.workers,
-            pin_memory=world.device.type == "cuda",
-            masks=True,
-        )
+        reader = read_portraits(config, dataset, world, mirror, masks=True)
         state = TriGridState(config, networks, reader, dataset.checksum)
         if before is not None:
             state.begin_from(before, str(config.init_from))
