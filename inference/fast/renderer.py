@@ -192,7 +192,7 @@ class FastRenderer:
         if not pixels.numel():
             return frame
         neutral = self._neutral(pixels, transforms, motion)
-        points = self._generator.find_manifold_points(neutral, person.z_id, motion.z_exp, CAMERA, torn=True)
+        points = self._generator.find_manifold_points(neutral, person.z_id, motion.z_exp, CAMERA)
         return redrawn(frame, pixels, self._shade(person.high, points, self._order(points, motion), 1))
 
     def _order(self, points: ManifoldPoints, motion: Motion) -> Tensor | None:

@@ -89,8 +89,8 @@ class ManifoldInversion:
         return self.generator.neutral_rays(self.betas, eulers, rays, PORTRAIT_CAMERA)
 
     @torch.no_grad()
-    def _crossings(self, neutral: Tensor, z_exp: Tensor, *, torn: bool = False) -> ManifoldPoints:
-        return self.generator.find_manifold_points(neutral, self.z_id, z_exp, PORTRAIT_CAMERA, torn=torn)
+    def _crossings(self, neutral: Tensor, z_exp: Tensor) -> ManifoldPoints:
+        return self.generator.find_manifold_points(neutral, self.z_id, z_exp, PORTRAIT_CAMERA)
 
     def _pixels(self, low: ManifoldPoints, neutral: Tensor) -> ManifoldPoints:
         """Of the photo's pixels, out of those of its rays, as frames have them: lids and lips have their own."""
@@ -99,7 +99,7 @@ class ManifoldInversion:
         torn = torn_pixels(low.canonical, low.valid, config.lowres_size) if config.opens else None
         if torn is None or not torn.numel():
             return points
-        own = self._crossings(between_rays(neutral, torn, config.lowres_size), self.z_exp, torn=True)
+        own = self._crossings(between_rays(neutral, torn, config.lowres_size), self.z_exp)
         return ManifoldPoints(*(old.index_copy(1, torn[0], new) for old, new in zip(points, own, strict=True)))
 
     def _seen(self, points: ManifoldPoints, size: int) -> Seen:

@@ -6,7 +6,6 @@ A *person* is a set of flattened manifolds, built once from (z_id, eps); a *fram
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -24,7 +23,7 @@ from networks.manifold.manifolds import (
     orthographic_points,
 )
 from networks.manifold.maps import composite_maps, texels_together
-from networks.manifold.openings import between_rays, redrawn, torn_pixels, with_tears
+from networks.manifold.openings import between_rays, redrawn, torn_pixels
 from networks.manifold.radiance import RadianceGenerator, RadianceStyle
 from networks.manifold.superresolution import ManifoldSuperResolution
 from networks.person.body_assets import BodyArrays
@@ -239,26 +238,19 @@ class Generator(nn.Module):
         """What crossings [B, R, K] are sorted by before compositing: the depth along the ray."""
         return depth
 
-    def find_manifold_points(
-        self, neutral: Tensor, z_id: Tensor, z_exp: Tensor, model: CameraModel, *, torn: bool = False
-    ) -> ManifoldPoints:
-        """D^e, M and the crossing search along rays whose samples are in neutral pose [B, R, S, 3].
-
-        Those of :func:`torn_pixels` see D^e :func:`with_tears`.
-        """
+    def find_manifold_points(self, neutral: Tensor, z_id: Tensor, z_exp: Tensor, model: CameraModel) -> ManifoldPoints:
+        """D^e, M and the crossing search along rays whose samples are in neutral pose [B, R, S, 3]."""
         samples = self.config.num_fine_samples
         depths = sample_depths(model, samples, dtype=neutral.dtype, device=neutral.device)
         style = self.expression_deformation.style(z_id, z_exp)
-        displace = partial(self.expression_displacement, style=style)
         batch, num_rays = neutral.shape[:2]
         chunk = _chunk_size(num_rays, POINTS_PER_CHUNK, neutral.device, samples * batch)
         results = []
         for rays in _chunks(num_rays, chunk):
             points = neutral[:, rays].transpose(2, 3).flatten(0, 1)  # [B r, 3, S]
             points = F.interpolate(points, size=samples, mode="linear", align_corners=True)
-            points = points.transpose(1, 2).reshape(batch, -1, samples, 3)
-            displacement = with_tears(displace, points) if torn else displace(points.flatten(1, 2))
-            searched, looked_up = self.canonical_points(points.flatten(1, 2), displacement.view(batch, -1, 3))
+            points = points.transpose(1, 2).reshape(batch, -1, 3)
+            searched, looked_up = self.canonical_points(points, self.expression_displacement(points, style))
             s = self.manifolds(searched).unflatten(1, (-1, samples))  # [B, r, S]
             crossings = find_crossings(s, self.manifolds.levels)
             canonical = crossings.interpolate(looked_up.unflatten(1, (-1, samples)))
@@ -336,6 +328,6 @@ class Generator(nn.Module):
         pixels = torn_pixels(points.canonical, points.valid, size)
         if not pixels.numel():
             return frame
-        points = self.find_manifold_points(between_rays(neutral, pixels, size), z_id, z_exp, model, torn=True)
+        points = self.find_manifold_points(between_rays(neutral, pixels, size), z_id, z_exp, model)
         order = self.sort_distances(points.canonical, points.depth, camera, model)
         return redrawn(frame, pixels, composite_maps(maps.high, *points, order))

@@ -7,24 +7,17 @@ eye, teeth. Such pixels get rays of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from networks.compositing import Composite, Frame
 from networks.manifold.generator_config import UPSCALE
-from networks.person.tracking import MILLIMETRES
 
 # Eyes and mouth of the open canonical face, from the front: x and y, least and most, canonical units.
 OPENINGS = ((-0.038, 0.038, 0.003, 0.019), (-0.023, 0.023, -0.068, -0.034))
-# Canonical units from a ray to the one below it, times rays a side, in each of them; 0.4 where people are.
-TORN = (0.55, 0.6)
-MOST = 2048  # pixels of an image
-SIDE = 3.0 / MILLIMETRES  # from the middle of where D^e leads from lid to lid to where it follows one of them
-TEAR = 1.0  # of the way from side to side: lids that D^e takes farther apart than that have met
-ASIDE = 0.75  # times SIDE: so much of a lid, at its edge, is passed over, for D^e is not exact there
+TORN = 0.6  # canonical units from a ray to the one below it, times rays a side; 0.4 where people are
+MOST = 1024  # pixels of an image
 
 
 def torn_pixels(canonical: Tensor, valid: Tensor, size: int) -> Tensor:
@@ -39,41 +32,17 @@ def torn_pixels(canonical: Tensor, valid: Tensor, size: int) -> Tensor:
     """
     places, there = (part.unflatten(1, (size, size)) for part in (canonical[..., :2], valid > 0))
     middle, apart = places[:, 1:].lerp(places[:, :-1], 0.5), places[..., 1].diff(dim=1).abs()  # [B, h - 1, w, K, .]
-    share = sum(inside(middle, box) / least for box, least in zip(OPENINGS, TORN, strict=True))
-    rows = (apart * share * (there[:, 1:] & there[:, :-1])).amax(-1)
-    cells = F.max_pool2d(rows, (1, 4), stride=1, padding=(0, 1))  # [B, h - 1, w - 1], beyond the corners of lids
+    x, y = middle.unbind(-1)
+    inside = torch.zeros_like(x, dtype=torch.bool)
+    for left, right, low, high in OPENINGS:
+        inside |= (x > left) & (x < right) & (y > low) & (y < high)
+    rows = (apart * (inside & there[:, 1:] & there[:, :-1])).amax(-1)
+    cells = rows[..., 1:].maximum(rows[..., :-1])  # [B, h - 1, w - 1]
     at = ray_coordinates(size, canonical.device).long().clamp(max=size - 2)
     stretch = cells[:, at[:, None], at].flatten(1)
     most = min(MOST, stretch.shape[1])
-    count = most if stretch.is_cuda else min(most, int((stretch > 1 / size).sum(1).max()))
+    count = most if stretch.is_cuda else min(most, int((stretch > TORN / size).sum(1).max()))
     return stretch.topk(count, dim=1).indices
-
-
-def with_tears(displace: Callable[[Tensor], Tensor], rays: Tensor) -> Tensor:
-    """Displacements of samples along ``rays`` [B, R, S, 3], in neutral pose, that jump where lids have met.
-
-    D^e is smooth: within a millimetre or two it leads from one lid to the other, by way of the eye. Rays that pass
-    there follow, all along, the lid that they are nearer to. Lips are left as they are: smiles show teeth between them.
-
-    Args:
-        displace: D^e, [B, N, 3] -> [B, N, 3].
-    """
-    here = displace(rays.flatten(1, 2)).view_as(rays)
-    near = inside(rays + here, OPENINGS[0])  # [B, R, S]
-    # Of eyes alone, but on a GPU, where nothing waits for how many they are.
-    some = torch.arange(rays.shape[1], device=rays.device) if rays.is_cuda else near.any(-1).any(0).nonzero()[:, 0]
-    rays, near, up = rays[:, some], near[:, some], rays.new_tensor([0.0, SIDE, 0.0])
-    above, below = (displace(part.flatten(1, 2)).view_as(rays) for part in (rays + up, rays - up))
-    torn = near & ((above - below)[..., 1] > 2 * TEAR * SIDE)
-    upper = ((2 * here[:, some] - above - below)[..., 1] * torn).sum(-1) > 0  # [B, R]
-    side = torch.where(upper[..., None, None], above + ASIDE * up, below - ASIDE * up)
-    return here.index_copy(1, some, torch.where(torn.any(-1)[..., None, None], side, here[:, some]))
-
-
-def inside(points: Tensor, box: tuple[float, float, float, float]) -> Tensor:
-    """Whether canonical points [..., 2 or more] lie in a ``box``, seen from the front."""
-    (x, y), (left, right, low, high) = points[..., :2].unbind(-1), box
-    return (x > left) & (x < right) & (y > low) & (y < high)
 
 
 def ray_coordinates(size: int, device: torch.device) -> Tensor:

@@ -4,18 +4,7 @@ import torch
 
 from networks.compositing import Composite, Frame
 from networks.manifold.generator_config import UPSCALE
-from networks.manifold.openings import (
-    ASIDE,
-    OPENINGS,
-    SIDE,
-    TEAR,
-    TORN,
-    between_rays,
-    pixel_places,
-    redrawn,
-    torn_pixels,
-    with_tears,
-)
+from networks.manifold.openings import OPENINGS, TORN, between_rays, pixel_places, redrawn, torn_pixels
 
 SIZE = 10
 
@@ -42,45 +31,12 @@ def test_pixels_between_lips_that_have_met_are_torn():
 
 def test_nothing_is_torn_elsewhere():
     """Not where rays are led no farther apart, nor outside of eyes and mouth, nor where a ray meets nothing."""
-    canonical, valid = make_crossings(gap=0.9 * TORN[1] / SIZE - 0.004)
+    canonical, valid = make_crossings(gap=0.9 * TORN / SIZE - 0.004)
     assert torn_pixels(canonical, valid, SIZE).shape == (2, 0)
     canonical, valid = make_crossings(gap=0.1)
     assert torn_pixels(canonical + 0.2, valid, SIZE).shape == (2, 0)
     valid.unflatten(1, (SIZE, SIZE))[:, 5] = 0
     assert torn_pixels(canonical, valid, SIZE).shape == (2, 0)
-
-
-def make_displacement(gap: float, middle: float):
-    """As D^e: what lies above ``middle`` goes up by half a ``gap``, what lies below down, linearly within SIDE / 2."""
-
-    def displace(points: torch.Tensor) -> torch.Tensor:
-        share = ((points[..., 1:2] - middle) / SIDE).clamp(-0.5, 0.5)
-        return torch.cat([torch.zeros_like(share), gap * share, torch.zeros_like(share)], -1)
-
-    return displace
-
-
-def test_rays_between_lids_that_have_met_follow_one_of_them():
-    """All samples of a ray the same one, and farther from the middle than SIDE all stay as they are."""
-    _, _, low, high = OPENINGS[0]
-    gap, middle = 2 * TEAR * SIDE * 1.01, (low + high) / 2
-    height = SIDE * torch.tensor([2.0, 0.3, 0.1, -0.1, -0.3, -2.0])
-    rays = torch.zeros(1, 6, 2, 3)
-    rays[..., 1] = middle + height[None, :, None] * torch.tensor([1.0, 1.2])
-    displace = make_displacement(gap, middle)
-    found = with_tears(displace, rays)[0, ..., 1]
-    upper = gap / 2 + ASIDE * SIDE
-    expected = torch.tensor([gap / 2, upper, upper, -upper, -upper, -gap / 2])
-    torch.testing.assert_close(found, expected[:, None].expand(-1, 2))
-
-
-def test_smooth_where_lids_have_not_met_and_at_lips():
-    rays = torch.zeros(1, 1, 1, 3)
-    for box, gap in ((0, 2 * TEAR * SIDE * 0.99), (1, 0.02)):
-        middle = (OPENINGS[box][2] + OPENINGS[box][3]) / 2
-        rays[..., 1] = middle + 0.1 * SIDE
-        displace = make_displacement(gap, middle)
-        torch.testing.assert_close(with_tears(displace, rays), displace(rays))
 
 
 def test_samples_between_rays():
