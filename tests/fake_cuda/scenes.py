@@ -62,7 +62,7 @@ VALID = 0.7  # share of crossings that are valid: the fake GPU finds none
 def start(config: TrainConfig) -> tuple[ManifoldTask, RunState]:
     """A run on the device; :func:`one_step` says what it reads."""
     dataset = make_dataset(Path(tempfile.mkdtemp()) / "data", 8, size=512)
-    manifold_recipe.PortraitReader = lambda *_, **__: dataset
+    manifold_recipe.read_portraits = lambda *_, **__: dataset
     return manifold_recipe.begin(config, dataset, World(0, 1, CUDA), resuming=True)
 
 
