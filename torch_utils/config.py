@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -127,6 +127,15 @@ def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> l
         elif a != b:
             found.append(f"{prefix}{key}: {a} -> {b}")
     return found
+
+
+def check_same(names: Iterable[str], found: Any, expected: Any, path: str, section: str = "generator") -> None:
+    """UserError for the first of ``names`` that a configuration in ``path`` has another value of than ``expected``."""
+    for name in names:
+        there, here = getattr(found, name), getattr(expected, name)
+        if there != here:
+            where = f"{path}: {section}.{name}"
+            raise UserError(f"{where}: expected the same in both runs, found {there}, in the configuration {here}")
 
 
 def config_from_dict(cls: type[T], data: dict[str, Any], where: str) -> T:

@@ -33,6 +33,7 @@ from networks.person.face_recon import FaceReconstructor, load_face_recon
 from networks.saved_model import unpack_model
 from torch_utils.assets import find_asset
 from torch_utils.checkpoint import load_checkpoint, load_weights
+from torch_utils.config import check_same
 from torch_utils.misc import UserError, check_file, reason
 from training.config import TrainConfig
 from training.losses.imitation import ImitationTarget
@@ -245,10 +246,8 @@ def check_same_space(generator: Generator, saved: Generator, path: str) -> None:
     """UserError naming ``path`` where weights of ``saved`` would mean something else in ``generator``."""
     # Nothing among the weights tells these.
     canonical = ("canonical_shape", "canonical_face")
-    for part in ("pose", "expression", *canonical, "num_manifolds", "first_level", "last_level", "manifold_centre"):
-        if getattr(saved.config, part) != getattr(generator.config, part):
-            found = f"{getattr(saved.config, part)}, in the configuration {getattr(generator.config, part)}"
-            raise UserError(f"{path}: generator.{part}: expected the same in both runs, found {found}")
+    parts = ("pose", "expression", *canonical, "num_manifolds", "first_level", "last_level", "manifold_centre")
+    check_same(parts, saved.config, generator.config, path)
 
 
 def wrap_manifolds(generator: Generator, seed: int) -> None:

@@ -27,7 +27,7 @@ from networks.manifold.radiance import INITIAL_SIGMA
 from networks.person.body_assets import default_body, head_shoulder_vertices
 from networks.person.expressions import face_model_name
 from networks.person.priors import LabelPriors
-from networks.saved_model import SavedModel, pack_model, unpack_model
+from networks.saved_model import SavedModel, pack_model
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import (
@@ -38,7 +38,7 @@ from torch_utils.config import (
     parse_overrides,
 )
 from torch_utils.host_memory import keep_freed_memory
-from torch_utils.misc import CliParser, UserError, resolve_device, run_cli
+from torch_utils.misc import CliParser, resolve_device, run_cli
 from training.config import representation_of
 from training.data.synthetic.appearance import N_USED
 from training.drawn_labels import DrawnLabels
@@ -48,7 +48,7 @@ from training.models import check_same_space, face_of, wrap_manifolds
 from training.regression import Regression
 from training.run.state import LATEST, NUM_MEAN_SAMPLES
 from training.sampling import random_generator
-from training.stage0 import START, Learning, check_begun, collect, learn, learned
+from training.stage0 import START, Learning, check_begun, collect, earlier_model, learn, learned
 from training.trigrid.pretraining import TriGridPretrainConfig
 from training.trigrid.pretraining import pretrain as pretrain_trigrid
 
@@ -128,14 +128,12 @@ def begin(config: PretrainConfig, labels: DrawnLabels, device: torch.device) -> 
 def take_over(generator: Generator, path: str) -> None:
     """M and phi of a model of an earlier pretraining, its opacity as soft as it was learned. UserError where they do
     not fit."""
-    data = load_checkpoint(path)
-    saved, made = unpack_model(data, path), data["metadata"].get("pretraining")
-    if not isinstance(made, dict):
-        raise UserError(f"{path}: init_from: expected a model of training.pretrain, found another one")
-    check_same_space(generator, saved.generator, path)
-    load_weights(generator.manifolds, saved.generator.manifolds.state_dict(), f"{path}: manifolds")
-    load_weights(generator.radiance, saved.generator.radiance.state_dict(), f"{path}: radiance")
-    generator.radiance.harden(1 / made.get("hardness", 1.0))
+    model = earlier_model(path, (Generator,))
+    saved = model.generator
+    check_same_space(generator, saved, path)
+    load_weights(generator.manifolds, saved.manifolds.state_dict(), f"{path}: manifolds")
+    load_weights(generator.radiance, saved.radiance.state_dict(), f"{path}: radiance")
+    generator.radiance.harden(1 / model.metadata["pretraining"].get("hardness", 1.0))
 
 
 # ---- phi -----------------------------------------------------------------------------------------------------------

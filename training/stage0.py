@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from networks.saved_model import Representation, SavedModel, unpack_model
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import completed, config_to_dict, differences
 from torch_utils.misc import UserError
@@ -77,6 +78,14 @@ def check_begun(path: Path, metadata: dict[str, Any], config: Any, keys: Sequenc
     begun, now = completed(type(config), metadata), config_to_dict(config)
     if changed := differences({k: begun.get(k) for k in keys}, {k: now[k] for k in keys}):
         raise UserError(f"{path}: this pretraining was begun otherwise ({'; '.join(changed)})")
+
+
+def earlier_model(path: str, kinds: Sequence[Representation]) -> SavedModel:
+    """The model of an earlier pretraining that ``init_from`` names. UserError where it is another one, or none."""
+    model = unpack_model(load_checkpoint(path), path, kinds)
+    if not isinstance(model.metadata.get("pretraining"), dict):
+        raise UserError(f"{path}: init_from: expected a model of training.pretrain, found another one")
+    return model
 
 
 class Learning(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from networks.trigrid.config import TriGridConfig
 from networks.trigrid.discriminator import PoseAwareDiscriminator
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.checkpoint import load_checkpoint, load_weights
-from torch_utils.config import config_from_dict, config_to_dict
+from torch_utils.config import check_same, config_from_dict, config_to_dict
 from torch_utils.misc import UserError
 from training.trigrid.config import GROUP, TriGridTrainConfig
 
@@ -116,12 +116,13 @@ def read_stage(path: str, config: TriGridTrainConfig) -> dict[str, Any]:
 
 def _of_same_size(data: dict[str, Any], path: str, config: TriGridTrainConfig) -> dict[str, Any]:
     there = config_from_dict(TriGridConfig, data["config"].get("generator"), f"{path}: generator")
-    if replace(there, **{name: getattr(config.generator, name) for name in FREE}) != config.generator:
-        changed = [name for name in TriGridConfig.__dataclass_fields__ if name not in FREE]
-        name = next(name for name in changed if getattr(there, name) != getattr(config.generator, name))
-        found = f"{getattr(there, name)}, in the configuration {getattr(config.generator, name)}"
-        raise UserError(f"{path}: generator.{name}: expected the same in both runs, found {found}")
+    check_same(settled(FREE), there, config.generator, path)
     return data
+
+
+def settled(free: Sequence[str]) -> list[str]:
+    """Keys of :class:`TriGridConfig` that a later stage may not change, if it may change ``free``."""
+    return [name for name in TriGridConfig.__dataclass_fields__ if name not in free]
 
 
 def take_over(networks: TriGridNetworks, data: dict[str, Any], path: str) -> None:

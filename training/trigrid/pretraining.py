@@ -29,7 +29,7 @@ from networks.trigrid.generator import Draws, TriGridGenerator
 from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
-from torch_utils.config import config_to_dict
+from torch_utils.config import check_same, config_to_dict
 from training.data.synthetic.appearance import N_USED
 from training.drawn_labels import DrawnLabels
 from training.drawn_points import drawn_identity
@@ -38,9 +38,9 @@ from training.losses.drawn_rays import Errors, colour_error, opacity_error
 from training.models import face_to_imitate
 from training.regression import Regression
 from training.sampling import random_generator
-from training.stage0 import START, Learning, check_begun, collect, learn, learned
+from training.stage0 import START, Learning, check_begun, collect, earlier_model, learn, learned
 from training.trigrid.drawn_rays import RAY, DrawnRays, PointTargets, draw_rays, points_along, unpack
-from training.trigrid.models import begin_at_rest
+from training.trigrid.models import FREE, begin_at_rest, settled
 from training.trigrid.sampling import MeanFaces
 
 RAYS = "rays.npy"
@@ -48,6 +48,7 @@ BATCH_KEY, STRANGERS_KEY, MEAN_KEY = 0xF2, 0xF3, 0xF4  # of draws
 FIRST_GAIN = 10.0  # densities have to reach hundreds: they begin so many times their usual size
 POSITIONS = 0.5  # strength of the backbone's maps, to begin with
 STRANGERS = 12  # of those who are not learned from, whose errors are measured
+POSES = ("pose", "thickness", "shoulders", "expression_dim")  # what people at rest say nothing about
 TRACKED, TRACK_EVERY = 32, 4  # people whose w moves the mean, every so many steps
 
 
@@ -56,6 +57,7 @@ class TriGridPretrainConfig:
     """All of it."""
 
     generator: TriGridConfig
+    init_from: str | None = None  # a model of an earlier pretraining, whose planes go on; none: from the beginning
     seed: Annotated[int, Range(0, MAX_SEED)] = 0
     expression_steps: Annotated[int, Range(0, 10**6)] = 0  # of D^e, where generator.expression_dim is above 0
     people: Annotated[int, Range(2, 10**6)] = 4000  # drawn
@@ -90,7 +92,8 @@ class TriGridPretrainConfig:
 
 
 def begin(config: TriGridPretrainConfig, labels: DrawnLabels, device: torch.device) -> TriGridPortrait:
-    """A generator whose D^e imitates the open face and whose w follows from z alone; pictures are enlarged raw ones."""
+    """A generator whose D^e imitates the open face and whose w follows from z alone; pictures are enlarged raw ones.
+    Planes are as in ``init_from``, where it names a model. UserError where that does not fit."""
     torch.manual_seed(config.seed)
     portrait = build(config)
     trigrid = portrait.trigrid
@@ -104,6 +107,8 @@ def begin(config: TriGridPretrainConfig, labels: DrawnLabels, device: torch.devi
         begin_at_rest(trigrid.pose_branch)
         for layer in position_layers(trigrid):
             nn.init.constant_(layer.noise_strength, POSITIONS)
+    if config.init_from is not None:
+        take_over(portrait, config.init_from)
     portrait.to(device)
     if portrait.expression_deformation is not None:
         warm_up_expression(
@@ -111,6 +116,13 @@ def begin(config: TriGridPretrainConfig, labels: DrawnLabels, device: torch.devi
             steps=config.expression_steps, seed=config.seed,
         )  # fmt: skip
     return portrait
+
+
+def take_over(portrait: TriGridPortrait, path: str) -> None:
+    """All but D^e of a model of an earlier pretraining. UserError where it does not fit."""
+    saved = earlier_model(path, (TriGridPortrait,)).generator
+    check_same(settled((*FREE, *POSES)), saved.config, portrait.config, path)
+    load_weights(portrait.trigrid, saved.trigrid.state_dict(), f"{path}: trigrid")
 
 
 def build(config: TriGridPretrainConfig) -> TriGridPortrait:
@@ -277,9 +289,8 @@ def pretrain(
 def started(config: TriGridPretrainConfig, path: Path, device: torch.device) -> TriGridPortrait:
     """The generator in ``path``, which :func:`begin` made. UserError where it was begun otherwise."""
     data = load_checkpoint(path)
-    check_begun(
-        path, data["metadata"].get("pretraining", {}), config, ("generator", "seed", "expression_steps", "people")
-    )
+    early = ("generator", "init_from", "seed", "expression_steps", "people")
+    check_begun(path, data["metadata"].get("pretraining", {}), config, early)
     generator = build(config)
     load_weights(generator, data["state"], str(path))
     return generator.to(device)

@@ -17,7 +17,7 @@ from networks.trigrid.portrait import TriGridPortrait
 from networks.trigrid.superresolution import resized
 from tests.training.tiny_run import ALONE
 from tests.training.trigrid import tiny_portraits
-from torch_utils.checkpoint import load_checkpoint
+from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 from torch_utils.misc import UserError
 from training.config import load_train_config
@@ -157,6 +157,39 @@ def test_w_follows_from_z_alone_and_pictures_are_enlarged_raw_ones(tmp_path):
     with torch.no_grad():
         seen_now = portrait.pictures(person, portrait.space.rest_rotations[None], label)
     torch.testing.assert_close(seen_now.image, upsample(resized(seen_now.raw, 16)), atol=1e-5, rtol=0)
+
+
+def test_it_goes_on_from_an_earlier_model(tmp_path):
+    """More people may be drawn, and D^e learned beside; what the planes mean stays."""
+    first = pretrain(make_config(steps=2), tmp_path / "first", CPU)
+    path = str(tmp_path / "first" / "latest")
+    config = make_config(init_from=path, people=4, generator={"expression_dim": 4}, expression_steps=1)
+    begun = program.begin(config, DrawnLabels(config.seed, config.people), CPU)
+    for name, value in begun.trigrid.state_dict().items():
+        assert torch.equal(value, first.trigrid.state_dict()[name]), name
+    pretrain(make_config(init_from=path, people=4, steps=2), tmp_path / "second", CPU)
+    with pytest.raises(UserError, match=r"start: this pretraining was begun otherwise \(init_from: .*latest -> None\)"):
+        pretrain(make_config(people=4, steps=2), tmp_path / "second", CPU)
+    for changes, message in (
+        ({"box": 0.5}, r"latest: generator.box: expected the same in both runs, found .*, in the configuration 0.5"),
+        ({"plane_features": 8}, r"latest: generator.plane_features: expected the same in both runs, found .*, in the "),
+    ):
+        other = make_config(init_from=path, generator=changes)
+        with pytest.raises(UserError, match=message):
+            program.begin(other, DrawnLabels(other.seed, other.people), CPU)
+    saved = load_checkpoint(path)
+    del saved["metadata"]["pretraining"]
+    save_checkpoint(tmp_path / "other", saved)
+    with pytest.raises(UserError, match="other: init_from: expected a model of training.pretrain, found another one"):
+        begin_from(str(tmp_path / "other"))
+    demo = str(CONFIGS.parent / "ckpts/demo.safetensors")
+    with pytest.raises(UserError, match="demo.safetensors: convention: expected 'trigrid"):
+        begin_from(demo)
+
+
+def begin_from(path: str) -> TriGridPortrait:
+    config = make_config(init_from=path)
+    return program.begin(config, DrawnLabels(config.seed, config.people), CPU)
 
 
 def test_training_goes_on_from_the_model(tmp_path):
