@@ -1,4 +1,4 @@
-"""What a photo does not show of a person of manifolds.
+"""What a photo does not show of a person.
 
 A photo leaves points of the far side, and those behind others, to the model. There they stay as they were, or, where
 their mirror images are shown, become like them: people are nearly symmetric (Yin et al. 2023, "3D GAN Inversion with
@@ -7,19 +7,19 @@ Facial Symmetry Prior", who mirror the picture; points of canonical space need n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from networks.compositing import composite
-from networks.manifold.generator import ManifoldPoints
 from networks.person.tracking import MILLIMETRES
 
 BEHIND = 10.0 / MILLIMETRES  # a surface is shown to this depth
 NEAR = 6.0 / MILLIMETRES  # from a shown crossing; rays of the demo are 5 mm apart
 MIRROR = (-1.0, 1.0, 1.0)  # canonical space
+A_STEP = 4096  # points that a step asks about
 
 
 class Hidden(NamedTuple):
@@ -29,6 +29,15 @@ class Hidden(NamedTuple):
     twin: Tensor  # [N] bool: the mirror image is shown
     before: Tensor  # [N, 4] radiance
     colours: bool = False  # whether colours stay where there is no twin, or opacity alone
+
+    def loss(self, radiance_of: Callable[[Tensor], Tensor], random: torch.Generator) -> Tensor:
+        """The :meth:`error` of some of the points; ``radiance_of`` says what places [N, 3] are now, [N, 4]."""
+        if not len(self.places):
+            return self.before.new_zeros(())
+        part = self.rows(torch.randint(len(self.places), (A_STEP,), generator=random).to(self.places.device))
+        with torch.no_grad():
+            twins = radiance_of(part.twins())
+        return part.error(radiance_of(part.places), twins)
 
     def rows(self, chosen: Tensor) -> Hidden:
         """Of the points ``chosen`` [n]."""
@@ -46,27 +55,23 @@ class Hidden(NamedTuple):
         return torch.cat([off[:, :3] * self.twin[:, None], off[:, 3:]], -1).mean()
 
 
-def shown_places(points: ManifoldPoints, rgba: Tensor, order: Tensor) -> Tensor:
-    """Crossings [N, 3] of the rays of a photo, from the camera to the surface.
+def shown_places(places: Tensor, depth: Tensor, surface: Tensor) -> Tensor:
+    """Those of the ``places`` [R, K, 3] along the rays of a photo that lie before the surface or just below it: [N, 3].
 
     Args:
-        points: [1, R, K, ...] of its rays.
-        rgba: [1, R, K, 4] their radiance.
-        order: [1, R, K] what they are sorted by.
+        depth: [R, K] of the places, canonical units.
+        surface: [R] where the rays end; infinite where nothing is in their way.
     """
-    there = points.valid > 0
-    pixels = composite(torch.cat([rgba[..., :3], (rgba[..., 3] * points.valid)[..., None]], -1), order, points.depth)
-    surface = torch.where(pixels.alpha > 0.5, pixels.depth, torch.inf)
-    return points.canonical[there & (points.depth < surface[..., None] + BEHIND)]
+    return places[depth < surface[:, None] + BEHIND]
 
 
-def hidden_places(points: ManifoldPoints, shown: Tensor) -> tuple[Tensor, Tensor]:
-    """Those of the crossings ``points`` that are not near ``shown`` [M, 3].
+def hidden_places(places: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the ``places`` [M, 3] that are not near ``shown`` [K, 3].
 
     Returns:
         places [N, 3], and whether their mirror images are near it [N] bool.
     """
-    places, tree = points.canonical[points.valid > 0], KDTree(shown.cpu().numpy())
+    tree = KDTree(shown.cpu().numpy())
 
     def seen(positions: Tensor) -> Tensor:
         distance, _ = tree.query(positions.cpu().numpy(), distance_upper_bound=NEAR)

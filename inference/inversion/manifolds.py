@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from inference.inversion.hidden import Hidden, hidden_places, shown_places
 from inference.inversion.likeness import Distance
+from inference.inversion.patches import patch, scattered
 from inference.inversion.stages import Stage, Steps, descend
 from inference.person import rounded_products
 from inference.pipeline import PortraitPipeline
@@ -33,15 +35,12 @@ from networks.person.fitting.photo import TrackedPhoto
 from networks.saved_model import SavedModel
 
 STEPS = Steps(latents=60, styles=40, weights=120)
-PATCH = 32  # pixels a side
 SCATTERED = 1024  # rays from all over
 NEAR = 1.5  # pixels of the portrait between two of a patch, at the nearest
 LATENT_RATE, STYLE_RATE, PIVOT_RATE, SINE_RATE, HEAD_RATE, MAP_RATE = 0.1, 0.01, 0.003, 1e-4, 1e-3, 2e-4
 OPACITY, PERCEPTUAL, PRIOR = 0.5, 0.15, 1e-3  # weights of the losses, beside colours
 HIDDEN = 1.0  # and of radiance at points that the photo does not show
 ASIDE = (-0.6, 0.6)  # radians of yaw from where they are seen
-HIDDEN_POINTS = 4096  # a step
-FOCUS = 0.35  # spread of patches' middles about the head's, in the frame's units
 
 
 class Seen(NamedTuple):
@@ -164,10 +163,17 @@ class ManifoldInversion:
         still, eulers = torch.zeros_like(self.z_exp), torch.zeros_like(self.eulers)
         cameras = [self.camera.new_tensor([[FRONTAL, FRONTAL + yaw]]) for yaw in ASIDE]
         views = [self._crossings(self._samples(eulers, camera), still) for camera in cameras]
-        points, seen = ManifoldPoints(*(torch.cat(parts, 1) for parts in zip(*views, strict=True))), self.low
-        shown = shown_places(seen.points, self._radiance(seen.points, style), seen.order)
-        places, twin = hidden_places(points, shown)
+        crossed = torch.cat([view.canonical[view.valid > 0] for view in views])
+        places, twin = hidden_places(crossed, self._shown(style))
         return Hidden(places, twin, self._radiance_of(places, style))
+
+    def _shown(self, style: RadianceStyle) -> Tensor:
+        """Crossings [N, 3] of the photo's rays, from the camera to the surface."""
+        points, order, _, _ = self.low
+        pixels = _pixels_of(self._radiance(points, style), points, order)
+        surface = torch.where(pixels.alpha > 0.5, pixels.depth, torch.inf)
+        depth = torch.where(points.valid > 0, points.depth, torch.inf)
+        return shown_places(points.canonical[0], depth[0], surface[0])
 
     def _radiance_of(self, places: Tensor, style: RadianceStyle) -> Tensor:
         """Of points [N, 3] of canonical space: [N, 4]."""
@@ -199,13 +205,8 @@ class ManifoldInversion:
 
     def _loss_of_all(self, target: Seen, style: RadianceStyle, hidden: Hidden) -> Tensor:
         """Of what the photo shows and of what it does not."""
-        loss = self._loss(target, style)
-        if not len(hidden.places):
-            return loss
-        part = hidden.rows(torch.randint(len(hidden.places), (HIDDEN_POINTS,), generator=self._random))
-        with torch.no_grad():
-            twins = self._radiance_of(part.twins(), style)
-        return loss + HIDDEN * part.error(self._radiance_of(part.places, style), twins)
+        shown = self._loss(target, style)
+        return shown + HIDDEN * hidden.loss(partial(self._radiance_of, style=style), self._random)
 
     def _radiance(self, points: ManifoldPoints, style: RadianceStyle) -> Tensor:
         """[1, R, K, 4]."""
@@ -214,33 +215,23 @@ class ManifoldInversion:
 
     def _chosen(self, target: Seen) -> Seen:
         """Rays of a square picture: a patch, then others from all over."""
-        total = target.mask.shape[1]
-        scattered = torch.randint(total, (SCATTERED,), generator=self._random)
-        return target.rays(torch.cat([self._patch(math.isqrt(total)), scattered]).to(target.mask.device))
-
-    def _patch(self, size: int) -> Tensor:
-        """A square of PATCH^2 of the pixels of a picture, or of as many as it has."""
-        count = min(PATCH, size)
-        far = (size - 1) / max(count - 1, 1)  # pixels between two of the patch, where it is the whole picture
-        near = min(NEAR, far)
-        spacing, *middle = torch.rand(3, generator=self._random).tolist()
-        spacing = near * (far / near) ** spacing
-        room = 0.5 * (size - 1 - spacing * (count - 1))
-        offsets = spacing * (torch.arange(count) - 0.5 * (count - 1))
-        rows, columns = (
-            (0.5 * (size - 1) + max(-room, min(room, FOCUS * (2 * place - 1) * (size - 1))) + offsets).round().long()
-            for place in middle
-        )
-        return (rows[:, None] * size + columns).flatten().clamp(0, size * size - 1)
+        size = math.isqrt(target.mask.shape[1])
+        others = scattered(size, SCATTERED, self._random)
+        return target.rays(torch.cat([patch(size, self._random, NEAR), others]).to(target.mask.device))
 
     def _misfit(self, rgba: Tensor, seen: Seen) -> Tensor:
         """How far radiance [1, R, K, 4] at the crossings of a patch and others is from what is seen there."""
-        rgba = torch.cat([rgba[..., :3], (rgba[..., 3] * seen.points.valid)[..., None]], -1)
-        pixels: Composite = composite(rgba, seen.order, seen.points.depth)
+        pixels = _pixels_of(rgba, seen.points, seen.order)
         colour = 2 * pixels.rgb - 1
         loss = (colour - seen.colour).abs().mean() + OPACITY * (pixels.alpha - seen.mask).abs().mean()
         if self.distance is None:
             return loss
-        patch, size = seen.mask.shape[1] - SCATTERED, math.isqrt(seen.mask.shape[1] - SCATTERED)
-        pictures = (part[:, :patch].transpose(1, 2).unflatten(2, (size, size)) for part in (colour, seen.colour))
+        count = seen.mask.shape[1] - SCATTERED
+        size = math.isqrt(count)
+        pictures = (part[:, :count].transpose(1, 2).unflatten(2, (size, size)) for part in (colour, seen.colour))
         return loss + PERCEPTUAL * self.distance(*pictures).mean()
+
+
+def _pixels_of(rgba: Tensor, points: ManifoldPoints, order: Tensor) -> Composite:
+    """Of radiance [1, R, K, 4] at crossings."""
+    return composite(torch.cat([rgba[..., :3], (rgba[..., 3] * points.valid)[..., None]], -1), order, points.depth)

@@ -42,6 +42,11 @@ class SuperResolution(nn.Module):
         """features [B, F, R, R], picture [B, 3, R, R], w [B, style_dim] -> [B, 3, image_size, image_size]."""
         if self.enlarges_twice or features.shape[-1] < self.input_size:
             features, picture = resized(features, self.input_size), resized(picture, self.input_size)
+        return self.enlarge(features, picture, w, noise)
+
+    def enlarge(self, features: Tensor, picture: Tensor, w: Tensor, noise: Noise = "none") -> Tensor:
+        """The same of parts of pictures, of any size with ``noise`` none: [B, F, N, N] -> [B, 3, K N, K N], where K is
+        the ratio of both sizes."""
         ws = w[:, None].expand(-1, 3, -1)
         x, picture = self.block0(features, picture, ws, noise)
         return self.block1(x, picture, ws, noise)[1]

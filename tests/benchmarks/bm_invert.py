@@ -2,12 +2,14 @@
 
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert
     OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert --people 8 --known --sheet people.png
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.bm_invert --ckpt ckpts/portrait360.safetensors
 
 Of every person two portraits are drawn: one is inverted as a photo would be, tracker and all, the other one, in another
 pose, expression and camera, is what the person should look like then. Identity: cosine between what the project's face
 net finds in face crops of the person and of the drawing. Landmarks: 68 of the face as the net finds them in the crops,
 in the head's frame; shape: after the similarity that brings them nearest (Umeyama 1991), for how large a face is no
-photo says. PSNR: of whole portraits on white.
+photo says. PSNR: of whole portraits on white. Models without expressions look neutral: their landmarks are taken with
+the expression that is found in the drawing.
 
 The net errs on drawings, too, and a model draws nobody as they are. So the same figures are taken of the same person's
 two drawings (who they are by the first, what they do by the second), which are all the net can tell; of the model's own
@@ -19,7 +21,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +30,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from inference.inversion.likeness import KINDS, Distance, load_distance
+from inference.inversion.manifolds import ManifoldInversion
+from inference.inversion.trigrid import TriGridInversion
 from inference.invert import METHODS
-from inference.person import Person
 from inference.pipeline import DEMO, PortraitPipeline, pipeline_of
+from inference.trigrid import TriGridPipeline
 from networks.person.body_model import HEAD
 from networks.person.face_model import similarity
 from networks.person.face_recon import FACE_RECON_FILE, FaceCoefficients, FaceReconstructor, load_face_recon
@@ -69,6 +73,7 @@ class Ruler:
 
     def __init__(self, pipe: PortraitPipeline) -> None:
         self.body, self.net = pipe.generator.body, load_face_recon(FACE_RECON_FILE)
+        self.expressive = pipe.controls.expression
 
     def found(self, image: Tensor, held: TrackedPhoto | Held) -> FaceCoefficients:
         """What is found in a portrait [3, H, W]; ``held`` says where in it the face is."""
@@ -80,6 +85,8 @@ class Ruler:
         one, other = self.found(image, held), self.found(truth, held)
         error = (image - truth).square().mean().item() / 4
         identity = F.cosine_similarity(one.z_id, other.z_id).item()
+        if not self.expressive:
+            one = one._replace(z_exp=other.z_exp)
         return Figures(-10 * float(np.log10(error)), identity, *self._distances(one, other))
 
     def compare_drawings(self, first: FaceCoefficients, second: FaceCoefficients) -> Figures:
@@ -144,33 +151,36 @@ def invert_one(
     found = [ruler.found(image, labels_of(which)) for image, which in ((photo, first), (elsewhere, second))]
     start = time.process_time()
     tracked = track_photo(Image.fromarray(image_to_uint8(photo)), face=ruler.net)
-    person = last_person(pipe, tracked, distance)
+    inversion = METHODS[pipe.generator.convention](pipe, tracked, distance)
+    person = last_person(inversion)
     seconds = time.process_time() - start
-    seen = person.render(tracked.expression, tracked.joint_eulers, tracked.camera.tolist()).image
-    again = person.render(*posed(second)).image
-    seen_truly = tracked.picture(pipe.image_size)[0]
-    truth = true_person(pipe, first)
+    seen = rendered(person, pipe, tracked.expression, tracked.joint_eulers, tracked.camera.tolist())
+    again, truth = (rendered(one, pipe, *posed(second)) for one in (person, true_person(pipe, first)))
+    seen_truly = inversion.photo.picture(pipe.image_size)[0]
     rows: dict[str, Figures | float] = {
         "as in the photo": ruler.compare(seen, seen_truly, tracked),
         "elsewhere": ruler.compare(again, elsewhere, labels_of(second)),
-        "elsewhere, of the true latents": ruler.compare(
-            truth.render(*posed(second)).image, elsewhere, labels_of(second)
-        ),
+        "elsewhere, of the true latents": ruler.compare(truth, elsewhere, labels_of(second)),
         "the two drawings": ruler.compare_drawings(*found),
         "tracked face": face_error(ruler.net, tracked.z_id, first),
         "s of processor time": seconds,
     }
     if known:
-        person = last_person(pipe, told(tracked, first, size), distance)
-        again_known = person.render(*posed(second)).image
+        known_person = last_person(METHODS[pipe.generator.convention](pipe, told(tracked, first, size), distance))
+        again_known = rendered(known_person, pipe, *posed(second))
         rows["elsewhere, all but looks known"] = ruler.compare(again_known, elsewhere, labels_of(second))
     return rows, torch.cat([seen_truly, seen, again, elsewhere], 2)
 
 
-def last_person(pipe: PortraitPipeline, tracked: TrackedPhoto, distance: Distance | None) -> Person:
+def last_person(inversion: ManifoldInversion | TriGridInversion) -> Any:
     """What a photo becomes."""
-    *_, last = METHODS[pipe.generator.convention](pipe, tracked, distance).stages()
+    *_, last = inversion.stages()
     return pipeline_of(last.model).person()
+
+
+def rendered(person: Any, pipe: PortraitPipeline, expression: Tensor, eulers: Tensor, camera: list[float]) -> Tensor:
+    """The portrait [3, H, W] of a person; neutral where the model has no expressions."""
+    return person.render(expression if pipe.controls.expression else None, eulers, camera).image
 
 
 def report(everybody: list[dict[str, Figures | float]]) -> dict[str, float]:
@@ -221,9 +231,11 @@ def posed(sitting: Sitting) -> tuple[Tensor, Tensor, list[float]]:
     return expression, eulers, sitting.camera.tolist()
 
 
-def true_person(pipe: PortraitPipeline, sitting: Sitting) -> Person:
+def true_person(pipe: PortraitPipeline, sitting: Sitting) -> Any:
     """Of the latents that the drawing was made from."""
     z_id, eps, betas = labels(sitting, "z_id", "eps", "betas")
+    if isinstance(pipe, TriGridPipeline):
+        return pipe.person(z=torch.cat([z_id, eps]))
     return pipe.person(z_id=z_id, z_noise=eps, betas=betas)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 import gen_video
 from inference import invert, mesh, sheet
-from inference.inversion import manifolds as inversion
+from inference.inversion import manifolds, trigrid
 from inference.inversion.likeness import face_distance, load_distance
 from inference.inversion.manifolds import ManifoldInversion
 from inference.inversion.stages import Steps, descend, rate
@@ -30,7 +30,7 @@ from torch_utils.misc import UserError
 FEW = Steps(latents=12, styles=8, weights=8)
 
 
-def manifolds(**changes) -> PortraitPipeline:
+def manifold_model(**changes) -> PortraitPipeline:
     return PortraitPipeline(SavedModel(make_generator(dataclasses.replace(TINY_CONFIG, **changes)), None, {}))
 
 
@@ -41,7 +41,7 @@ def trigrids(**changes) -> PortraitPipeline:
 @pytest.fixture(scope="module")
 def photo():
     """Somebody else's portrait, in red."""
-    frame = manifolds().person(z_noise=torch.randn(80, generator=torch.Generator().manual_seed(5))).render()
+    frame = manifold_model().person(z_noise=torch.randn(80, generator=torch.Generator().manual_seed(5))).render()
     red = torch.stack([frame.image[0] * 0 + 1, frame.image[1] - 0.8, frame.image[2] - 0.8]).clamp(-1, 1)
     return tracked(red, frame.alpha)
 
@@ -56,7 +56,7 @@ def error_of(stage, photo) -> float:
     [(False, Steps(latents=12, styles=20, weights=20), 0.9), (True, Steps(latents=1, styles=5, weights=6), 1.0)],
 )
 def test_every_stage_comes_nearer_to_the_photo(photo, superresolution, steps, share):
-    pipe = manifolds(superresolution=superresolution)
+    pipe = manifold_model(superresolution=superresolution)
     before = {name: value.clone() for name, value in pipe.generator.state_dict().items()}
     stages = list(ManifoldInversion(pipe, photo, None).stages(steps))
     assert [stage.name for stage in stages] == ["tracked", "latents", "styles", "weights"]
@@ -72,8 +72,8 @@ def test_every_stage_comes_nearer_to_the_photo(photo, superresolution, steps, sh
 
 def test_what_is_compared_with_the_photo_is_what_frames_show(photo, monkeypatch):
     """Where D^e tears, too: there, pixels have crossings of their own."""
-    pipe, always = manifolds(canonical_face="open", superresolution=False), torch.arange(40, 300)[None]
-    for module in (generator, inversion):
+    pipe, always = manifold_model(canonical_face="open", superresolution=False), torch.arange(40, 300)[None]
+    for module in (generator, manifolds):
         monkeypatch.setattr(module, "torn_pixels", lambda *_: always)
     seen = ManifoldInversion(pipe, photo, None).high
     person = pipe.person(z_noise=torch.zeros(80))
@@ -85,7 +85,7 @@ def test_what_is_compared_with_the_photo_is_what_frames_show(photo, monkeypatch)
 
 
 def test_stages_can_be_left_out(photo):
-    stages = ManifoldInversion(manifolds(), photo, None).stages(Steps(latents=0, styles=0, weights=0))
+    stages = ManifoldInversion(manifold_model(), photo, None).stages(Steps(latents=0, styles=0, weights=0))
     assert [stage.name for stage in stages] == ["tracked"]
 
 
@@ -98,6 +98,23 @@ def test_a_tri_grid_comes_nearer_to_the_photo(photo):
     tuned, before = stages[-1].model.generator.state_dict(), pipe.generator.state_dict()
     for name in (name for name in tuned if name.startswith(("trigrid.pose_branch.", "trigrid.backbone.mapping."))):
         assert torch.equal(tuned[name], before[name]), name
+
+
+def test_what_a_photo_hides_of_a_tri_grid_stays(photo, monkeypatch):
+    """Radiance there moves less than half as far as without holding it."""
+    pipe, moved = trigrids(), []
+    pipe.generator.trigrid.decoder.net[-1].bias[0] = 20.0  # a block of fog, of which the photo shows the front
+    for weight in (0.0, 30.0):
+        monkeypatch.setattr(trigrid, "HIDDEN", weight)
+        inversion = TriGridInversion(pipe, photo, None)
+        stages = inversion.stages(Steps(latents=0, styles=0, weights=15))
+        ws = next(stages).model.person["ws"]
+        hidden = inversion._hidden(ws)
+        alone = hidden.rows(~hidden.twin)
+        assert (alone.before[:, 3] > 0.1).sum() > 100
+        next(stages)
+        moved.append((inversion._radiance(inversion.portraits.person_of(ws), alone.places) - alone.before).abs().mean())
+    assert moved[1] < 0.5 * moved[0], moved
 
 
 def test_photos_keep_their_place_before_the_portrait_camera(photo):

@@ -83,6 +83,19 @@ def test_a_first_block_that_keeps_the_size():
     torch.testing.assert_close(network(*arguments, "const"), golden["image_const_noise"], rtol=0, atol=PICTURES)
 
 
+@pytest.mark.parametrize("image_size", [32, 64])
+def test_a_part_is_enlarged_as_in_the_whole_picture(image_size):
+    """But for its edge, which knows nothing of what lies beside it."""
+    torch.manual_seed(0)
+    network = SuperResolution(6, 8, 16, image_size, (8, 4)).requires_grad_(False)
+    features, picture, w = torch.randn(1, 6, 16, 16), torch.randn(1, 3, 16, 16), torch.randn(1, 8)
+    rows, factor, edge = slice(1, 16), image_size // 16, image_size // 4
+    found = network.enlarge(features[..., rows, rows], picture[..., rows, rows], w)
+    wanted = network(features, picture, w)[..., factor:, factor:]
+    inner = slice(edge, -edge)
+    torch.testing.assert_close(found[..., inner, inner], wanted[..., inner, inner], rtol=0, atol=1e-5)
+
+
 def test_the_same_frame_again_without_draws():
     torch.manual_seed(0)
     generator = TriGridGenerator(CONFIG).requires_grad_(False)
