@@ -30,7 +30,6 @@ from networks.trigrid.portrait import TriGridPortrait
 from torch_utils.bounds import MAX_SEED, Range, check_ranges
 from torch_utils.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from torch_utils.config import check_same, config_to_dict
-from training.data.synthetic.appearance import N_USED
 from training.drawn_labels import DrawnLabels
 from training.drawn_points import drawn_identity
 from training.expression_warmup import warm_up_expression
@@ -40,6 +39,7 @@ from training.regression import Regression
 from training.sampling import random_generator
 from training.stage0 import START, Learning, check_begun, collect, earlier_model, learn, learned
 from training.trigrid.drawn_rays import RAY, DrawnRays, PointTargets, draw_rays, points_along, unpack
+from training.trigrid.first_mapping import ignore_unseen, keep_unseen, listen
 from training.trigrid.models import FREE, begin_at_rest, settled
 from training.trigrid.sampling import MeanFaces
 
@@ -107,8 +107,10 @@ def begin(config: TriGridPretrainConfig, labels: DrawnLabels, device: torch.devi
         begin_at_rest(trigrid.pose_branch)
         for layer in position_layers(trigrid):
             nn.init.constant_(layer.noise_strength, POSITIONS)
+        listen(trigrid.backbone.mapping)
     if config.init_from is not None:
         take_over(portrait, config.init_from)
+    ignore_unseen(trigrid.backbone.mapping)
     portrait.to(device)
     if portrait.expression_deformation is not None:
         warm_up_expression(
@@ -164,15 +166,14 @@ class TriGridPretraining(Learning):
             (config.decoder_lr, [trigrid.decoder]),
         ):
             groups.append((rate, [part.requires_grad_(True).parameters() for part in parts]))
+        keep_unseen(mapping)
         self.regression = Regression(groups, config.steps)
         people = [drawn_identity(config.seed, index) for index in range(config.people)]
         self.latents = torch.from_numpy(np.stack([np.concatenate([one.z_id, one.eps]) for one in people]))
 
-    def styles(self, people: Tensor, random: torch.Generator) -> Tensor:
-        """ws of some people; what says nothing about them is drawn anew."""
-        z = self.latents[people].clone()
-        z[:, ID_DIM + N_USED :] = torch.randn(len(z), NOISE_DIM - N_USED, generator=random)
-        return self.generator.style(z.to(self.device))
+    def styles(self, people: Tensor) -> Tensor:
+        """ws of some people."""
+        return self.generator.style(self.latents[people].to(self.device))
 
     @property
     def device(self) -> torch.device:
@@ -183,7 +184,7 @@ class TriGridPretraining(Learning):
         """Of some people's rays ``where``."""
         rays = unpack(np.stack([self.rays[index, where] for index in people.tolist()]))
         targets = PointTargets(*(part.to(self.device) for part in points_along(rays, random)))
-        trigrid, ws = self.generator.trigrid, self.styles(people, random)
+        trigrid, ws = self.generator.trigrid, self.styles(people)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             planes = trigrid.planes(ws, "const")
         planes = planes.float()

@@ -21,6 +21,7 @@ from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.config import config_from_dict, config_to_dict, load_yaml
 from torch_utils.misc import UserError
 from training.config import load_train_config
+from training.data.synthetic.appearance import N_USED
 from training.data.synthetic.person import SyntheticPerson
 from training.drawn_labels import DrawnLabels
 from training.drawn_points import drawn_identity
@@ -145,6 +146,22 @@ def test_it_learns(tmp_path):
     for name in ("opacity", "colours", "white"):
         assert np.mean([one[name] for one in found[-5:]]) < 0.8 * np.mean([one[name] for one in found[:5]]), name
     assert found[0]["rendered"] == 0 and found[-1]["rendered"] > 0 and found[-1]["masks"] > 0
+
+
+def test_w_first_says_what_single_numbers_of_z_say(tmp_path):
+    """Entries of w are 2 v where its number v is positive, else 0.08 v: twice a leaky ReLU with a gain of sqrt 2. What
+    says nothing about people never counts."""
+    portrait, z = program.begin(make_config(), DrawnLabels(0, 2), CPU), torch.randn(3, 160)
+    number = (z / z.square().mean(1, keepdim=True).sqrt())[:, 80 : 80 + 8]
+    w = portrait.style(z)[:, 0]
+    torch.testing.assert_close(w, torch.where(number > 0, 2 * number, 0.08 * number), atol=1e-5, rtol=0)
+    learned = pretrain(make_config(), tmp_path, CPU)
+    other = z.clone()
+    other[:, 80 + N_USED :] *= -1
+    assert torch.equal(learned.style(z), learned.style(other))
+    other = z.clone()
+    other[:, 80] *= -1
+    assert not torch.allclose(learned.style(z), learned.style(other), atol=0.1)
 
 
 def test_w_follows_from_z_alone_and_pictures_are_enlarged_raw_ones(tmp_path):
