@@ -1,4 +1,4 @@
-"""A photo as a person of manifolds: eps, then phi's and U's styles, then their weights.
+"""A photo as a person of manifolds: eps, then phi's and U's weights, and styles if asked for.
 
 Camera, pose, expression and identity are the tracked ones and stay, so rays cross the manifolds where they always do:
 crossings are found once, and a step only asks phi there. Every step looks at some rays from all over the photo, for
@@ -34,7 +34,8 @@ from networks.manifold.shading import radiance_at
 from networks.person.fitting.photo import TrackedPhoto
 from networks.saved_model import SavedModel
 
-STEPS = Steps(latents=60, styles=40, weights=120)
+# Styles change with the weights, too. Before them, they cost likeness from elsewhere (docs/inversion.md).
+STEPS = Steps(latents=60, styles=0, weights=160)
 SCATTERED = 1024  # rays from all over
 NEAR = 1.5  # pixels of the portrait between two of a patch, at the nearest
 LATENT_RATE, STYLE_RATE, PIVOT_RATE, SINE_RATE, HEAD_RATE, MAP_RATE = 0.1, 0.01, 0.003, 1e-4, 1e-3, 2e-4

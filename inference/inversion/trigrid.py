@@ -37,10 +37,11 @@ from networks.trigrid.volume import DENSITY_SHIFT, Marched
 
 STEPS = Steps(latents=80, styles=120, weights=150)
 CANDIDATES = 16  # people whom the photo is compared with to begin
+USUAL = 1.5  # size up to which numbers of z are free
 PEOPLE = 600  # whose ws say how people of the model differ
 SCATTERED = 512  # rays from all over that a step looks at
-LATENT_RATE, STYLE_RATE, WEIGHT_RATE = 0.1, 0.05, 1e-3
-COLOUR, MASK, PERCEPTUAL, PRIOR, LATENT_PRIOR = 1.0, 0.5, 0.15, 2e-2, 1e-3  # weights of the losses
+LATENT_RATE, STYLE_RATE, WEIGHT_RATE = 0.1, 0.1, 3e-3
+COLOUR, MASK, PERCEPTUAL, PRIOR, LATENT_PRIOR = 1.0, 0.5, 0.15, 2e-2, 1e-2  # weights of the losses
 HIDDEN = 2.0  # and of radiance at points that the photo does not show
 ALL_ROUND = 8  # views of those
 ALONG = 96  # places along a ray of them, and of the photo
@@ -96,7 +97,7 @@ class TriGridInversion:
         if steps.latents:
 
             def latent_loss(_: int) -> Tensor:
-                off = (z[0, : len(self.face)] - self.face).square().sum() + (z.square().mean() - 1).square()
+                off = (z[0, : len(self.face)] - self.face).square().sum() + F.relu(z.abs() - USUAL).square().sum()
                 return self._loss(portraits.style(z)) + LATENT_PRIOR * off
 
             descend("latents", [(LATENT_RATE, [z])], steps.latents, latent_loss)
