@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
+from networks.trigrid.pose_regressor import PoseRegressor
 from networks.trigrid.superresolution import resized
 from torch_utils.checkpoint import in_single_precision, load_weights
 from torch_utils.misc import UserError
@@ -24,11 +25,16 @@ class PoseReader(nn.Module):
         discriminator: whose E_D it is.
         raw_size: pixels a side of its raw pictures and masks.
         rest_pose: of the body that poses turn: ``mean`` or ``t_pose``.
+        regressor: what has looked beside it; poses are then the means of both.
     """
 
-    def __init__(self, discriminator: PoseAwareDiscriminator, raw_size: int, rest_pose: str = "mean"):
+    def __init__(
+        self, discriminator: PoseAwareDiscriminator, raw_size: int, rest_pose: str = "mean",
+        regressor: PoseRegressor | None = None,
+    ):  # fmt: skip
         super().__init__()
         self.discriminator, self.raw_size, self.rest_pose = discriminator, raw_size, rest_pose
+        self.regressor = regressor
 
     def forward(self, image: Tensor, mask: Tensor, camera: Tensor) -> Tensor:
         """Photographs [B, 3, H, H] in -1..1, masks [B, 1, H, H] in 0..1, labels [B, 25] -> poses [B, 6].
@@ -37,7 +43,8 @@ class PoseReader(nn.Module):
         """
         image = resized(image, self.discriminator.image_size)
         seen = Observed(image, resized(image, self.raw_size), resized(mask, self.raw_size))
-        return self.discriminator.predict_pose(seen, camera)
+        pose = self.discriminator.predict_pose(seen, camera)
+        return pose if self.regressor is None else (pose + self.regressor(seen.image, seen.mask, camera)) / 2
 
 
 def pack_pose_reader(reader: PoseReader, settings: dict[str, Any], rest_pose: str) -> dict[str, Any]:
@@ -48,12 +55,20 @@ def pack_pose_reader(reader: PoseReader, settings: dict[str, Any], rest_pose: st
         "raw_size": reader.raw_size,
         "rest_pose": rest_pose,
         "state": plain_state(reader.discriminator),
+        **pack_regressor(reader.regressor),
     }
 
 
-def plain_state(discriminator: PoseAwareDiscriminator) -> dict[str, Tensor]:
+def pack_regressor(regressor: PoseRegressor | None) -> dict[str, Any]:
+    """What a reader's file has of it; nothing where there is none."""
+    if regressor is None:
+        return {}
+    return {"regressor": {"channels": regressor.channels, "state": plain_state(regressor)}}
+
+
+def plain_state(network: nn.Module) -> dict[str, Tensor]:
     """Weights by name, on the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in discriminator.state_dict().items()}
+    return {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
 
 
 def unpack_pose_reader(data: dict[str, Any], where: str) -> PoseReader:
@@ -66,8 +81,11 @@ def unpack_pose_reader(data: dict[str, Any], where: str) -> PoseReader:
         settings["pose_widths"] = tuple(settings["pose_widths"])
         with torch.random.fork_rng(devices=[]):
             discriminator = PoseAwareDiscriminator(settings.pop("image_size"), **settings)
-        reader = PoseReader(discriminator, int(data["raw_size"]), str(data["rest_pose"]))
+            regressor = PoseRegressor(int(data["regressor"]["channels"])) if "regressor" in data else None
+        reader = PoseReader(discriminator, int(data["raw_size"]), str(data["rest_pose"]), regressor)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where}: settings: cannot be used ({error})") from error
     load_weights(discriminator, in_single_precision(data.get("state", {})), where)
+    if regressor is not None:
+        load_weights(regressor, in_single_precision(data["regressor"].get("state", {})), f"{where}: regressor")
     return reader.eval().requires_grad_(False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator
-from networks.trigrid.generator import Draws, Pictures
+from networks.trigrid.generator import Draws, Pictures, TriGridGenerator
 from networks.trigrid.portrait import FACE_DEPTHS, TriGridPerson, TriGridPortrait
 from torch_utils.device import constant, full_precision
 from training.losses.adversarial import (
@@ -109,13 +109,19 @@ def draws_of(portrait: TriGridPortrait, batch: int, size: int, device: torch.dev
     return Draws(*(torch.rand(batch, size * size, count, device=device) for count in counts))
 
 
+def poses_held(trigrid: TriGridGenerator, inputs: Inputs, clock: Clock) -> tuple[Tensor, Tensor]:
+    """Poses [B, CHAIN, 6] that E_G chooses, and those drawn about them in which people are rendered."""
+    batch = len(inputs.z)
+    chosen = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
+    turns = clock.pose_noise * inputs.turns * constant(NECK_RANGE, chosen)
+    return chosen, chosen + torch.cat([turns, turns], -1)  # pictures hardly tell how neck and head share a turn
+
+
 def make_people(portrait: TriGridPortrait, config: TriGridTrainConfig, inputs: Inputs, clock: Clock) -> Made:
     """Render a batch as training sees it."""
     trigrid, batch = portrait.trigrid, len(inputs.z)
     with full_precision():  # poses and cameras are positions
-        chosen = trigrid.predict_pose(inputs.z.flatten(0, 1), inputs.camera.flatten(0, 1)).unflatten(0, (batch, -1))
-        turns = clock.pose_noise * inputs.turns * constant(NECK_RANGE, chosen)
-        pose = chosen + torch.cat([turns, turns], -1)  # pictures hardly tell how neck and head share a turn
+        chosen, pose = poses_held(trigrid, inputs, clock)
         known = [Conditions(inputs.camera[:, k], pose[:, k]) for k in range(inputs.z.shape[1])]
         ws = []
         for k in range(2):  # oneself, and the neighbour for the background

@@ -4,6 +4,9 @@ In the game E_D looks at every generated person once or twice, and its trunk has
 are plenty, for G stands still: some thousands are rendered once, in poses drawn about E_G's, before the data's cameras;
 the trunk, which has seen photographs in the game, looks at them once; and E_D's last layers are learned again from
 what it says. No label of a pose is used, and no photograph. RUN/latest_pose_reader is written anew.
+
+With --people_of another generator lends its people as well, and a network beside E_D learns from them; poses are then
+the means of what both say.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from networks.saved_model import unpack_model
 from networks.stylegan_layers import EqualLinear
 from networks.trigrid.discriminator import Observed, PoseAwareDiscriminator, Told, turned_back
 from networks.trigrid.portrait import TriGridPortrait
-from networks.trigrid.pose_reader import plain_state, unpack_pose_reader
+from networks.trigrid.pose_reader import pack_regressor, plain_state, unpack_pose_reader
 from torch_utils.bounds import MAX_SEED, whole_number
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.config import config_from_dict
@@ -36,6 +39,7 @@ from training.losses.pose_self_learning import pose_error
 from training.regression import Regression
 from training.run.state import LATEST
 from training.trigrid.config import FaceConfig, TriGridTrainConfig
+from training.trigrid.lent_people import learn_to_read, look_at, read_lender
 from training.trigrid.models import FIRST_TURNS, load_body, load_face
 from training.trigrid.phases import Clock, make_people
 from training.trigrid.sampling import TriGridSampler
@@ -153,6 +157,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="portraits that the run has learned from: their cameras")
     parser.add_argument("--people", type=whole_number(1, 10**6), default=4096, help="to render (default: 4096)")
     parser.add_argument("--steps", type=whole_number(20, 10**6), default=400, help="of 256 looks (default: 400)")
+    parser.add_argument("--people_of", type=Path, help="another model, whose people a second network learns from")
+    parser.add_argument("--lent", type=whole_number(1, 10**6), default=1024, help="of those, to render (default: 1024)")
+    parser.add_argument("--lent_steps", type=whole_number(20, 10**6), default=600, help="of 64 looks (default: 600)")
     parser.add_argument("--seed", type=whole_number(0, MAX_SEED), default=0, help="of all draws (default: 0)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     args = parser.parse_args(argv)
@@ -160,13 +167,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     saved = load_checkpoint(path)
     reader = unpack_pose_reader(saved, str(path)).to(device)
     portrait, config = read_run(args.run / LATEST)
+    lender = read_lender(args.people_of, config).to(device) if args.people_of else None
     sampler = sampler_of(open_dataset(args.data), portrait, config)
     lessons = make_lessons(portrait.to(device), reader.discriminator, config, sampler, args.people, args.seed)
     losses = learn(reader.discriminator, lessons, args.steps, args.seed)
-    save_checkpoint(path, {**saved, "state": plain_state(reader.discriminator)})
-    tenth = max(1, len(losses) // 10)
-    first, last = (math.degrees(math.sqrt(mean(part) / 2)) for part in (losses[:tenth], losses[-tenth:]))
+    saved |= {"state": plain_state(reader.discriminator)}
+    save_checkpoint(path, saved)
+    first, last = (math.degrees(math.sqrt(part / 2)) for part in ends(losses))
     print(f"{path}: E_D is off by {last:.1f} degrees a joint on generated people, {first:.1f} when it began")
+    if lender is not None:
+        looks = look_at(lender, portrait, config, sampler, args.lent, args.seed)
+        regressor, losses = learn_to_read(looks, args.lent_steps, args.seed)
+        save_checkpoint(path, saved | pack_regressor(regressor))
+        first, last = (math.sqrt(part) for part in ends(losses))
+        print(f"{path}: the second network is off by {last:.2f} of how far they turn, {first:.2f} when it began")
+
+
+def ends(losses: list[float]) -> tuple[float, float]:
+    """Means of the first and the last tenth."""
+    tenth = max(1, len(losses) // 10)
+    return mean(losses[:tenth]), mean(losses[-tenth:])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tests.networks.trigrid.test_portrait import make_portrait
 from tests.training.trigrid.tiny_portraits import make_dataset, make_step, run
 from torch_utils.checkpoint import load_checkpoint, save_checkpoint
 from torch_utils.misc import UserError
-from training.trigrid import phases, pose_lessons
+from training.trigrid import lent_people, phases, pose_lessons
 from training.trigrid.pose_lessons import Lessons, learn, make_lessons, sampler_of, standardisation, take_in
 
 HARMONIC = {"discriminator": {"camera_harmonics": 2, "fold_mirror": True, "pose_widths": [48]}}
@@ -102,6 +102,18 @@ def test_a_run_takes_lessons(dataset, tmp_path, capsys, monkeypatch):
     assert all(torch.equal(value, two["state"][name]) for name, value in one["state"].items())  # the same every time
     assert {key: one[key] for key in one if key != "state"} == {key: before[key] for key in before if key != "state"}
     unpack_pose_reader(one, "lessons")
+
+
+def test_people_of_another_model_teach_a_second_network(dataset, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pose_lessons, "BATCH", BATCH)
+    for name, less in (("LOOKS", 4), ("BATCH", 2), ("RAYS", 16)):
+        monkeypatch.setattr(lent_people, name, less)
+    run(dataset, tmp_path / "run", {"run": {"total_kimg": 0.004}})
+    words = f"--data {dataset.path} --people 8 --steps 20 --lent 2 --lent_steps 20 --device cpu --people_of"
+    pose_lessons.main([str(tmp_path / "run"), *words.split(), str(tmp_path / "run/latest")])
+    assert "the second network is off by" in capsys.readouterr().out
+    reader = unpack_pose_reader(load_checkpoint(tmp_path / "run/latest_pose_reader"), "lessons")
+    assert reader.regressor is not None and not reader.regressor.training
 
 
 def test_a_model_that_was_not_trained_here_is_refused(dataset, tmp_path):
