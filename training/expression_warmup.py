@@ -19,7 +19,6 @@ from networks.manifold.generator import ID_DIM
 from networks.person.expression_deformation import ExpressionDeformation
 from networks.person.tracking import MILLIMETRES
 from training.losses.imitation import ImitationTarget, VertexSet
-from training.opened_mouth import LIPS_MEET, LOWER_LIP, UPPER_LIP, between_lips
 from training.regression import Regression
 from training.sampling import random_generator
 
@@ -31,10 +30,6 @@ class FaceSampler(Protocol):
 WARMUP_KEY = 0xDE  # of its draws
 PEOPLE, POINTS = 64, 96  # a step: many people with few points each say more than few with many
 FAR_SHARE = 12  # one point of so many lies far from the face, where nothing moves
-STILL = 24  # more points a person, which expressions leave where identities have taken them, hair and neck:
-STILL_WEIGHT = 3.0  # of what D^e moves there, beside its errors
-STILL_REACH, BELOW = 0.11, 0.08  # canonical units outwards of heads and necks; downwards of necks
-AXIS, NECK = (0.026, -0.075), 0.06  # y and z of a skull's middle, outwards is away from it; so far below, horizontally
 SPREAD = 0.01  # of points around the face's vertices, canonical units (12 mm)
 OPENING_SHARE = 3  # one of so many lies beside lids and lips, another one beside what they show of eyes and mouth
 MOVED_SHARE = 0.6  # so many of a set of vertices are chosen by how much an expression moves them,
@@ -42,9 +37,15 @@ ANYWHERE = 0.02  # and this
 NEAR_OPENINGS = 0.02  # times SPREAD: of those, across the view from the front
 COLUMN = 0.02  # rays are bent at samples so far before and behind what they meet: along the view from the front
 WITHIN = 5e-4  # of what is seen between lids or lips, from their edges
-CANDIDATES = 4  # times as many are drawn of eyes, for much of them is hidden
+CANDIDATES = 4  # times as many are drawn of what may be seen between them, for much of it is hidden
 INNER_SHARE = 2  # one of so many of those beside lids and lips lies on the lips' inner side
-EYES = (((36, 37, 38, 39), (36, 41, 40, 39)), ((42, 43, 44, 45), (42, 47, 46, 45)))  # upper and lower lids: landmarks
+# Upper and lower edges of eyes and mouth, from one corner to the other: landmarks; and how far inwards of these edges,
+# canonical units, lids and lips meet: the edges of lips that have met are 2 mm apart.
+OPENINGS = (
+    ((36, 37, 38, 39), (36, 41, 40, 39), 0.0),
+    ((42, 43, 44, 45), (42, 47, 46, 45), 0.0),
+    ((60, 61, 62, 63, 64), (60, 67, 66, 65, 64), 1e-3),
+)
 RIM_REACH = 0.002  # rims hide rims that are so close to one of their vertices, seen from the front,
 RIM_DEPTH = 0.001  # and so far behind it
 ON_TOP = 0.5  # times the way a rim's vertex has moved: it counts as so much farther in front, a closing lid above all
@@ -83,15 +84,10 @@ def warm_up_expression(
         inputs = sampler.draw(PEOPLE, seed, WARMUP_KEY, step)
         random = random_generator(seed, WARMUP_KEY + 1, step)
         z_id, z_exp = inputs.z_id.to(device), inputs.z_exp.to(device)
-        z_id = z_id[: PEOPLE // 2].repeat(2, 1)  # everybody twice, with two expressions
         points, expected = face_points(imitation, z_id, z_exp, random)
         style = d_e.style(z_id * scale[:ID_DIM], z_exp * scale[ID_DIM:])
-        still = still_points(imitation, z_id[: PEOPLE // 2], random).repeat(2, 1, 1)
-        found = d_e(torch.cat([points, still], 1), style, bf16=step < ROUNDED * steps) * MILLIMETRES
-        loss = (found[:, :POINTS] - MILLIMETRES * expected).square().sum(-1).mean()
-        errors.append(loss.item())
-        one, other = found[:, POINTS:].split(PEOPLE // 2)
-        regression.step(loss + STILL_WEIGHT * (one - other).square().sum(-1).mean())
+        loss = (MILLIMETRES * (d_e(points, style, bf16=step < ROUNDED * steps) - expected)).square().sum(-1).mean()
+        errors.append(regression.step(loss))
     with torch.no_grad():
         weight_and_bias(d_e.mapping[0])[0].mul_(scale)
     return float(np.mean(errors[-max(1, steps // 10) :])) ** 0.5 / MILLIMETRES
@@ -116,13 +112,6 @@ def chosen(vertices: VertexSet, count: int, z_exp: Tensor, random: torch.Generat
     return index[:, torch.randperm(count, generator=random)].to(z_exp.device)
 
 
-def some(
-    vertices: VertexSet, count: int, z_id: Tensor, z_exp: Tensor, random: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """``count`` of :func:`chosen` vertices: where they are [B, count, 3], and their way back."""
-    return vertices.some(chosen(vertices, count, z_exp, random), z_id, z_exp)
-
-
 def face_points(
     imitation: ImitationTarget, z_id: Tensor, z_exp: Tensor, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -137,22 +126,35 @@ def face_points(
     device, batch = z_id.device, len(z_id)
     far, near = POINTS // FAR_SHARE, POINTS - POINTS // FAR_SHARE
 
-    beside, back = some(imitation.smooth, near, z_id, z_exp, random)
+    def some(vertices: VertexSet, count: int) -> tuple[Tensor, Tensor]:
+        return vertices.some(chosen(vertices, count, z_exp, random), z_id, z_exp)
+
+    beside, back = some(imitation.smooth, near)
     # Most of them close to the surface, some farther away: rays are bent before they arrive.
     away = SPREAD * torch.rand(batch, near, 1, generator=random).square().to(device)
     along = COLUMN * (2 * torch.rand(batch, near, generator=random).to(device) - 1)
-    if imitation.rims is not None and imitation.patches is not None:
-        count = POINTS // OPENING_SHARE
-        landmarks = imitation.landmarks.posed(z_id, z_exp)
-        lips, seen = slice(count), slice(count, 2 * count)
-        beside[:, lips], back[:, lips] = beside_openings(imitation, z_id, z_exp, landmarks, count, random)
-        shown, way, visible = within_openings(imitation, z_id, z_exp, landmarks, count, random)
-        # What is hidden leaves its place to the rims.
-        beside[:, seen] = torch.where(visible[..., None], shown, beside[:, lips])
-        back[:, seen] = torch.where(visible[..., None], way, back[:, lips])
+    if imitation.rims is not None and imitation.patches is not None and imitation.between is not None:
+        count, rims = POINTS // OPENING_SHARE, raised(*imitation.rims.posed(z_id, z_exp))
+        lids, way = some(imitation.patches, 2 * count)
+        order = hidden_by(rims, raised(lids, way)).byte().argsort(dim=1, stable=True)[:, :count, None]
+        beside[:, :count], back[:, :count] = (value.gather(1, order.expand(-1, -1, 3)) for value in (lids, way))
+        inside, way = some(imitation.between, CANDIDATES * count)
+        landmarks, back_there = imitation.landmarks.posed(z_id, z_exp)
+        inner = count // INNER_SHARE
+        beside[:, :inner], back[:, :inner] = inner_lips(landmarks, back_there, inner, random)
+        if imitation.landmarks.aim.any():  # a face that is open
+            way = seen_between(inside + way, landmarks + back_there) - inside
+        seen = within_openings(inside, landmarks)
+        order = seen.byte().argsort(dim=1, descending=True, stable=True)[:, :count, None]
+        inside, way = (value.gather(1, order.expand(-1, -1, 3)) for value in (inside, way))
+        hidden = ~seen[..., None].gather(1, order)
+        part = slice(count, 2 * count)  # what is hidden leaves its place to the rims
+        beside[:, part] = torch.where(hidden, beside[:, :count], inside)
+        back[:, part] = torch.where(hidden, back[:, :count], way)
         away[:, : 2 * count] *= NEAR_OPENINGS
-        # Points in mouths have their depth already.
-        along[:, seen] *= (~visible | (torch.arange(count, device=device) < count // 2)).to(along.dtype)
+        # In a mouth, up to the lips and before them.
+        deep = (COLUMN - beside[:, part, 2]).clamp_min(COLUMN)
+        along[:, part] = torch.where(along[:, part] > 0, along[:, part] * deep / COLUMN, along[:, part])
     beside = beside + away * torch.randn(batch, near, 3, generator=random).to(device)
     beside[..., 2] += along
     centre = imitation.mean.mean(0)
@@ -161,63 +163,6 @@ def face_points(
     distance = 1 + 2 * torch.rand(batch, far, 1, generator=random)
     outside = centre + radius * (distance * direction).to(device)
     return torch.cat([beside, outside], 1), torch.cat([back, torch.zeros_like(outside)], 1)
-
-
-def still_points(imitation: ImitationTarget, z_id: Tensor, random: torch.Generator) -> Tensor:
-    """Points [B, STILL, 3] about heads and necks that no expression moves, as far outwards as hair reaches."""
-    standing = imitation.standing
-    if standing is None:  # no vertex of this face stands still, or none is known to
-        return z_id.new_zeros(len(z_id), STILL, 3)
-    index = torch.randint(len(standing), (len(z_id), STILL), generator=random).to(z_id.device)
-    points, _ = standing.some(index, z_id, z_id.new_zeros(len(z_id), standing.exp_basis.shape[-1]))
-    neck = standing.mean[index][..., 1:2] < AXIS[0] - NECK
-    outwards = (points - points.new_tensor([0.0, *AXIS])) * torch.where(F.pad(neck, (1, 1)), 0, 1)
-    far, down = torch.rand(2, len(z_id), STILL, 1, generator=random).to(z_id.device)
-    return points + STILL_REACH * far * F.normalize(outwards, dim=-1) - F.pad(neck * BELOW * down, (1, 1))
-
-
-def beside_openings(
-    imitation: ImitationTarget,
-    z_id: Tensor,
-    z_exp: Tensor,
-    landmarks: tuple[Tensor, Tensor],
-    count: int,
-    random: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Points [B, count, 3] on lids and lips where others do not hide them, and their way back."""
-    assert imitation.rims is not None and imitation.patches is not None
-    rims = raised(*imitation.rims.posed(z_id, z_exp))
-    lids, way = some(imitation.patches, 2 * count, z_id, z_exp, random)
-    order = hidden_by(rims, raised(lids, way)).byte().argsort(dim=1, stable=True)[:, :count, None]
-    lids, way = (value.gather(1, order.expand(-1, -1, 3)) for value in (lids, way))
-    inner = count // INNER_SHARE
-    lids[:, :inner], way[:, :inner] = inner_lips(*landmarks, inner, random)
-    return lids, way
-
-
-def within_openings(
-    imitation: ImitationTarget,
-    z_id: Tensor,
-    z_exp: Tensor,
-    landmarks: tuple[Tensor, Tensor],
-    count: int,
-    random: torch.Generator,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Points [B, count, 3] of what open eyes and mouths show, half of them either's; their way back; and whether they
-    are seen [B, count]."""
-    assert imitation.eyes is not None and imitation.bites is not None
-    posed, back = landmarks
-    of_eyes = count // 2
-    eyes, way = some(imitation.eyes, CANDIDATES * of_eyes, z_id, z_exp, random)
-    if imitation.landmarks.aim.any():  # a face that is open
-        way = seen_between(eyes + way, posed + back) - eyes
-    seen = between_lids(eyes, posed)
-    order = seen.byte().argsort(dim=1, descending=True, stable=True)[:, :of_eyes]
-    eyes, way = (value.gather(1, order[..., None].expand(-1, -1, 3)) for value in (eyes, way))
-    bites = imitation.bites.posed(z_id, z_exp)
-    mouth, mouth_way, is_open = between_lips(posed, back, *bites, count - of_eyes, random)
-    visible = torch.cat([seen.gather(1, order), is_open], 1)
-    return torch.cat([eyes, mouth], 1), torch.cat([way, mouth_way], 1), visible
 
 
 def raised(points: Tensor, back: Tensor) -> Tensor:
@@ -234,7 +179,7 @@ def hidden_by(rims: Tensor, points: Tensor) -> Tensor:
 def inner_lips(landmarks: Tensor, back: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Points [B, count, 3] inwards of the lips' edges, up to where they meet, of landmarks [B, 68, 3] that go ``back``;
     and the way back from there, that of the edge: D^e shall jump where lips meet, not from edge to edge."""
-    upper, lower, batch = UPPER_LIP, LOWER_LIP, len(landmarks)
+    (upper, lower, met), batch = OPENINGS[-1], len(landmarks)
     above, along, inwards = torch.rand(3, batch, count, generator=random).to(landmarks.device)
     along = along * (len(upper) - 1)
     first, people = along.long(), torch.arange(batch, device=along.device)[:, None]
@@ -246,27 +191,27 @@ def inner_lips(landmarks: Tensor, back: Tensor, count: int, random: torch.Genera
 
     of_upper = above[..., None] < 0.5
     points, way = (torch.where(of_upper, there(part, upper), there(part, lower)) for part in (landmarks, back))
-    most = ((there(landmarks, upper) - there(landmarks, lower))[..., 1] / 2).clamp(0, LIPS_MEET)
+    most = ((there(landmarks, upper) - there(landmarks, lower))[..., 1] / 2).clamp(0, met)
     return points + F.pad(torch.where(of_upper, -1, 1) * (inwards * most)[..., None], (1, 1)), way
 
 
-def between_lids(points: Tensor, landmarks: Tensor) -> Tensor:
-    """Whether points [B, P, 3] lie between the lids of landmarks [B, 68, 3], seen from the front."""
+def within_openings(points: Tensor, landmarks: Tensor) -> Tensor:
+    """Whether points [B, P, 3] lie between the edges of eyes or mouth of landmarks [B, 68, 3], seen from the front."""
     found = torch.zeros_like(points[..., 0], dtype=torch.bool)
-    for edges in EYES:
+    for *edges, met in OPENINGS:
         above, below = (_edge(points[..., 0], landmarks[:, list(edge)]) for edge in edges)
-        found |= (points[..., 1] < above) & (points[..., 1] > below)
+        found |= (points[..., 1] < above - met) & (points[..., 1] > below + met)
     return found
 
 
 def seen_between(places: Tensor, landmarks: Tensor) -> Tensor:
-    """Places [B, P, 3] of what is seen of eyes in the canonical face of landmarks [B, 68, 3], moved between its lids
-    where these would hide it: wide eyes show more than that face does."""
+    """Places [B, P, 3] of what is seen of eyes and mouth in the canonical face of landmarks [B, 68, 3], moved between
+    its lids or lips where these would hide it: wide eyes and mouths show more than that face does."""
     y = places[..., 1]
-    for edges in EYES:
+    for *edges, met in OPENINGS:
         above, below = (_edge(places[..., 0], landmarks[:, list(edge)]) for edge in edges)
         near = (y - (above + below) / 2).abs() < above - below  # nan beside the opening
-        y = torch.where(near, y.minimum(above - WITHIN).maximum(below + WITHIN), y)
+        y = torch.where(near, y.minimum(above - met - WITHIN).maximum(below + met + WITHIN), y)
     return torch.stack([places[..., 0], y, places[..., 2]], -1)
 
 

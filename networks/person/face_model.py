@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from networks.person.open_body.actions import ACTIONS
-from networks.person.open_body.parts import EYE, LABEL_NAMES, SKIN, TEETH
-from networks.person.open_body.storage import OpenBody, read_open_body
+from networks.person.open_body.parts import EYE, LABEL_NAMES, SKIN, TEETH, TONGUE
+from networks.person.open_body.storage import read_open_body
 from torch_utils.assets import find_asset
 from torch_utils.mat_file import load_mat, mat_array
 from torch_utils.misc import UserError
@@ -20,8 +19,6 @@ from torch_utils.misc import UserError
 NUM_IDENTITY = 80
 NUM_EXPRESSION = 64
 NUM_LANDMARKS = 68
-FRONT_TEETH = 0.0068  # canonical units (8 mm): teeth that are no farther behind the foremost ones
-FALLS = 0.004  # canonical units that an opened jaw moves its teeth at least
 
 
 class FaceArrays(NamedTuple):
@@ -65,8 +62,7 @@ class FaceOpenings(NamedTuple):
 
     rims: np.ndarray  # edges of lids and lips
     lids: np.ndarray  # all of lids and lips, the rims included
-    eyes: np.ndarray  # what may be seen between lids
-    bites: np.ndarray  # [10] front of the upper teeth's edge, then that of the lower teeth's
+    between: np.ndarray  # what may be seen between them: eyes, teeth, tongue and the mouth's inner skin
 
 
 def default_face_openings() -> FaceOpenings:
@@ -75,19 +71,9 @@ def default_face_openings() -> FaceOpenings:
     kept = body.face_vertices
     part, label = body.part[kept], {name: body.labels[kept, i] for i, name in enumerate(LABEL_NAMES)}
     outside = (part == SKIN) & (label["mouth_inside"] < 128) & (label["eye_socket"] < 128)
+    between = np.isin(part, (EYE, TEETH, TONGUE)) | ((part == SKIN) & (label["mouth_inside"] >= 128))
     rims, lids = (outside & (np.maximum(label["eyelids"], label["lips"]) >= least) for least in (128, 8))
-    rims, lids, eyes = (np.flatnonzero(chosen) for chosen in (rims, lids, part == EYE))
-    return FaceOpenings(rims, lids, eyes, _bites(body, part == TEETH))
-
-
-def _bites(body: OpenBody, is_tooth: np.ndarray) -> np.ndarray:
-    """Five vertices of the lower edge of the upper teeth's front, and five of the lower teeth's upper one."""
-    face = np.isin(body.head_vertices, body.face_vertices)
-    mean, jaw = body.head_mean[face], body.exp_basis[face][..., ACTIONS.index("jawOpen")]
-    front = is_tooth & (mean[:, 2] > mean[is_tooth, 2].max() - FRONT_TEETH)
-    falls = np.linalg.norm(jaw, axis=-1) > FALLS
-    rows = (np.flatnonzero(front & ~falls), np.flatnonzero(front & falls))
-    return np.concatenate([row[np.argsort(sign * mean[row, 1])[:5]] for sign, row in zip((1, -1), rows, strict=True)])
+    return FaceOpenings(np.flatnonzero(rims), np.flatnonzero(lids), np.flatnonzero(between))
 
 
 def at_landmarks(face: FaceArrays) -> FaceArrays:

@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from networks.person.face_model import FaceModel, FaceOpenings
 from training.losses.vertex_tree import VertexTree
 
-STANDS = 5e-4  # canonical units: vertices that no expression moves farther stand still
-
 
 class ImitationReference(NamedTuple):
     displacement: Tensor  # [B, P, 3] dx_ref, canonical units
@@ -106,7 +104,7 @@ class ImitationTarget(VertexSet):
         vertex_index: [N] the vertices that count; all by default. Of the open face its skin
             (:func:`networks.person.face_model.default_face_skin`): the lids close before the eyes, the lips open before
             the mouth, and a point there shall follow the skin. The Basel face has no such parts.
-        openings: vertices of lids and lips, eyes and edges of teeth
+        openings: vertices of lids and lips, and of what is seen between them when they are open
             (:func:`networks.person.face_model.default_face_openings`), for D^e's warm-up.
         to_mean_shape: dx_ref = -(B_id z_id + B_exp z_exp), as ``canonical_shape`` says.
         towards: expression [64] of the canonical face, added to dx_ref as B_exp towards (``canonical_face``).
@@ -129,27 +127,21 @@ class ImitationTarget(VertexSet):
         self.reach = reach
         self.tree = VertexTree(self.mean.cpu().numpy())
         self.rims: VertexSet | None = None
-        self.eyes: VertexSet | None = None
-        self.bites: VertexSet | None = None  # edges of upper and lower teeth
+        self.between: VertexSet | None = None
         self.patches: VertexSet | None = None  # of lids and lips; rows of vertices of a closed lid are 6 mm apart
         if openings is not None:
             fine = subdivided(face, np.union1d(index, openings.rims), openings.lids)
             self.patches = VertexSet(
                 fine, np.arange(len(fine.mean)), to_mean_shape=to_mean_shape, towards=towards, most=most
             )
-            self.rims, self.eyes, self.bites = (
+            self.rims, self.between = (
                 VertexSet(face, part, to_mean_shape=to_mean_shape, towards=towards, most=most)
-                for part in (openings.rims, openings.eyes, openings.bites)
+                for part in (openings.rims, openings.between)
             )
         still = index if openings is None else np.setdiff1d(index, openings.lids)
         self.smooth = VertexSet(
             face, still, to_mean_shape=to_mean_shape, towards=towards, most=most
         )  # all but lids and lips
-        most_moved = self.smooth.exp_basis.norm(dim=1).amax(-1).cpu().numpy()
-        stands = still[most_moved < STANDS]  # under any expression
-        self.standing = (
-            VertexSet(face, stands, to_mean_shape=to_mean_shape, towards=towards, most=most) if len(stands) else None
-        )
         index = face.landmark_index.cpu().numpy()
         self.landmarks = VertexSet(face, index, to_mean_shape=to_mean_shape, towards=towards, most=most)
 

@@ -22,7 +22,7 @@ HEAD_WEIGHTS = np.eye(len(MOVING))[MOVING.index(HEAD)]
 _SKULL = np.array([0.0, 30.0, -88.0]) * MM  # middle of the skull
 _PROBE_SPACING = 6.0 * MM
 # The open body bites edge to edge and hides its upper teeth; in people they reach over the lower ones, into sight.
-OVERBITE = np.array([0.0, -5.4, 3.6]) * MM
+_OVERBITE = np.array([0.0, -5.4, 3.6]) * MM
 LIDS = 10.5 * MM  # height of the line between the lids
 
 
@@ -75,7 +75,7 @@ def figure() -> Figure:
     part, faces = body.part[kept].astype(np.int64), body.mesh(kept)
     teeth, lashes = _pieces(faces, part == TEETH), _pieces(faces, part == LASH)
     rest = shapes[0].copy()
-    rest[max(teeth, key=lambda piece: rest[piece, 1].max())] += OVERBITE
+    rest[max(teeth, key=lambda piece: rest[piece, 1].max())] += _OVERBITE
     labels = {name: body.labels[kept, i] / 255.0 for i, name in enumerate(LABEL_NAMES)}
     outer = np.flatnonzero(
         (part == SKIN) & (labels["ears"] < 0.1) & (labels["mouth_inside"] < 0.1) & (labels["eye_socket"] < 0.1)
