@@ -22,7 +22,7 @@ from networks.trigrid.portrait import TriGridPortrait
 from networks.trigrid.pose_regressor import SIZE, PoseRegressor
 from networks.trigrid.superresolution import resized
 from torch_utils.checkpoint import load_checkpoint
-from torch_utils.misc import UserError
+from torch_utils.config import check_same
 from training.recipe import set_precision
 from training.regression import Regression
 from training.sampling import random_generator
@@ -63,10 +63,7 @@ def read_lender(path: Path, config: TriGridTrainConfig) -> TriGridPortrait:
     if isinstance(data.get("config"), dict):
         data |= {"config": data["config"] | FEW}
     lender = unpack_model(data, str(path), (TriGridPortrait,)).generator
-    for name in ("rest_pose", "orbit"):
-        here, there = getattr(config.generator, name), getattr(lender.config, name)
-        if there != here:
-            raise UserError(f"{path}: generator.{name}: expected the run's, {here}, found {there}")
+    check_same(("rest_pose", "orbit"), lender.config, config.generator, str(path))
     return lender
 
 
@@ -89,9 +86,7 @@ def look_at(
         )
         pose, camera = poses_held(portrait.trigrid, inputs, clock)[1][:, 0], inputs.camera[:, 0]
         rotations = lender.space.with_shoulders(lender.body, lender.space.rotations(pose), SHOULDERS * shoulders)
-        made = lender.pictures(
-            lender.person(z), rotations, camera, raw_size=RAYS, expression=EXPRESSIONS * expression
-        )  # fmt: skip
+        made = lender.pictures(lender.person(z), rotations, camera, raw_size=RAYS, expression=EXPRESSIONS * expression)
         image, mask = resized(made.image, SIZE).half(), resized(made.mask, clock.raw_size).half()
         looks.append(Looks(image, mask, camera, pose))
     return Looks(*(torch.cat(part) for part in zip(*looks, strict=True)))
